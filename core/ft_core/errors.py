@@ -1,0 +1,37 @@
+"""The one family of errors a user can meet: what, where, why, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, in words a user can act on.
+
+    `where` is a recipe field (`training.learning_rate`), a file, or a file and line (`rows.jsonl:17`).
+    """
+
+    what: str
+    where: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}\n  why: {self.why}\n  fix: {self.remedy}"
+
+
+class FtError(Exception):
+    """Base of every error that reaches a user; carries all problems found, never only the first."""
+
+    def __init__(self, problems: Problem | Sequence[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        if not self.problems:
+            raise ValueError("an FtError needs at least one problem")
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def problem(what: str, *, where: str, why: str, remedy: str) -> FtError:
+    """Shorthand for an error with a single problem."""
+    return FtError(Problem(what, where, why, remedy))

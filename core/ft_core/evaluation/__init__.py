@@ -1,0 +1,1 @@
+"""Metrics and the verdict: pure functions over texts and numbers."""

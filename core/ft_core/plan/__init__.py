@@ -1,0 +1,1 @@
+"""From facts to decisions: memory, steps, and each automatic value with its reason."""

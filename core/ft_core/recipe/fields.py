@@ -1,0 +1,108 @@
+"""How a field of the recipe is declared: help, unit, range and place in the form, all where it is defined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+AUTO = "auto"
+
+
+def _auto_to_none(value: object) -> object:
+    return None if value == AUTO else value
+
+
+def _none_to_auto(value: object) -> object:
+    return AUTO if value is None else value
+
+
+# A value the program chooses, with a reason, unless the user gives one. `auto` in YAML, None in Python.
+type_auto_in = BeforeValidator(_auto_to_none)
+type_auto_out = PlainSerializer(_none_to_auto)
+AutoInt = Annotated[int | None, type_auto_in, type_auto_out]
+AutoFloat = Annotated[float | None, type_auto_in, type_auto_out]
+AutoBool = Annotated[bool | None, type_auto_in, type_auto_out]
+AutoStr = Annotated[str | None, type_auto_in, type_auto_out]
+
+Level = Literal["first", "advanced"]
+
+
+class Section(BaseModel):
+    """A group of fields of the recipe. Unknown keys are refused; values are never converted in silence."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, validate_assignment=True, ser_json_inf_nan="strings"
+    )
+
+
+def setting(
+    default: Any,  # noqa: ANN401 - pydantic's Field takes any default
+    help: str,  # noqa: A002 - the word the form, --help and the YAML comment use
+    *,
+    unit: str = "",
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    level: Level = "advanced",
+) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """A recipe field: its default, one sentence of help, its unit, its range, and where the form shows it."""
+    bounds: dict[str, Any] = {
+        name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None
+    }
+    extra: JsonDict = {"unit": unit, "level": level}
+    if callable(default):
+        return Field(default_factory=default, description=help, json_schema_extra=extra, **bounds)
+    return Field(default, description=help, json_schema_extra=extra, **bounds)
+
+
+@dataclass(frozen=True)
+class FieldGuide:
+    """What a person needs to know of one field, taken from its definition."""
+
+    path: str
+    help: str
+    unit: str
+    range: str
+    choices: tuple[str, ...]
+    level: Level
+    default: object
+    takes_auto: bool
+
+
+def guide_of(path: str, info: FieldInfo) -> FieldGuide:
+    """Read a field's guide from its pydantic definition."""
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    return FieldGuide(
+        path=path,
+        help=info.description or "",
+        unit=str(extra.get("unit", "")),
+        range=_range_text(info),
+        choices=_choices(info.annotation),
+        level="first" if extra.get("level") == "first" else "advanced",
+        default=info.get_default(call_default_factory=True),
+        takes_auto=any(item is type_auto_in for item in info.metadata),
+    )
+
+
+def _range_text(info: FieldInfo) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    found = [
+        f"{sign} {getattr(item, name):g}"
+        for item in info.metadata
+        for name, sign in signs.items()
+        if getattr(item, name, None) is not None
+    ]
+    return " and ".join(found)
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    if getattr(annotation, "__origin__", None) is Literal:
+        return tuple(str(choice) for choice in annotation.__args__)  # type: ignore[attr-defined]
+    if annotation is bool:
+        return ("true", "false")
+    return ()

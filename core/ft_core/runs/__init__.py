@@ -1,0 +1,1 @@
+"""The run directory: create, journal, status, control, launch, supervise, list, view."""

@@ -1,0 +1,1 @@
+"""The only room that imports the training stack; always started as a process of its own."""

@@ -1,0 +1,32 @@
+"""What every test stands on: a home of its own, a quiet environment, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_CLEARED = (
+    "FT_TUI_HOME",
+    "NO_COLOR",
+    "COLORTERM",
+    "HF_TOKEN",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "CUDA_VISIBLE_DEVICES",
+    "TMUX",
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh FT_TUI_HOME, an empty hub cache, offline."""
+    for name in _CLEARED:
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("FT_TUI_HOME", str(folder))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return folder

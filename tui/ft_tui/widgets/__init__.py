@@ -1,0 +1,1 @@
+"""Widgets, each named after the thing it shows."""
