@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic.config import JsonDict
@@ -29,6 +30,7 @@ AutoBool = Annotated[bool | None, type_auto_in, type_auto_out]
 AutoStr = Annotated[str | None, type_auto_in, type_auto_out]
 
 Level = Literal["first", "advanced"]
+Kind = Literal["text", "choice", "switch", "number", "value"]
 
 
 class Section(BaseModel):
@@ -65,6 +67,7 @@ class FieldGuide:
     """What a person needs to know of one field, taken from its definition."""
 
     path: str
+    kind: Kind
     help: str
     unit: str
     range: str
@@ -79,6 +82,7 @@ def guide_of(path: str, info: FieldInfo) -> FieldGuide:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     return FieldGuide(
         path=path,
+        kind=_kind(info.annotation),
         help=info.description or "",
         unit=str(extra.get("unit", "")),
         range=_range_text(info),
@@ -92,7 +96,7 @@ def guide_of(path: str, info: FieldInfo) -> FieldGuide:
 def _range_text(info: FieldInfo) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     found = [
-        f"{sign} {getattr(item, name):g}"
+        f"{sign} {_bound_text(getattr(item, name))}"
         for item in info.metadata
         for name, sign in signs.items()
         if getattr(item, name, None) is not None
@@ -100,9 +104,32 @@ def _range_text(info: FieldInfo) -> str:
     return " and ".join(found)
 
 
+def _bound_text(bound: float) -> str:
+    return f"{bound:,.0f}" if bound == int(bound) else f"{bound:g}"
+
+
+def _kind(annotation: object) -> Kind:
+    """How a value is typed and shown: free text, one of some choices, a switch, a number, or any YAML value."""
+    plain = _members(annotation)
+    if any(get_origin(member) is Literal for member in plain):
+        return "choice"
+    if plain == {bool}:
+        return "switch"
+    if plain <= {int, float}:
+        return "number"
+    return "text" if plain == {str} else "value"
+
+
+def _members(annotation: object) -> set[object]:
+    """The types a field can hold, without None and without the constraints around them."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (UnionType, Union):
+        return {member for part in get_args(annotation) if part is not NoneType for member in _members(part)}
+    return {annotation}
+
+
 def _choices(annotation: object) -> tuple[str, ...]:
-    if getattr(annotation, "__origin__", None) is Literal:
-        return tuple(str(choice) for choice in annotation.__args__)  # type: ignore[attr-defined]
-    if annotation is bool:
-        return ("true", "false")
-    return ()
+    if get_origin(annotation) is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    return ("true", "false") if _kind(annotation) == "switch" else ()

@@ -1,0 +1,160 @@
+"""Rules that tie fields together, and changes to a recipe that report every bad value at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ft_core.errors import FtError, Problem
+from ft_core.recipe.explain import problems_of
+from ft_core.recipe.fields import AUTO
+from ft_core.recipe.schema import ALL_LINEAR, GUIDES, Recipe
+from ft_core.text import one_line
+
+
+def check(recipe: Recipe) -> tuple[Problem, ...]:
+    """Every rule between fields that this recipe breaks; empty when it can be run."""
+    return tuple(found for rule in _RULES if (found := rule(recipe)) is not None)
+
+
+def _quantised_full(recipe: Recipe) -> Problem | None:
+    if recipe.quantization.method == "none" or recipe.adapter.kind == "lora":
+        return None
+    return Problem(
+        f"{recipe.quantization.method} needs an adapter",
+        "adapter.kind",
+        "quantised weights are frozen: without an adapter nothing could be trained",
+        "set adapter.kind to lora, or quantization.method to none",
+    )
+
+
+def _epochs_and_steps(recipe: Recipe) -> Problem | None:
+    if recipe.training.epochs is None or recipe.training.max_steps is None:
+        return None
+    return Problem(
+        "both epochs and steps are given",
+        "training.max_steps",
+        "each of them sets the length of the run",
+        "keep one: leave training.max_steps empty, or set training.epochs to auto",
+    )
+
+
+def _adapter_on_head(recipe: Recipe) -> Problem | None:
+    targets = recipe.adapter.target_modules
+    if isinstance(targets, str) and targets != ALL_LINEAR:
+        return Problem(
+            f"`{one_line(targets, 60)}` is no choice of layers",
+            "adapter.target_modules",
+            "a single word is only allowed for all-linear",
+            f"give a list, such as [{one_line(targets, 40)}], or all-linear",
+        )
+    if isinstance(targets, list) and (not targets or "lm_head" in targets):
+        return Problem(
+            "the output head cannot take an adapter" if targets else "no layer is chosen",
+            "adapter.target_modules",
+            "the loss is fused with lm_head and never sees an adapter on it" if targets else "the list is empty",
+            "leave lm_head out; all-linear covers every other linear layer",
+        )
+    return None
+
+
+def _gpus_on_cpu(recipe: Recipe) -> Problem | None:
+    if recipe.hardware.device != "cpu" or not recipe.hardware.gpus:
+        return None
+    return Problem(
+        "GPUs are chosen for a CPU run",
+        "hardware.gpus",
+        "hardware.device is cpu",
+        "empty hardware.gpus, or set hardware.device to cuda",
+    )
+
+
+def _nothing_held_out(recipe: Recipe) -> Problem | None:
+    data = recipe.data
+    if data.held_out is not None or data.held_out_share > 0 or recipe.evaluation.questions == 0:
+        return None
+    return Problem(
+        "the result cannot be compared with the base",
+        "data.held_out_share",
+        "no rows are held out, so there are no questions for the verdict",
+        "hold out a share such as 0.05, name a file in data.held_out, or set evaluation.questions to 0",
+    )
+
+
+_RULES: tuple[Callable[[Recipe], Problem | None], ...] = (
+    _quantised_full, _epochs_and_steps, _adapter_on_head, _gpus_on_cpu, _nothing_held_out,
+)  # fmt: skip
+
+
+def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """A copy with these fields (dotted path -> value) changed; the reason of a changed field is dropped.
+
+    Raises FtError naming every unknown path and every value out of range.
+    """
+    data = recipe.model_dump()
+    for path, value in values.items():
+        section, _, name = path.partition(".")
+        target = data.get(section)
+        if name and isinstance(target, dict) and section != "reasons":
+            target[name] = value
+        else:
+            data[path] = value
+        data["reasons"].pop(path, None)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise FtError(problems_of(error, ".".join)) from error
+
+
+def from_text(path: str, text: str) -> object:
+    """What a user typed for one field, as a value: `2e-4`, `auto`, `true`, `[q_proj, v_proj]`; nothing is the default.
+
+    Free text fields (paths, names, prompts) are taken as they stand. Raises FtError for an unknown path or
+    text that cannot be read; whether the value is in range is `with_values`' to say.
+    """
+    if path not in GUIDES:
+        raise FtError(problems_of_unknown(path))
+    stripped = text.strip()
+    if not stripped:
+        return GUIDES[path].default
+    if stripped == AUTO and GUIDES[path].takes_auto:
+        return None
+    if GUIDES[path].kind in ("text", "choice"):
+        return stripped
+    try:
+        return YAML(typ="safe", pure=True).load(stripped)
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise FtError(
+            Problem(f"`{path}` cannot be read", path, one_line(str(error), 120), f"give one value. {GUIDES[path].help}")
+        ) from error
+
+
+def problems_of_unknown(path: str) -> tuple[Problem, ...]:
+    """The problem of a path that names no field, with the nearest that does."""
+    try:
+        with_values(Recipe(), {path: None})
+    except FtError as error:
+        return error.problems
+    raise KeyError(path)
+
+
+def parse_assignments(assignments: tuple[str, ...]) -> dict[str, object]:
+    """`field=value` texts, as `--set` takes them, as values by path. Raises FtError with every bad one."""
+    values: dict[str, object] = {}
+    found: list[Problem] = []
+    for assignment in assignments:
+        path, sign, text = assignment.partition("=")
+        if not sign:
+            shown = one_line(assignment, 60)
+            found.append(Problem(f"`{shown}` sets nothing", "--set", "there is no `=` in it", "write field=value"))
+            continue
+        try:
+            values[path.strip()] = from_text(path.strip(), text)
+        except FtError as error:
+            found.extend(error.problems)
+    if found:
+        raise FtError(found)
+    return values

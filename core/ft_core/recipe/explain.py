@@ -1,0 +1,63 @@
+"""From pydantic's findings to words: every bad field at once, with its place, its reason and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from ft_core.errors import Problem
+from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
+from ft_core.text import one_line
+
+Place = Callable[[tuple[str, ...]], str]
+_SHOWN_INPUT = 60
+
+
+def problems_of(error: ValidationError, place: Place) -> tuple[Problem, ...]:
+    """All problems in a validation error; `place` turns a path of keys into words such as `recipe.yaml:12`."""
+    by_path: dict[tuple[str, ...], Any] = {}
+    for found in error.errors(include_url=False):
+        by_path.setdefault(field_path(found["loc"]), found)
+    return tuple(_problem(path, found, place(path)) for path, found in by_path.items())
+
+
+def field_path(location: Iterable[int | str]) -> tuple[str, ...]:
+    """The keys of a location up to the field: pydantic adds list positions and the branches of unions."""
+    keys = [str(part) for part in location]
+    known = keys[:1] if keys and keys[0] not in SECTIONS else keys[:2]
+    return tuple(known)
+
+
+def _problem(path: tuple[str, ...], found: dict[str, Any], where: str) -> Problem:
+    name = ".".join(path)
+    if found["type"] == "extra_forbidden":
+        return Problem(
+            f"unknown key `{one_line(name, _SHOWN_INPUT)}`", where, "no setting has this name", _nearest(path)
+        )
+    given = one_line(repr(found["input"]), _SHOWN_INPUT)
+    return Problem(f"`{name}` cannot be {given}", where, found["msg"].removeprefix("Value error, "), _remedy(name))
+
+
+def _nearest(path: tuple[str, ...]) -> str:
+    known = list(SECTIONS[path[0]].model_fields) if len(path) > 1 else list(Recipe.model_fields)
+    close = difflib.get_close_matches(path[-1], known, n=1)
+    if close:
+        return f"did you mean `{'.'.join((*path[:-1], close[0]))}`?"
+    elsewhere = [name for name in GUIDES if name.endswith("." + path[-1])]
+    if elsewhere:
+        return f"did you mean `{elsewhere[0]}`?"
+    return f"known here: {', '.join(known)}"
+
+
+def _remedy(name: str) -> str:
+    guide = GUIDES.get(name)
+    if guide is None:
+        return "give the fields of this section, one on each line"
+    allowed = [" or ".join(guide.choices), " ".join(part for part in (guide.range, guide.unit) if part)]
+    if guide.takes_auto:
+        allowed.append("auto")
+    wanted = ", or ".join(part for part in allowed if part)
+    return f"give {wanted}. {guide.help}" if wanted else guide.help

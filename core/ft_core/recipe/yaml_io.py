@@ -1,0 +1,182 @@
+"""The recipe as YAML: read with the place of every mistake, written with the help and the reasons as comments."""
+
+from __future__ import annotations
+
+import json
+import re
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.nodes import MappingNode, Node
+
+from ft_core.errors import FtError, problem
+from ft_core.files import write_atomic
+from ft_core.recipe.explain import problems_of
+from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
+from ft_core.text import one_line
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+_PLAIN = re.compile(r"[A-Za-z_./~][\w./+~-]*\Z", re.ASCII)
+_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "nan", "inf", "~", "y", "n"}
+_NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
+_WIDTH = 100
+
+Positions = dict[tuple[str, ...], int]
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe file. Raises FtError with every problem, each with its file and line."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise problem(
+            "the recipe cannot be read",
+            where=one_line(str(path), 200),
+            why=error.strerror or str(error),
+            remedy="check the path; `ft-tui recipe new FILE` writes a fresh recipe",
+        ) from error
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise problem(
+            "the recipe is not UTF-8 text",
+            where=one_line(str(path), 200),
+            why=f"byte {error.start} is not UTF-8",
+            remedy="save the file as UTF-8",
+        ) from error
+    return parse(text, one_line(str(path), 200))
+
+
+def parse(text: str, where: str) -> Recipe:
+    """A recipe from YAML text; `where` names it in messages. Raises FtError with every problem."""
+    data, positions = _read(text, where)
+
+    def place(path: tuple[str, ...]) -> str:
+        return f"{where}:{_line(positions, path)}"
+
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        found = problems_of(error, place)
+        raise FtError(sorted(found, key=lambda item: int(item.where.rpartition(":")[2]))) from error
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    """Write the recipe with its comments, atomically."""
+    write_atomic(path, dump(recipe))
+
+
+def dump(recipe: Recipe, *, comments: bool = True) -> str:
+    """The recipe as YAML; with comments, each field carries its help and, where it was chosen, the reason."""
+    values = recipe.model_dump(mode="json")
+    lines = [f"version: {values['version']}"]
+    for section, kind in SECTIONS.items():
+        if comments:
+            lines += ["", f"# {Recipe.model_fields[section].description}"]
+        lines.append(f"{section}:")
+        for name in kind.model_fields:
+            lines += _field_lines(f"{section}.{name}", values[section][name], recipe.reasons, comments=comments)
+    lines += _reason_lines(recipe.reasons, comments=comments)
+    return "\n".join(lines) + "\n"
+
+
+def _field_lines(path: str, value: object, reasons: dict[str, str], *, comments: bool) -> list[str]:
+    line = f"  {path.partition('.')[2]}: {_scalar(value)}"
+    if not comments:
+        return [line]
+    guide = GUIDES[path]
+    notes = "; ".join(part for part in (" | ".join(guide.choices), guide.range, guide.unit) if part)
+    help_line = f"  # {guide.help}{f' [{notes}]' if notes else ''}"
+    reason = reasons.get(path)
+    return [help_line, f"{line}  # because {one_line(reason, 300)}" if reason else line]
+
+
+def _reason_lines(reasons: dict[str, str], *, comments: bool) -> list[str]:
+    if not reasons:
+        return ["reasons: {}"]
+    head = ["", f"# {Recipe.model_fields['reasons'].description}"] if comments else []
+    return [*head, "reasons:", *(f"  {_scalar(path)}: {_scalar(reason)}" for path, reason in reasons.items())]
+
+
+def _scalar(value: object) -> str:
+    """YAML 1.2 of a scalar or a list of them: JSON, with plain words left unquoted."""
+    if isinstance(value, str) and _PLAIN.match(value) and value.lower() not in _RESERVED:
+        return value
+    if isinstance(value, list):
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    return _NOT_PRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def _read(text: str, where: str) -> tuple[Any, Positions]:
+    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise problem(
+            "the recipe is too large",
+            where=where,
+            why=f"it is over {MAX_BYTES // 1024} KiB",
+            remedy="a recipe holds settings only; put rows into a data file and name it in data.source",
+        )
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        _refuse_tricks(yaml, text, where)
+        node = YAML(typ="safe", pure=True).compose(StringIO(text))
+        data = yaml.load(StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _broken(where if mark is None else f"{where}:{mark.line + 1}", error.problem or "not YAML") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise _broken(where, one_line(str(error), 200) or "not YAML") from error
+    return ({} if data is None else data), _positions(node)
+
+
+def _broken(where: str, why: str) -> FtError:
+    return problem(
+        "the recipe is not valid YAML",
+        where=where,
+        why=one_line(why, 200),
+        remedy="mend this line; check its indent and colon",
+    )
+
+
+def _refuse_tricks(yaml: YAML, text: str, where: str) -> None:
+    depth = 0
+    for event in yaml.parse(StringIO(text)):
+        line = f"{where}:{event.start_mark.line + 1}"
+        if isinstance(event, AliasEvent):
+            raise problem(
+                "aliases (*name) are not allowed",
+                where=line,
+                why="a few of them can expand to billions of values",
+                remedy="write the value out",
+            )
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise problem(
+                "the recipe is nested too deeply",
+                where=line,
+                why=f"more than {MAX_DEPTH} levels",
+                remedy="a recipe has sections and fields only",
+            )
+
+
+def _positions(node: Node | None, path: tuple[str, ...] = ()) -> Positions:
+    found: Positions = {}
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            here = (*path, str(key.value))
+            found[here] = key.start_mark.line + 1
+            found |= _positions(value, here)
+    return found
+
+
+def _line(positions: Positions, path: tuple[str, ...]) -> int:
+    for length in range(len(path), 0, -1):
+        if path[:length] in positions:
+            return positions[path[:length]]
+    return 1

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from ft_core.errors import FtError
+from ft_core.recipe.check import check, from_text, parse_assignments, with_values
+from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
+
+
+def test_the_default_recipe_breaks_no_rule() -> None:
+    assert check(Recipe()) == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"quantization.method": "nf4", "adapter.kind": "none"}, "adapter.kind"),
+        ({"training.epochs": 1, "training.max_steps": 10}, "training.max_steps"),
+        ({"adapter.target_modules": ["q_proj", "lm_head"]}, "adapter.target_modules"),
+        ({"adapter.target_modules": []}, "adapter.target_modules"),
+        ({"adapter.target_modules": "q_proj"}, "adapter.target_modules"),
+        ({"hardware.device": "cpu", "hardware.gpus": ["0"]}, "hardware.gpus"),
+        ({"data.held_out_share": 0.0}, "data.held_out_share"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_named(values: dict[str, object], field: str) -> None:
+    assert [found.where for found in check(with_values(Recipe(), values))] == [field]
+
+
+def test_a_change_reports_every_bad_value_at_once() -> None:
+    with pytest.raises(FtError) as caught:
+        with_values(Recipe(), {"adapter.rank": 0, "training.lr": 1, "foo": 1, "samples.prompts": [1]})
+    assert {found.where for found in caught.value.problems} == {"adapter.rank", "training.lr", "foo", "samples.prompts"}
+
+
+def test_changing_a_field_drops_the_reason_of_the_automatic_value() -> None:
+    recipe = Recipe(reasons={"training.epochs": "few rows", "adapter.rank": "usual"})
+    assert with_values(recipe, {"training.epochs": 2}).reasons == {"adapter.rank": "usual"}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("training.learning_rate", " 2e-4 ", 2e-4),
+        ("training.learning_rate", "auto", None),
+        ("training.learning_rate", "", None),
+        ("adapter.rank", "", 16),
+        ("quantization.double", "false", False),
+        ("adapter.target_modules", "[q_proj, v_proj]", ["q_proj", "v_proj"]),
+        ("model.source", "0123", "0123"),
+        ("quantization.method", "nf4", "nf4"),
+    ],
+)
+def test_typed_text_becomes_the_field_s_value(path: str, text: str, value: object) -> None:
+    assert from_text(path, text) == value
+
+
+def test_assignments_report_every_mistake_and_keep_equal_signs_in_values() -> None:
+    assert parse_assignments(("output.name=a=b",)) == {"output.name": "a=b"}
+    with pytest.raises(FtError) as caught:
+        parse_assignments(("nonsense", "training.lr=3", "samples.prompts=["))
+    assert [found.where for found in caught.value.problems] == ["--set", "training.lr", "samples.prompts"]
+
+
+def test_every_field_is_documented_where_it_is_defined() -> None:
+    assert len(GUIDES) == sum(len(kind.model_fields) for kind in SECTIONS.values())
+    for guide in GUIDES.values():
+        assert guide.help.endswith(".")
+        assert len(guide.help) < 130
+        assert Recipe().get(guide.path) == guide.default

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ft_core.errors import FtError
+from ft_core.recipe import yaml_io
+from ft_core.recipe.check import with_values
+from ft_core.recipe.schema import GUIDES, Recipe
+
+printable = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(FtError) as caught:
+        yaml_io.parse(text, "r.yaml")
+    return [f"{found.where} {found.what} {found.why} {found.remedy}" for found in caught.value.problems]
+
+
+@given(prompts=st.lists(printable, max_size=4), rate=st.floats(1e-12, 1), name=st.none() | printable, reason=printable)
+def test_what_is_written_reads_back_equal(prompts: list[str], rate: float, name: str | None, reason: str) -> None:
+    values = {
+        "samples.prompts": prompts,
+        "training.learning_rate": rate,
+        "output.name": None if name == "auto" else name,
+    }
+    recipe = with_values(Recipe(), values).model_copy(update={"reasons": {"training.epochs": reason}})
+    for comments in (True, False):
+        assert yaml_io.parse(yaml_io.dump(recipe, comments=comments), "r") == recipe
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_any_text_gives_a_recipe_or_named_problems(text: str) -> None:
+    try:
+        recipe = yaml_io.parse(text, "r")
+    except FtError as error:
+        named = [found for found in error.problems if found.where.startswith("r") and found.remedy]
+    else:
+        named = [recipe]
+    assert named
+
+
+def test_numbers_may_be_written_in_scientific_form() -> None:
+    assert yaml_io.parse("training:\n  learning_rate: 2e-4\n", "r").training.learning_rate == 2e-4
+
+
+def test_every_mistake_is_reported_at_once_with_its_line_and_the_nearest_name() -> None:
+    found = problems("training:\n  learnig_rate: 3\n  rank: 4\nadapter:\n  rank: 0\ndata: 5\n")
+    assert [line.split()[0] for line in found] == ["r.yaml:2", "r.yaml:3", "r.yaml:5", "r.yaml:6"]
+    assert "did you mean `training.learning_rate`" in found[0]
+    assert "did you mean `adapter.rank`" in found[1]
+    assert "≥ 1 and ≤ 1,024" in found[2]
+
+
+def test_text_is_not_taken_for_a_number() -> None:
+    assert "`adapter.rank` cannot be 'sixteen'" in problems("adapter:\n  rank: sixteen\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: &x [1]\nb: *x\n", "aliases"),
+        ("a: [", "not valid YAML"),
+        ("a: 1\na: 2\n", "duplicate"),
+        ("a: " + "[" * 40 + "]" * 40, "nested too deeply"),
+        ("x: " + "y" * 300_000, "too large"),
+        ("- 1\n- 2\n", "valid dictionary"),
+    ],
+)
+def test_tricks_of_yaml_are_refused(text: str, says: str) -> None:
+    assert says in " ".join(problems(text))
+
+
+def test_a_written_recipe_explains_every_field_and_gives_reasons() -> None:
+    recipe = with_values(Recipe(), {"training.epochs": 3}).model_copy(
+        update={"reasons": {"training.epochs": "400 rows\nare few"}}
+    )
+    text = yaml_io.dump(recipe)
+    assert all(guide.help in text for guide in GUIDES.values())
+    assert "epochs: 3.0  # because 400 rows are few" in text
+
+
+def test_a_saved_recipe_is_private_and_loads(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    yaml_io.save(Recipe(), path)
+    assert yaml_io.load(path) == Recipe()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_missing_or_binary_recipe_is_an_error_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing.yaml", "binary.yaml"):
+        with pytest.raises(FtError, match=name):
+            yaml_io.load(tmp_path / name)
