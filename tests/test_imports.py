@@ -1,0 +1,67 @@
+"""Heavy libraries stay out of the start-up: each room is imported in a fresh interpreter and looked at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+TRAINING_STACK = {
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "datasets",
+    "bitsandbytes",
+    "accelerate",
+    "tokenizers",
+    "numpy",
+    "pandas",
+}
+INTERFACE = {"textual", "rich", "ft_tui"}
+ROOMS = [
+    "recipe.yaml_io",
+    "hardware.look",
+    "models.find",
+    "data.open",
+    "data.tokens",
+    "plan.prepare",
+    "runs.view",
+    "runs.launch",
+    "runs.supervise",
+    "evaluation.verdict",
+    "demo",
+]
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = (
+        f"{statement}\nimport sys, json; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_of_the_core_loads_neither_the_training_stack_nor_the_interface(room: str) -> None:
+    assert not loaded_after(f"import ft_core.{room}") & (TRAINING_STACK | INTERFACE)
+
+
+@pytest.mark.parametrize("module", ["app", "screens.home", "screens.wizard", "screens.dashboard"])
+def test_the_interface_never_loads_the_training_stack(module: str) -> None:
+    assert not loaded_after(f"import ft_tui.{module}") & TRAINING_STACK
+
+
+def test_the_command_line_loads_neither_pydantic_nor_textual_to_show_its_help() -> None:
+    code = """
+import sys
+sys.argv = ["ft-tui", "--help"]
+from ft_tui.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+"""
+    assert not loaded_after(code) & (TRAINING_STACK | {"textual", "pydantic", "pynvml", "psutil"})
