@@ -1,0 +1,106 @@
+"""The one table of actions: key bindings, footer, help, command palette and the README's keys come from here.
+
+A screen takes its BINDINGS from `bindings(scope)` and defines `action_<name>` for each name of its scope. A name may
+carry arguments as Textual writes them: `pane(1)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.binding import Binding, BindingType
+
+Scope = Literal["app", "home", "wizard", "dashboard"]
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing a user can do by a key, a click in the footer, or the command palette.
+
+    `key` is one key, or several separated by commas of which help shows the first. `show` puts it in the footer.
+    """
+
+    name: str
+    key: str
+    label: str
+    help: str
+    scope: Scope
+    show: bool = True
+
+
+ACTIONS: tuple[Action, ...] = (
+    # Everywhere.
+    Action("show_help", "question_mark", "Help", "What the keys of this screen do", "app"),
+    Action("command_palette", "ctrl+p", "Palette", "Find any action or theme by its name", "app", show=False),
+    Action("change_theme", "ctrl+t", "Theme", "Choose the colours; the choice is kept", "app", show=False),
+    # The list of runs.
+    Action("new_run", "n", "New", "Set up a new run, step by step", "home"),
+    Action("demo", "D", "Demo", "Set up the demo: a small model that ships with the program", "home"),
+    Action("open_run", "enter", "Open", "Look at the chosen run", "home"),
+    Action("clone", "c", "Clone", "Set up a new run from the chosen run's recipe", "home"),
+    Action("resume", "r", "Resume", "Go on from the chosen run's last checkpoint", "home"),
+    Action("delete", "d", "Delete", "Delete the chosen run and all its files (asks first)", "home"),
+    Action("filter", "slash", "Filter", "Show only the runs whose name, state or model contains a text", "home"),
+    Action("doctor", "i", "Doctor", "What this machine has, and what would go wrong", "home", show=False),
+    Action("leave", "q", "Quit", "Leave the program; runs go on", "home"),
+    # The wizard: letters are typed into fields there, so its keys are no letters.
+    Action("next_step", "pagedown", "Next", "Go to the next step", "wizard"),
+    Action("previous_step", "pageup", "Back", "Go to the step before", "wizard"),
+    Action("leave", "escape", "Leave", "Leave the field, then the wizard; the draft is kept", "wizard"),
+    # The dashboard of one run.
+    Action("pause", "p", "Pause", "Pause training, or let it go on", "dashboard"),
+    Action("checkpoint", "k", "Checkpoint", "Write a checkpoint after this step", "dashboard"),
+    Action("sample", "s", "Sample", "Ask the model something now", "dashboard"),
+    Action("evaluate", "e", "Evaluate", "Measure the held-out loss now", "dashboard"),
+    Action("stop", "x", "Stop", "Stop training (asks how)", "dashboard"),
+    Action("previous_sample", "left_square_bracket", "Earlier", "The sample before", "dashboard", show=False),
+    Action("next_sample", "right_square_bracket", "Later", "The next sample", "dashboard", show=False),
+    Action("pane(1)", "1", "Loss", "Show or hide the first pane", "dashboard", show=False),
+    Action("pane(2)", "2", "Rates", "Show or hide the second pane", "dashboard", show=False),
+    Action("pane(3)", "3", "Hardware", "Show or hide the third pane", "dashboard", show=False),
+    Action("pane(4)", "4", "Samples", "Show or hide the fourth pane", "dashboard", show=False),
+    Action("log", "l", "Log", "Show the end of the worker's log", "dashboard", show=False),
+    Action("copy", "y", "Copy", "Copy what is shown, and write it to a file", "dashboard", show=False),
+    Action("leave", "q,escape", "Leave", "Back to the list of runs; training goes on", "dashboard"),
+)
+
+_KEY_WORDS = {
+    "question_mark": "?",
+    "slash": "/",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
+    "escape": "Esc",
+    "enter": "Enter",
+}
+
+
+def actions(scope: str) -> tuple[Action, ...]:
+    """The actions of one scope, in the order of the table."""
+    return tuple(action for action in ACTIONS if action.scope == scope)
+
+
+def bindings(scope: str) -> list[BindingType]:
+    """Key bindings for a screen's (or the app's) BINDINGS."""
+    return [
+        Binding(
+            action.key,
+            action.name,
+            action.label,
+            show=action.show,
+            key_display=key_text(action),
+            tooltip=action.help,
+            id=f"{action.scope}.{action.name}",
+        )
+        for action in actions(scope)
+    ]
+
+
+def key_text(action: Action) -> str:
+    """The action's first key as a person writes it: `?`, `Ctrl+P`, `Enter`, `D`."""
+    key = action.key.partition(",")[0]
+    if key.startswith("ctrl+"):
+        return f"Ctrl+{key[5:].upper()}"
+    return _KEY_WORDS.get(key, key)

@@ -1,0 +1,154 @@
+"""The app: screens, themes, and an orderly end. What happens in a run is no business of this file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from ft_tui import guard, terminal, theming
+from ft_tui.actions import actions, bindings
+from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.too_small import TooSmallScreen
+
+if TYPE_CHECKING:
+    from ft_core.runs.directory import RunDir
+
+    from ft_core.recipe.schema import Recipe
+
+Opening = Literal["home", "wizard", "dashboard"]
+_HANG_UP_CHECK = 1.0
+
+
+class FtApp(App[int]):
+    """The program on a full screen. Its exit value is the exit code of the process."""
+
+    TITLE = "ft-tui"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
+
+    def __init__(
+        self,
+        open: Opening = "home",  # noqa: A002 - the word of the contract and of the command line
+        *,
+        run: RunDir | None = None,
+        recipe: Recipe | None = None,
+    ) -> None:
+        super().__init__(ansi_color=True if theming.no_colour() else None)
+        guard.install()
+        self.animation_level = "none"
+        self._opening: Opening = open
+        self._run = run
+        self._recipe = recipe
+        self._theme_is_choice = False
+        theming.register_themes(self)
+        self.theme = self._start_theme()
+
+    def _start_theme(self) -> str:
+        if theming.no_colour():
+            return theming.NO_COLOUR
+        chosen = theming.read_choice()
+        return chosen if chosen in self.available_themes else theming.DEFAULT
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The list of runs lies under every other screen."""
+        return HomeScreen()
+
+    def on_mount(self) -> None:
+        """Open what was asked for, and watch the terminal."""
+        if self._opening == "wizard":
+            self.open_wizard(self._recipe)
+        elif self._opening == "dashboard" and self._run is not None:
+            self.open_dashboard(self._run)
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+        if not self.is_headless:
+            self._watch_terminal()
+
+    def _keep_theme(self, name: str) -> None:
+        if name not in {theming.NO_COLOUR, theming.read_choice()}:
+            theming.write_choice(name)
+
+    # The terminal
+
+    def _watch_terminal(self) -> None:
+        terminal.on_termination(self._leave_from_signal)
+        self.set_interval(_HANG_UP_CHECK, self._leave_when_hung_up)
+
+    def _leave_from_signal(self, code: int) -> None:
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self.exit, code)
+
+    def _leave_when_hung_up(self) -> None:
+        if sys.__stdin__ is None or terminal.hung_up(sys.__stdin__.fileno()):
+            terminal.die_soon(129)
+            self.exit(129)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Put a notice over everything while the terminal is too small."""
+        covered = isinstance(self.screen, TooSmallScreen)
+        if not TooSmallScreen.fits(event.size) and not covered:
+            self.push_screen(TooSmallScreen())
+        elif TooSmallScreen.fits(event.size) and covered:
+            self.pop_screen()
+
+    # Ways between the screens
+
+    def _show(self, screen: Screen[Any]) -> None:
+        """Put one screen above the list of runs, in place of whatever lies there."""
+        self.go_home()
+        self.push_screen(screen)
+        if not TooSmallScreen.fits(self.size):
+            self.push_screen(TooSmallScreen())
+
+    def go_home(self) -> None:
+        """Back to the list of runs."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def open_dashboard(self, run: RunDir) -> None:
+        """Show one run, live or finished."""
+        from ft_tui.screens.dashboard import DashboardScreen
+
+        self._show(DashboardScreen(run))
+
+    def open_wizard(self, recipe: Recipe | None = None) -> None:
+        """Set up a run, from the draft or from a recipe."""
+        from ft_tui.screens.wizard import WizardScreen
+
+        self._show(WizardScreen(recipe))
+
+    def action_show_help(self) -> None:
+        """Show what the keys of the current screen do."""
+        from ft_tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.current_scope))
+
+    @property
+    def current_scope(self) -> str:
+        """The scope in the table of actions that the uppermost full screen belongs to."""
+        scopes = (getattr(screen, "SCOPE", None) for screen in reversed(self.screen_stack))
+        return next((scope for scope in scopes if isinstance(scope, str)), "home")
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the command palette offers: the actions of this screen and of the app."""
+        for action in (*actions(self.current_scope), *actions("app")):
+            if action.name == "command_palette":
+                continue
+            target = self if action.scope == "app" else screen
+            yield SystemCommand(action.label, action.help, self._runner(action.name, target))
+        yield SystemCommand("Quit", "Leave the program; runs go on", self.action_quit)
+
+    def _runner(self, name: str, target: App[Any] | Screen[Any]) -> Any:  # noqa: ANN401 - a callback of any result
+        async def run() -> None:
+            await self.run_action(name, target)
+
+        return run
