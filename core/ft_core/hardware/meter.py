@@ -1,0 +1,66 @@
+"""Telemetry while training: a few figures of the GPUs in use and of one process, cheap enough for every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ft_core.hardware.host import host_memory_now
+from ft_core.hardware.nvml import DeviceIdentity, Nvml, NvmlUnavailable, PyNvml
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One GPU at one moment: bytes, percent, degrees Celsius, watts; None where the driver does not tell."""
+
+    index: int
+    uuid: str
+    memory_used: int | None
+    memory_total: int | None
+    utilisation: int | None
+    temperature: int | None
+    power_watts: float | None
+
+
+class GpuMeter:
+    """Reads the given GPUs again and again over one connection to NVML. Without NVML it reads nothing."""
+
+    def __init__(self, uuids: Sequence[str], nvml: Nvml | None = None) -> None:
+        self._nvml: Nvml = nvml or PyNvml()
+        self._devices: list[DeviceIdentity] = []
+        if not uuids:
+            return
+        try:
+            self._nvml.open()
+        except NvmlUnavailable:
+            return
+        found = (self._nvml.identity(uuid) for uuid in uuids)
+        self._devices = [device for device in found if device is not None]
+
+    def read(self) -> tuple[GpuReading, ...]:
+        """One reading for each GPU that was found, in the order asked for; never raises."""
+        return tuple(self._reading(device) for device in self._devices)
+
+    def _reading(self, device: DeviceIdentity) -> GpuReading:
+        load = self._nvml.load(device.uuid)
+        known = load.memory_total is not None and load.memory_free is not None
+        return GpuReading(
+            index=device.index,
+            uuid=device.uuid,
+            memory_used=(load.memory_total or 0) - (load.memory_free or 0) if known else None,
+            memory_total=load.memory_total,
+            utilisation=load.utilisation,
+            temperature=load.temperature,
+            power_watts=load.power_watts,
+        )
+
+
+def host_memory(pid: int) -> tuple[int, int]:
+    """Resident bytes of a process (0 when it is gone) and bytes of memory it may use."""
+    import psutil
+
+    try:
+        resident = int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, OSError):
+        resident = 0
+    return resident, host_memory_now()[0]
