@@ -44,9 +44,18 @@ ACTIONS: tuple[Action, ...] = (
     Action("filter", "slash", "Filter", "Show only the runs whose name, state or model contains a text", "home"),
     Action("doctor", "i", "Doctor", "What this machine has, and what would go wrong", "home", show=False),
     Action("leave", "q", "Quit", "Leave the program; runs go on", "home"),
-    # The wizard: letters are typed into fields there, so its keys are no letters.
-    Action("next_step", "pagedown", "Next", "Go to the next step", "wizard"),
-    Action("previous_step", "pageup", "Back", "Go to the step before", "wizard"),
+    # The wizard. Its letters and digits act while no text field has the focus; Esc leaves a field.
+    Action("next_step", "pagedown,n", "Next", "Go to the next step, from the end of this one", "wizard"),
+    Action("previous_step", "pageup,b", "Back", "Go to the step before, from the top of this one", "wizard"),
+    Action("launch", "l", "Launch", "Start the run; training goes on without this program", "wizard"),
+    Action("save", "s", "Save", "Write the recipe to a file", "wizard"),
+    Action("step(1)", "1", "Hardware", "Go to the step Hardware", "wizard", show=False),
+    Action("step(2)", "2", "Model", "Go to the step Model", "wizard", show=False),
+    Action("step(3)", "3", "Data", "Go to the step Data", "wizard", show=False),
+    Action("step(4)", "4", "Hyperparameters", "Go to the step Hyperparameters", "wizard", show=False),
+    Action("step(5)", "5", "Review", "Go to the step Review", "wizard", show=False),
+    Action("browse", "o", "Browse", "Choose the data file, or the model's folder, from a list", "wizard", show=False),
+    Action("fresh", "f", "Start afresh", "Begin with an empty recipe; this draft is kept", "wizard", show=False),
     Action("leave", "escape", "Leave", "Leave the field, then the wizard; the draft is kept", "wizard"),
     # The dashboard of one run.
     Action("pause", "p", "Pause", "Pause training, or let it go on", "dashboard"),
