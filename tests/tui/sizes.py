@@ -1,0 +1,64 @@
+"""Screens as text: the sizes each is tested at, what must be true of all, and snapshots kept as plain text files.
+
+`FT_TUI_UPDATE_SNAPSHOTS=1 pytest ...` writes the snapshots anew; read the diff before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from textual.app import App
+from textual.geometry import Region
+from textual.screen import Screen
+from textual.widget import Widget
+
+SIZES = ((60, 18), (80, 24), (120, 40))
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+def plain(app: App[Any]) -> str:
+    """What the terminal would show now, without colours and without blanks at the ends of lines."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips).rstrip() + "\n"
+
+
+def assert_inside(app: App[Any]) -> None:
+    """Everything that can have the focus lies inside the screen, or can be scrolled to inside a part of it."""
+    outside = [f"{widget!r} at {widget.region}" for widget in app.screen.focus_chain if not _reachable(widget)]
+    assert not outside, f"outside of {app.screen.region}:\n" + "\n".join(outside) + "\n" + plain(app)
+
+
+def _reachable(widget: Widget) -> bool:
+    """Each container holds the widget, or can scroll to it; the screen itself must not have to scroll."""
+    region = widget.region
+    for parent in widget.ancestors:
+        if not isinstance(parent, Widget) or isinstance(parent, App):
+            continue
+        fits = _fits(region, parent)
+        if isinstance(parent, Screen):
+            return fits == (True, True) and region.area > 0
+        if not (fits[0] or parent.max_scroll_x > 0) or not (fits[1] or parent.max_scroll_y > 0):
+            return False
+        if fits != (True, True):
+            region = parent.region
+    return False
+
+
+def _fits(region: Region, parent: Widget) -> tuple[bool, bool]:
+    around = parent.region
+    return (
+        around.x <= region.x and region.right <= around.right,
+        around.y <= region.y and region.bottom <= around.bottom,
+    )
+
+
+def assert_snapshot(app: App[Any], name: str) -> None:
+    """The screen is as it is kept in `snapshots/<name>-<columns>x<lines>.txt`."""
+    file = SNAPSHOTS / f"{name}-{app.size.width}x{app.size.height}.txt"
+    shown = plain(app)
+    if os.environ.get("FT_TUI_UPDATE_SNAPSHOTS"):
+        file.write_text(shown, encoding="utf-8")
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    assert shown == kept, f"{file.name} differs; shown is\n{shown}"
