@@ -1,0 +1,41 @@
+"""What is known of a model without loading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ft_core.errors import Problem
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model as its files describe it; None is "unknown". `problem` says why it cannot be tuned here.
+
+    `kind` is demo, folder, cache or hub (a hub model that is not on this machine: path None, all unknown).
+    Shapes are those of the language part: `hidden` H, `intermediate` I (widest MLP), `context` in tokens.
+    `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files.
+    """
+
+    source: str
+    kind: str
+    path: Path | None = None
+    revision: str | None = None
+    architecture: str | None = None
+    model_type: str | None = None
+    parameters: int | None = None
+    hidden: int | None = None
+    intermediate: int | None = None
+    layers: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    vocabulary: int | None = None
+    context: int | None = None
+    tied: bool = False
+    dtype: str | None = None
+    licence: str | None = None
+    has_chat_template: bool | None = None
+    size_bytes: int | None = None
+    quantized: str | None = None
+    problem: Problem | None = None

@@ -1,0 +1,159 @@
+"""Where models are on this machine: the one that ships, the Hugging Face cache, folders."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ft_core.errors import FtError, Problem, problem
+from ft_core.models.facts import ModelFacts
+from ft_core.models.inspect import inspect_folder
+from ft_core.recipe.schema import DEMO
+from ft_core.text import one_line
+
+# As huggingface_hub's validator, with the owner required: a bare word is more often a mistyped path.
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"[\w][\w./-]{0,199}", re.ASCII)
+_CACHE_PREFIX = "models--"
+
+
+def list_models(extra_folders: Sequence[Path] = ()) -> tuple[ModelFacts, ...]:
+    """Every model on this machine: the demo, then cache and folders with the newest first.
+
+    An extra folder is a model itself, or holds models one level below. Never raises: a model that cannot be
+    used is listed with its problem.
+    """
+    found = [*_cached_models(), *_folder_models(extra_folders)]
+    newest = sorted(found, key=lambda facts: _changed(facts.path), reverse=True)
+    return (_demo(), *newest)
+
+
+def find(source: str, revision: str | None = None) -> ModelFacts:
+    """The model a recipe names: `demo`, a folder, or a hub id (from the cache, else kind `hub` with all unknown).
+
+    Raises FtError for a folder that is not there or holds no model, and for text that is neither path nor id.
+    """
+    if source == DEMO:
+        return _demo()
+    path = Path(source).expanduser()
+    if _is_path(source) or path.is_dir():
+        return _folder(path.absolute(), source)
+    _check_id(source, revision)
+    repository = hub_cache() / (_CACHE_PREFIX + source.replace("/", "--"))
+    snapshot = _snapshot(repository, revision)
+    if snapshot is None:
+        return ModelFacts(source=source, kind="hub", revision=revision)
+    return inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
+
+
+def hub_cache() -> Path:
+    """The folder of downloaded models, by the variables huggingface_hub obeys, in its order."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if chosen := os.environ.get(name):
+            return _expanded(chosen)
+    if chosen := os.environ.get("HF_HOME"):
+        return _expanded(chosen) / "hub"
+    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+
+
+def _expanded(text: str) -> Path:
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+def _demo() -> ModelFacts:
+    from ft_core.demo import model_dir
+
+    return inspect_folder(model_dir(), source=DEMO, kind="demo")
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith(("/", "./", "../", "~")) or source in {".", ".."}
+
+
+def _folder(path: Path, source: str) -> ModelFacts:
+    shown = one_line(str(path), 300)
+    if not path.is_dir():
+        raise problem(
+            "there is no such folder" if not path.exists() else "this is a file, not a model folder",
+            where=shown,
+            why="a model is a folder with config.json, weights and tokenizer",
+            remedy="check the spelling, or give a model id such as Qwen/Qwen3-0.6B",
+        )
+    facts = inspect_folder(path, source=source, kind="folder")
+    if facts.problem is not None and not (path / "config.json").is_file():
+        raise FtError(facts.problem)
+    return facts
+
+
+def _check_id(source: str, revision: str | None) -> None:
+    problems = []
+    if not _HUB_ID.fullmatch(source) or "--" in source or ".." in source or source.endswith((".git", "-", ".")):
+        problems.append(
+            Problem(
+                f"`{one_line(source, 80)}` is neither a folder nor a model id",
+                where="model.source",
+                why="a folder starts with / or ./ or exists here; a model id has the form owner/name",
+                remedy="give a path such as ./my-model, an id such as Qwen/Qwen3-0.6B, or demo",
+            )
+        )
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+        problems.append(
+            Problem(
+                f"`{one_line(revision, 80)}` is no revision",
+                where="model.revision",
+                why="a revision is a branch, a tag or a commit of the model's repository",
+                remedy="leave it empty for the newest, or take one from the model's page",
+            )
+        )
+    if problems:
+        raise FtError(problems)
+
+
+def _cached_models() -> Iterator[ModelFacts]:
+    for repository in _folders_in(hub_cache()):
+        name = repository.name
+        snapshot = _snapshot(repository, None) if name.startswith(_CACHE_PREFIX) else None
+        # A tokenizer alone, as other programs fetch it, is no model.
+        if snapshot is not None and (snapshot / "config.json").is_file():
+            source = name.removeprefix(_CACHE_PREFIX).replace("--", "/", 1)
+            yield inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
+
+
+def _snapshot(repository: Path, revision: str | None) -> Path | None:
+    """The folder of a revision in the cache: by branch or tag (refs/), by commit, or the newest there is."""
+    snapshots = repository / "snapshots"
+    with contextlib.suppress(OSError):
+        commit = (repository / "refs" / (revision or "main")).read_text(errors="replace").strip()
+        if commit and "/" not in commit and commit != ".." and (snapshots / commit).is_dir():
+            return snapshots / commit
+    if revision is not None:
+        # Found only by its whole name: a shortened commit could be another one's.
+        return snapshots / revision if "/" not in revision and (snapshots / revision).is_dir() else None
+    return max(_folders_in(snapshots), key=_changed, default=None)
+
+
+def _folder_models(folders: Sequence[Path]) -> Iterator[ModelFacts]:
+    seen: set[Path] = set()
+    for folder in folders:
+        top = folder.expanduser().absolute()
+        for path in (top, *_folders_in(top)):
+            if path not in seen and (path / "config.json").is_file():
+                seen.add(path)
+                yield inspect_folder(path, source=str(path), kind="folder")
+
+
+def _folders_in(path: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in path.iterdir() if entry.is_dir())
+    except OSError:
+        return []
+
+
+def _changed(path: Path | None) -> float:
+    try:
+        return path.stat().st_mtime if path else 0.0
+    except OSError:
+        return 0.0

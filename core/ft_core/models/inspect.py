@@ -1,0 +1,145 @@
+"""What a model folder holds, read from config.json and safetensors headers: milliseconds, no torch, no surprises."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ft_core.errors import FtError, Problem
+from ft_core.models.config import check_config, read_json, shapes, text_part, text_value
+from ft_core.models.facts import ModelFacts
+from ft_core.models.weights import read_weights
+from ft_core.text import one_line
+
+__all__ = ["ModelFacts", "inspect_folder"]
+
+_README_LIMIT = 64 * 1024
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tekken.json",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+_FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+
+
+def inspect_folder(path: Path, *, source: str, kind: str, revision: str | None = None) -> ModelFacts:
+    """Facts of the model in `path`. A folder that cannot be tuned gives facts with a `problem`; never raises."""
+    facts = ModelFacts(source=source, kind=kind, path=path, revision=revision)
+    try:
+        _refuse_adapter(path)
+        config = read_json(path / "config.json")
+        facts = _with_config(facts, config, path)
+        check_config(config, path / "config.json")
+        facts = _with_weights(facts, config, path)
+        _require_tokenizer(path)
+    except FtError as error:
+        return replace(facts, problem=error.problems[0])
+    except OSError as error:
+        words = one_line(error.strerror or str(error), 100)
+        return replace(facts, problem=Problem("the folder cannot be read", str(path), words, "check its permissions"))
+    return facts
+
+
+def _with_config(facts: ModelFacts, config: dict[str, Any], path: Path) -> ModelFacts:
+    names = config.get("architectures")
+    quantization = config.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    tied = config.get("tie_word_embeddings", text_part(config).get("tie_word_embeddings"))
+    kind = config.get("model_type")
+    return replace(
+        facts,
+        architecture=one_line(str(names[0]), 80) if isinstance(names, list) and names else None,
+        model_type=one_line(kind, 64) if isinstance(kind, str) and kind else None,
+        tied=tied is True,
+        dtype=text_value(config, "dtype", "torch_dtype"),
+        licence=read_licence(path),
+        has_chat_template=_has_chat_template(path),
+        quantized=one_line(str(method or "unknown"), 40) if isinstance(quantization, dict) else None,
+        **shapes(config),
+    )
+
+
+def _with_weights(facts: ModelFacts, config: dict[str, Any], path: Path) -> ModelFacts:
+    weights = read_weights(path, _packed_bits(config.get("quantization_config")))
+    return replace(
+        facts,
+        parameters=weights.parameters,
+        size_bytes=weights.size_bytes,
+        dtype=facts.dtype or weights.dtype,
+        # What is stored decides: a config may leave the key out when it equals the architecture's default.
+        tied=not weights.has_head,
+    )
+
+
+def _packed_bits(quantization: object) -> int:
+    if isinstance(quantization, dict):
+        groups = quantization.get("config_groups")
+        group = next(iter(groups.values()), None) if isinstance(groups, dict) else None
+        inner = group.get("weights") if isinstance(group, dict) else None
+        for part, key in ((quantization, "bits"), (inner, "num_bits")):
+            bits = part.get(key) if isinstance(part, dict) else None
+            if isinstance(bits, int) and bits in {2, 3, 4, 8}:
+                return bits
+    return 4
+
+
+def read_licence(path: Path) -> str | None:
+    """The licence in the front matter of README.md: `license`, or `license_name` where that says `other`."""
+    text = ""
+    with contextlib.suppress(OSError), (path / "README.md").open("rb") as stream:
+        text = stream.read(_README_LIMIT).decode(errors="replace").replace("\r\n", "\n")
+    block = _FRONT_MATTER.match(text)
+    if block is None:
+        return None
+    licence = _value(block.group(1), "license")
+    return (_value(block.group(1), "license_name") or licence) if licence in {None, "other"} else licence
+
+
+def _value(block: str, key: str) -> str | None:
+    found = re.search(rf"^{key}:[ \t]*(?:\n[ \t]*-[ \t]*)?([^\n#]+)", block, re.MULTILINE)
+    value = one_line(found.group(1).strip().strip("[]'\""), 60) if found else ""
+    return value or None
+
+
+def _has_chat_template(path: Path) -> bool:
+    if (path / "chat_template.jinja").is_file() or any(path.glob("additional_chat_templates/*.jinja")):
+        return True
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        with contextlib.suppress(FtError):
+            template = read_json(path / name).get("chat_template")
+            if isinstance(template, str | list) and template:
+                return True
+    return False
+
+
+def _refuse_adapter(path: Path) -> None:
+    if (path / "config.json").exists() or not (path / "adapter_config.json").is_file():
+        return
+    base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
+    shown = one_line(str(base), 100) if base else "a base model"
+    raise FtError(
+        Problem(
+            "this is an adapter, not a model",
+            one_line(str(path), 300),
+            f"it holds adapter_config.json only and belongs to {shown}",
+            f"choose {shown}, or merge the adapter into it first",
+        )
+    )
+
+
+def _require_tokenizer(path: Path) -> None:
+    if not any((path / name).is_file() for name in _TOKENIZERS):
+        raise FtError(
+            Problem(
+                "there is no tokenizer",
+                one_line(str(path), 300),
+                "neither tokenizer.json nor tokenizer.model is there, so text cannot be turned into tokens",
+                "copy the tokenizer files of the model into the folder",
+            )
+        )

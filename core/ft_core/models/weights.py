@@ -1,0 +1,191 @@
+"""Weight files, by their headers alone: how many parameters, in which format, whole or cut off."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ft_core.errors import FtError, problem
+from ft_core.models.config import read_json
+from ft_core.text import one_line
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# The safetensors library refuses longer headers (MAX_HEADER_SIZE in its source).
+_HEADER_LIMIT = 100_000_000
+_SHARD_LIMIT = 10_000
+# Bits of one stored element, by safetensors' names of formats (README of huggingface/safetensors).
+_BITS: Mapping[str, int] = {
+    "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "C64": 64,
+}  # fmt: skip
+_FORMATS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "F8_E4M3": "float8"}
+# Companions of a packed weight: scales, zero points and tables that stand for no parameters of their own.
+_COMPANIONS = (
+    ".absmax", ".nested_absmax", ".quant_map", ".nested_quant_map", ".SCB", ".weight_format", ".g_idx", ".qzeros",
+    ".scales", "_scales", ".weight_scale", ".weight_scale_inv", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
+    ".input_scale", ".weight_global_scale", ".input_global_scale",
+)  # fmt: skip
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters, the format most of them have, size of the files in bytes, and whether it has a head of its own."""
+
+    parameters: int
+    dtype: str | None
+    size_bytes: int
+    has_head: bool
+
+
+def read_weights(folder: Path, packed_bits: int = 4) -> Weights:
+    """Read the headers of a model's safetensors files. Raises FtError for missing, cut off or unsafe files.
+
+    `packed_bits` is the width of a weight inside GPTQ, AWQ and compressed-tensors integers.
+    """
+    files = _files(folder)
+    formats: Counter[str] = Counter()
+    names: set[str] = set()
+    for path in files:
+        header = read_header(path)
+        tensors = {name: facts for name, facts in header.items() if name != "__metadata__"}
+        for name, facts in tensors.items():
+            formats[str(facts["dtype"])] += _parameters(name, facts, tensors, packed_bits)
+        names |= tensors.keys()
+    common = formats.most_common(1)[0][0] if formats else ""
+    has_head = any(name.endswith(("lm_head.weight", "embed_out.weight", "output.weight")) for name in names)
+    return Weights(formats.total(), _FORMATS.get(common), sum(path.stat().st_size for path in files), has_head)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of one safetensors file: 8 bytes of length (little-endian), then JSON. Raises FtError.
+
+    Source: README of huggingface/safetensors, "Format".
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 or length > min(_HEADER_LIMIT, size - 8):
+                raise _bad(path, "its header is longer than the file: it is cut off, or not a safetensors file")
+            header = json.loads(stream.read(length))
+    except OSError as error:
+        raise _bad(path, error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, "its header is not JSON") from error
+    _check_header(header, path, size - 8 - length)
+    return {str(name): facts for name, facts in header.items()}
+
+
+def _check_header(header: object, path: Path, data_bytes: int) -> None:
+    if not isinstance(header, dict):
+        raise _bad(path, "its header is not a JSON object")
+    end = 0
+    for name, facts in header.items():
+        if name == "__metadata__":
+            continue
+        if not _is_tensor(facts):
+            raise _bad(path, f"its header describes `{one_line(name, 60)}` in no known form")
+        end = max(end, facts["data_offsets"][1])
+    if end > data_bytes:
+        raise _bad(path, f"it is cut off: {end - data_bytes} bytes are missing at the end")
+
+
+def _is_tensor(facts: object) -> bool:
+    if not isinstance(facts, dict) or facts.get("dtype") not in _BITS:
+        return False
+    shape, offsets = facts.get("shape"), facts.get("data_offsets")
+    return (
+        isinstance(shape, list)
+        and isinstance(offsets, list)
+        and len(offsets) == 2
+        and all(isinstance(n, int) and n >= 0 for n in (*shape, *offsets))
+    )
+
+
+def _parameters(name: str, facts: dict[str, Any], tensors: Mapping[str, Any], packed_bits: int) -> int:
+    """How many parameters of the model a stored tensor stands for."""
+    if name.endswith(_COMPANIONS) or ".quant_state." in name:
+        return 0
+    count: int = math.prod(facts["shape"])
+    bits = _BITS[facts["dtype"]]
+    four_bit = name.endswith("_blocks") or any(
+        f"{name}.quant_state.bitsandbytes__{kind}" in tensors for kind in ("nf4", "fp4")
+    )
+    if four_bit:
+        return count * bits // 4
+    if name.endswith((".qweight", ".weight_packed")):
+        return count * bits // packed_bits
+    return count
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).is_file():
+        return list(_shards(folder))
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    raise _no_weights(folder)
+
+
+def _shards(folder: Path) -> Iterator[Path]:
+    index = read_json(folder / INDEX)
+    mapping = index.get("weight_map")
+    names = sorted({str(name) for name in mapping.values()}) if isinstance(mapping, dict) else []
+    if not names or len(names) > _SHARD_LIMIT:
+        raise _bad(folder / INDEX, "it lists no weight files")
+    unsafe = [name for name in names if PurePosixPath(name).name != name or not name.endswith(".safetensors")]
+    if unsafe:
+        raise _bad(folder / INDEX, f"it names `{one_line(unsafe[0], 60)}`, which is no weight file of this folder")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        shown = one_line(", ".join(missing[:3]), 120) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise problem(
+            f"{len(missing)} of {len(names)} weight files are missing",
+            where=one_line(str(folder), 300),
+            why=f"the index lists {shown}; the download or copy was not finished",
+            remedy="download or copy the model again",
+        )
+    yield from (folder / name for name in names)
+
+
+def _no_weights(folder: Path) -> FtError:
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    where = one_line(str(folder), 300)
+    if pickles:
+        return problem(
+            f"the weights are pickles only ({one_line(', '.join(pickles[:3]), 100)})",
+            where=where,
+            why="loading a pickle runs whatever code its author put into it",
+            remedy="take the model's safetensors version, or convert it on a machine you can lose",
+        )
+    if any(folder.glob("*.gguf")):
+        return problem(
+            "the weights are in GGUF form",
+            where=where,
+            why="GGUF files are quantised for running a model and cannot be tuned",
+            remedy="choose the original model that the GGUF file was made from (its model card names it)",
+        )
+    broken = sorted(path.name for path in folder.glob("*.safetensors"))
+    why = f"it holds {one_line(', '.join(broken[:3]), 100)}, but no {SINGLE} or {INDEX}" if broken else "none was found"
+    return problem(
+        "there are no weights",
+        where=where,
+        why=why,
+        remedy="download the model again; a partial copy has the config without its *.safetensors files",
+    )
+
+
+def _bad(path: Path, why: str) -> FtError:
+    return problem(
+        f"{one_line(path.name, 80)} cannot be used",
+        where=one_line(str(path), 300),
+        why=why,
+        remedy="download or copy the model again",
+    )
