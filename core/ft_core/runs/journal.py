@@ -1,0 +1,278 @@
+"""The journal, events.jsonl: one line and one write per event; its writer loses nothing, its reader never trips."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic_core import from_json
+
+Event = dict[str, Any]
+
+VERSION = 1
+ENVELOPE = ("v", "seq", "t", "mono", "kind")
+# Rare events whose loss in a power cut would change what the run is; the others are not worth an fsync.
+_DURABLE = frozenset({"checkpoint", "verdict", "result", "end"})
+_BACKLOG = 10_000
+_BLOCK = 64 * 1024
+_CHUNK = 4 * 1024 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
+_LINE_START = b'{"v":'
+
+
+class Journal:
+    """The one writer of a journal.
+
+    Opening ends a torn last line, so that the next event is not lost with it, and continues `seq`. Every event is
+    one `os.write` at the end of the file. On a full disk the part that was written is cut off again and the event
+    waits in memory until there is room: nothing is raised, `problem` says what is wrong. Safe from several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._handle = os.open(path, flags, 0o600)
+        self._guard = threading.Lock()
+        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self.lost = 0
+        self.problem: str | None = None
+        self._torn = _ends_torn(self._handle)
+        self._seq = _last_seq(self._handle)
+
+    def write(self, kind: str, /, **fields: object) -> int:
+        """Append an event and give its `seq`.
+
+        NaN and infinities become the strings `NaN`, `Infinity`, `-Infinity`. A field named as one of the envelope's
+        own (v, seq, t, mono, kind) is stored as `<kind>_<name>`, such as `result_kind`.
+        """
+        with self._guard:
+            self._seq += 1
+            named = {f"{kind}_{name}" if name in ENVELOPE else name: value for name, value in fields.items()}
+            event = {"v": VERSION, "seq": self._seq, "t": time.time(), "mono": time.monotonic(), "kind": kind, **named}
+            self._waiting.append((_line(event), kind in _DURABLE))
+            self._flush()
+            return self._seq
+
+    def close(self) -> None:
+        """Write what still waits, if there is room, and let the file go. Closing twice does no harm."""
+        with self._guard:
+            if self._handle >= 0:
+                self._flush()
+                os.close(self._handle)
+                self._handle = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _flush(self) -> None:
+        if self._handle < 0:
+            raise ValueError("the journal is closed")
+        try:
+            while self._waiting:
+                self._append(*self._waiting[0])
+                self._waiting.popleft()
+        except OSError as error:
+            self.problem = f"the journal cannot be written: {error.strerror}"
+            while len(self._waiting) > _BACKLOG:
+                self._waiting.popleft()
+                self.lost += 1
+        else:
+            self.problem = None
+
+    def _append(self, line: bytes, durable: bool) -> None:  # noqa: FBT001 - one caller, straight from the queue
+        end = os.fstat(self._handle).st_size
+        whole = b"\n" + line if self._torn else line
+        try:
+            _write_whole(self._handle, whole)
+            if durable:
+                os.fsync(self._handle)
+        except OSError:
+            self._cut_back(end)
+            raise
+        self._torn = False
+
+    def _cut_back(self, end: int) -> None:
+        try:
+            os.ftruncate(self._handle, end)
+        except OSError:
+            # What cannot be cut off is ended by the next event's newline, as after a kill.
+            self._torn = self._torn or os.fstat(self._handle).st_size > end
+
+
+def _write_whole(handle: int, data: bytes) -> None:
+    # The kernel writes a part without an error when the disk fills up in the middle.
+    if os.write(handle, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _line(event: Event) -> bytes:
+    try:
+        text = json.dumps(event, allow_nan=False, separators=(",", ":"), default=_plain)
+    except (ValueError, TypeError):
+        text = json.dumps(_sayable(event), allow_nan=False, separators=(",", ":"), default=_plain)
+    return text.encode() + b"\n"
+
+
+def _plain(value: object) -> object:
+    """A value json does not know: an array library's scalar as its number, anything else as its text."""
+    item = getattr(value, "item", None)
+    return _sayable(item()) if callable(item) else str(value)
+
+
+def _sayable(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, dict):
+        return {str(key): _sayable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sayable(item) for item in value]
+    return value
+
+
+def _ends_torn(handle: int) -> bool:
+    size = os.fstat(handle).st_size
+    return size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+
+
+def _last_seq(handle: int) -> int:
+    """The seq of the last whole event, searched from the end; 0 for an empty journal."""
+    start = os.fstat(handle).st_size
+    tail = b""
+    while start > 0:
+        size = min(_BLOCK, start)
+        start -= size
+        text = os.pread(handle, size, start) + tail
+        # The first line of a block may have begun before it; only the file's own beginning ends the search.
+        head, _, lines = text.partition(b"\n") if start else (b"", b"", text)
+        for line in reversed(lines.split(b"\n")):
+            event = parse_line(line)
+            if event is not None:
+                return int(event["seq"])
+        tail = head if len(head) < _LONGEST_LINE else b""
+    return 0
+
+
+def parse_line(line: bytes) -> Event | None:
+    """The event of one line; None for blank, torn or foreign text, and for events of a newer version.
+
+    Blocks of zeros (a power cut) before the event are passed over, and so is a torn event that it was glued to.
+    """
+    event = _event(line)
+    if event is not None or not line.strip(b"\0 \t\r"):
+        return event
+    start = line.rfind(_LINE_START)
+    return _event(line[start:].rstrip(b"\0")) if start >= 0 else None
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = from_json(line)
+    except ValueError:
+        event = _slow_json(line)
+    if type(event) is not dict or event.get("v") != VERSION:
+        return None
+    return event if type(event.get("seq")) is int and type(event.get("kind")) is str else None
+
+
+def _slow_json(line: bytes) -> object:
+    # The fast parser refuses lone surrogates, which model output may hold.
+    if not line.startswith(_LINE_START):
+        return None
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def number(value: object) -> float | None:
+    """A journal's number as float, `NaN` and the infinities included; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and value not in {"NaN", "Infinity", "-Infinity"}:
+        return None
+    return float(value)
+
+
+class Tail:
+    """Reads a growing journal bit by bit; never waits, never raises for what the file holds.
+
+    Only whole lines are read; garbage is passed over. `turns` counts how often the file was replaced or became
+    shorter than what was read: the reader then starts again, and so must whoever folds the events. `behind` says
+    that the last read stopped at its limit.
+    """
+
+    def __init__(self, path: Path, *, start: int = 0) -> None:
+        self._path = path
+        self._offset = start
+        self._skip = start > 0
+        self._file: tuple[int, int] | None = None
+        self.turns = 0
+        self.behind = False
+
+    def read(self, limit_bytes: int | None = None) -> list[Event]:
+        """The events that have come since the last call, from at most about `limit_bytes` of the file."""
+        self.behind = False
+        try:
+            handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return []
+        try:
+            return self._read(handle, limit_bytes)
+        finally:
+            os.close(handle)
+
+    def changed(self) -> bool:
+        """Whether the file has grown, shrunk or been replaced since the last read; one stat."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return False
+        return found.st_size != self._offset or (found.st_dev, found.st_ino) != self._file
+
+    def _read(self, handle: int, limit_bytes: int | None) -> list[Event]:
+        found = os.fstat(handle)
+        self._notice_replacement((found.st_dev, found.st_ino), found.st_size)
+        events: list[Event] = []
+        stop = found.st_size if limit_bytes is None else min(found.st_size, self._offset + max(limit_bytes, 1))
+        while self._offset < stop and self._take(handle, events):
+            pass
+        self.behind = self._offset < found.st_size and self._offset >= stop
+        return events
+
+    def _notice_replacement(self, file: tuple[int, int], size: int) -> None:
+        if (self._file is not None and file != self._file) or size < self._offset:
+            self._offset, self._skip = 0, False
+            self.turns += 1
+        self._file = file
+
+    def _take(self, handle: int, events: list[Event]) -> bool:
+        """Read one chunk up to its last newline; False when there is no whole line yet."""
+        chunk = os.pread(handle, _CHUNK, self._offset)
+        end = chunk.rfind(b"\n") + 1
+        if not end and len(chunk) == _CHUNK:
+            chunk = os.pread(handle, _LONGEST_LINE, self._offset)
+            end = chunk.rfind(b"\n") + 1
+        if not end:
+            return self._pass_over(len(chunk))
+        lines = chunk[: end - 1].split(b"\n")
+        self._offset += end
+        skipped, self._skip = self._skip, False
+        found = (parse_line(line) for line in lines[skipped:])
+        events.extend(event for event in found if event is not None)
+        return True
+
+    def _pass_over(self, length: int) -> bool:
+        if length < _LONGEST_LINE:
+            return False
+        self._offset += length
+        self._skip = True
+        return True

@@ -1,0 +1,305 @@
+"""A run as its directory tells it: events folded into curves, lists and the present state."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ft_core.runs.directory import RunDir, read_plan
+from ft_core.runs.journal import ENVELOPE, Event, Tail, number
+from ft_core.runs.samples import SampleItem, SampleSet, load_samples
+from ft_core.runs.series import Series
+from ft_core.runs.status import ACTIVE, CRASHED, ENDED, Status, read_status, state_of
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+
+__all__ = ["RunView", "SampleItem", "SampleSet", "Series"]
+
+_STEP_CURVES = ("loss", "learning_rate", "grad_norm", "tokens_per_s")
+_GPU_CURVES = {
+    "memory_used": "gpu_memory_bytes",
+    "utilisation": "gpu_utilisation",
+    "temperature": "gpu_temperature",
+    "power_watts": "gpu_power",
+}
+_PACE_STEPS = 50
+_PIECE = 4 * 1024 * 1024
+
+
+class RunView:
+    """A reader of one run, living or ended; any number may look at the same run.
+
+    `poll` takes in what is new; everything else only tells what was taken in. Damaged or missing files give empty
+    values, never exceptions; only `recipe` and `load_sample` raise FtError.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.status = Status(run=run.name)
+        self.state = "created"
+        self._plan_file: dict[str, Any] = {}
+        self._tail = Tail(run.events_file)
+        self._seen: dict[str, tuple[int, int, int] | None] = {}
+        self._turns = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start again: as if no event had been read."""
+        self.series: dict[str, Series] = {}
+        self.gpus: list[dict[str, Any]] = []
+        self.step = 0
+        self.total: int | None = None
+        self.epoch: float | None = None
+        self.tokens: int | None = None
+        self.started: float | None = None
+        self.memory_total: int | None = None
+        self._plan_event: dict[str, Any] = {}
+        self.samples: list[Event] = []
+        self.checkpoints: list[Event] = []
+        self.evals: list[Event] = []
+        self.controls: list[Event] = []
+        self.alarms: list[Event] = []
+        self.states: list[Event] = []
+        self.verdict: dict[str, Any] | None = None
+        self.result: dict[str, Any] | None = None
+        self.end: dict[str, Any] | None = None
+        self._pace: deque[tuple[int, float]] = deque(maxlen=_PACE_STEPS)
+        self._lists = {
+            "sample": self.samples,
+            "checkpoint": self.checkpoints,
+            "eval": self.evals,
+            "control": self.controls,
+            "alarm": self.alarms,
+        }
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The run's resolved recipe. Raises FtError when its file is damaged."""
+        from ft_core.recipe.yaml_io import load
+
+        return load(self.run.recipe_file)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What was predicted before the start (plan.json), overlaid with what the trainer then counted."""
+        return {**self._plan_file, **self._plan_event}
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last `poll` stopped at its limit with more to read."""
+        return self._tail.behind
+
+    def poll(self, limit_bytes: int | None = None) -> bool:
+        """Take in what has changed since the last call; True when something has.
+
+        Costs two stats and a look at /proc when nothing has. `limit_bytes` bounds how much of the journal is read,
+        so that a caller can show progress on a long one (see `behind`).
+        """
+        changed = self._poll_files()
+        if self._tail.changed():
+            changed = self._poll_journal(limit_bytes) or changed
+        state = self._present_state()
+        changed = changed or state != self.state
+        self.state = state
+        return changed
+
+    def _poll_files(self) -> bool:
+        changed = False
+        if self._is_new("status"):
+            self.status, changed = read_status(self.run) or self.status, True
+        if self._is_new("plan"):
+            self._plan_file, changed = read_plan(self.run), True
+        return changed
+
+    def _is_new(self, name: str) -> bool:
+        path = self.run.status_file if name == "status" else self.run.plan_file
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = self._seen.get(name)
+        self._seen[name] = stamp
+        return stamp != known
+
+    def _poll_journal(self, limit_bytes: int | None) -> bool:
+        changed = False
+        left = float("inf") if limit_bytes is None else limit_bytes
+        while left > 0:
+            # Taken in piece by piece: a long journal's events are never all in memory at once.
+            changed = self._fold_all(self._tail.read(int(min(left, _PIECE)))) or changed
+            left -= _PIECE
+            if not self._tail.behind:
+                break
+        return changed
+
+    def _fold_all(self, events: list[Event]) -> bool:
+        if self._tail.turns != self._turns:
+            self._turns = self._tail.turns
+            self._forget()
+        for event in events:
+            self._fold(event)
+        return bool(events)
+
+    def _present_state(self) -> str:
+        if self.end is not None:
+            return str(self.end.get("state"))
+        if self.status.state in ENDED:
+            return self.status.state
+        state = state_of(self.status)
+        # The journal is ahead of status.json, which is written at most twice a second.
+        said = self.states[-1]["state"] if self.states and not self.behind else None
+        if said not in ACTIVE:
+            return state
+        return CRASHED if state == "created" else str(said) if state in ACTIVE else state
+
+    def _fold(self, event: Event) -> None:
+        """Take in one event; kinds of later versions are passed over."""
+        kind = event["kind"]
+        if kind == "step":
+            self._fold_step(event)
+        elif kind in self._lists:
+            self._lists[kind].append(event)
+            if kind == "eval":
+                self._add("eval_loss", _whole(event.get("step")), event.get("loss"))
+        elif kind == "state" and isinstance(event.get("state"), str):
+            self._fold_state(event)
+        elif kind == "plan":
+            self._fold_plan(event)
+        else:
+            self._fold_outcome(kind, event)
+
+    def _fold_outcome(self, kind: str, event: Event) -> None:
+        if kind == "verdict":
+            self.verdict = event
+        elif kind == "result":
+            self.result = {**event, "kind": event.get("result_kind")}
+        elif kind == "end" and event.get("state") in ENDED:
+            self.end = event
+
+    def _fold_step(self, event: Event) -> None:
+        step = _whole(event.get("step"))
+        if step is None:
+            return
+        self.step = step
+        self.epoch = number(event.get("epoch"))
+        self.tokens = _whole(event.get("tokens"))
+        self._note_pace(step, number(event.get("mono")))
+        for name in _STEP_CURVES:
+            self._add(name, step, event.get(name))
+        memory = event.get("memory")
+        if isinstance(memory, dict):
+            self._add("memory_bytes", step, memory.get("reserved") or memory.get("rss"))
+        gpus = event.get("gpus")
+        if isinstance(gpus, list) and gpus:
+            self._fold_gpus(step, [gpu for gpu in gpus if isinstance(gpu, dict)])
+
+    def _fold_gpus(self, step: int, gpus: list[dict[str, Any]]) -> None:
+        self.gpus = gpus
+        for gpu in gpus:
+            index = _whole(gpu.get("index"))
+            for name, curve in _GPU_CURVES.items():
+                self._add(f"{curve}:{index}", step, gpu.get(name))
+
+    def _add(self, name: str, step: int | None, value: object) -> None:
+        figure = value if type(value) is float else number(value)
+        if step is None or figure is None:
+            return
+        series = self.series.get(name)
+        if series is None:
+            series = self.series[name] = Series()
+        series.add(step, figure)
+
+    def _note_pace(self, step: int, mono: float | None) -> None:
+        if mono is None:
+            return
+        if self._pace and (step <= self._pace[-1][0] or mono < self._pace[-1][1]):
+            self._pace.clear()
+        self._pace.append((step, mono))
+
+    def _fold_state(self, event: Event) -> None:
+        state = event["state"]
+        last = self.states[-1] if self.states else {}
+        if state == "preparing":
+            self._begin(event)
+        elif last.get("state") in {"paused", "preparing"}:
+            # The time spent on a pause or a start says nothing about the pace of steps.
+            self._pace.clear()
+        if (last.get("state"), last.get("phase")) == (state, event.get("phase")):
+            self.states[-1] = event
+        else:
+            self.states.append(event)
+
+    def _begin(self, event: Event) -> None:
+        """A start or a new start: the end of the attempt before no longer counts."""
+        self.started = self.started if self.started is not None else number(event.get("t"))
+        self.end = None
+        self._pace.clear()
+        step = _whole(event.get("step"))
+        if step is not None:
+            self._go_back(step)
+
+    def _go_back(self, step: int) -> None:
+        """Forget what an earlier attempt did after `step`: it is done again."""
+        for series in self.series.values():
+            series.cut(step + 1)
+        for events in (self.samples, self.checkpoints, self.evals):
+            events[:] = [event for event in events if (_whole(event.get("step")) or 0) <= step]
+        self.step = min(self.step, step)
+
+    def _fold_plan(self, event: Event) -> None:
+        self._plan_event = {name: value for name, value in event.items() if name not in ENVELOPE}
+        self.total = _whole(event.get("total_steps"))
+        self.memory_total = _whole(event.get("memory_total"))
+
+    @property
+    def loss(self) -> float | None:
+        """The newest training loss."""
+        losses = self.series.get("loss")
+        return losses.values[-1] if losses and losses.values else None
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds of training left at the pace of the last 50 steps, evaluations and checkpoints among them included.
+
+        None when not known, or when the run is not training.
+        """
+        if self.state not in {"training", "evaluating"} or not self.total or len(self._pace) < 2:
+            return None
+        (first, began), (last, ended) = self._pace[0], self._pace[-1]
+        return max(0.0, (ended - began) / (last - first) * (self.total - self.step))
+
+    def load_sample(self, event: Event) -> SampleSet:
+        """The answers a `sample` event stands for. Raises FtError when the file is missing or damaged."""
+        return load_samples(self.run, event)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `--json` prints of the run: plain values, NaN as None."""
+        end = self.end or {}
+        return {
+            "run": self.run.name,
+            "directory": str(self.run.path),
+            "state": self.state,
+            "phase": self.status.phase,
+            "step": self.step or self.status.step,
+            "total": self.total if self.total is not None else self.status.total,
+            "epoch": self.epoch,
+            "loss": _finite(self.loss),
+            "eta_seconds": self.eta_seconds,
+            "started": self.started,
+            "ended": end.get("t") or self.status.ended,
+            "verdict": self.verdict,
+            "result": self.result,
+            "cause": end.get("cause") or self.status.cause,
+            "remedy": end.get("remedy") or self.status.remedy,
+        }
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and abs(value) < float("inf") else None
