@@ -1,0 +1,261 @@
+"""The command line. Nothing heavy is imported before a command runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ft_core import __version__
+from ft_tui import output
+from ft_tui.cli_common import Commands, Settings, as_json, assignments, examples, mouse_of, run_argument
+from ft_tui.cli_recipe import recipe_group
+from ft_tui.cli_runs import logs, runs, sample, status, stop
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+    from ft_core.runs.directory import RunDir
+
+_EPILOG = """\b
+RUN is the name of a run, any unique beginning of it, or nothing for the latest run.
+
+\b
+Exit codes:
+  0    fine
+  2    wrong use, or a recipe or run that cannot be used
+  3    the run failed
+  130  interrupted (a run goes on)
+
+\b
+Environment:
+  FT_TUI_HOME      folder of all runs, drafts and settings
+  NO_COLOR         no colours
+  HF_HUB_OFFLINE   1 never asks the model hub
+
+\b
+Examples:
+  ft-tui                        set up a run, or look at one
+  ft-tui demo                   see the whole way in a minute
+  ft-tui train recipe.yaml      train; the run outlives this terminal
+  ft-tui attach                 look at the latest run again"""
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+)
+@click.version_option(__version__, "--version", prog_name="ft-tui")
+@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal; every key works the same.")
+@click.pass_context
+def cli(ctx: click.Context, *, no_mouse: bool) -> None:
+    """Fine-tune a language model from a terminal.
+
+    Without a command: the app, with the list of runs. A run is a process of its own: it goes on when the terminal is
+    closed, and can be looked at again from anywhere.
+    """
+    ctx.obj = Settings(mouse=not no_mouse)
+    if ctx.invoked_subcommand is None:
+        _show_app(ctx)
+
+
+for command in (recipe_group, runs, status, logs, stop, sample):
+    cli.add_command(command)
+
+
+@cli.command(epilog=examples("ft-tui demo", "ft-tui demo --plain", "ft-tui demo --plain --json --qlora"))
+@click.option("--plain", is_flag=True, help="Run it at once, with lines of text instead of the app.")
+@click.option("--qlora", is_flag=True, help="Compress the frozen base to 4 bits (NF4) while training.")
+@as_json
+@click.pass_context
+def demo(ctx: click.Context, *, plain: bool, qlora: bool, as_json: bool) -> None:
+    """See the whole way in a minute, with a small model.
+
+    It ships with the program. Its base answers questions in sentences; 400 rows teach it to answer as JSON. Opens the wizard, filled in. Without
+    a terminal, or with --plain or --json, it trains at once and ends with base and tuned model compared.
+    """
+    from ft_core import demo as shipped
+    from ft_core.recipe.check import with_values
+    from ft_core.recipe.schema import Recipe
+
+    values = dict(shipped.recipe_values()) | ({"quantization.method": "nf4"} if qlora else {})
+    recipe = with_values(Recipe(), values)
+    if plain or as_json or _no_app():
+        _train_plain(ctx, recipe, as_json=as_json)
+    else:
+        _show_app(ctx, "wizard", recipe=recipe)
+
+
+@cli.command(
+    epilog=examples(
+        "ft-tui train recipe.yaml",
+        "ft-tui train recipe.yaml --detach",
+        "ft-tui train recipe.yaml --plain --set training.epochs=1 --set adapter.rank=32",
+    )
+)
+@click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--plain", is_flag=True, help="Follow with lines of text instead of the app.")
+@click.option("--detach", is_flag=True, help="Start the run, print its name, and leave.")
+@assignments
+@as_json
+@click.pass_context
+def train(
+    ctx: click.Context, *, recipe: Path, plain: bool, detach: bool, assignments: tuple[str, ...], as_json: bool
+) -> None:
+    """Train as a recipe says, and follow the run. RECIPE is a YAML file.
+
+    Ctrl+C or a lost connection only ends the following: the run goes on, `ft-tui attach` shows it again.
+    """
+    from ft_core.recipe.check import parse_assignments, with_values
+    from ft_core.recipe.yaml_io import load
+
+    chosen = with_values(load(recipe), parse_assignments(assignments))
+    if detach:
+        _detach(_start(chosen), as_json=as_json)
+    elif plain or as_json or _no_app():
+        _train_plain(ctx, chosen, as_json=as_json)
+    else:
+        _show_app(ctx, "dashboard", run=_start(chosen))
+
+
+@cli.command(epilog=examples("ft-tui attach", "ft-tui attach 20260131-14", "ft-tui attach --plain"))
+@run_argument
+@click.option("--plain", is_flag=True, help="Follow with lines of text instead of the app.")
+@as_json
+@click.pass_context
+def attach(ctx: click.Context, *, run: str | None, plain: bool, as_json: bool) -> None:
+    """Look at a run, live or finished, with its whole history."""
+    from ft_core.runs.directory import find_run
+
+    found = find_run(run)
+    if plain or as_json or _no_app():
+        _follow(ctx, found, as_json=as_json)
+    else:
+        _show_app(ctx, "dashboard", run=found)
+
+
+@cli.command(epilog=examples("ft-tui resume", "ft-tui resume 20260131-14 --detach"))
+@run_argument
+@click.option("--plain", is_flag=True, help="Follow with lines of text instead of the app.")
+@click.option("--detach", is_flag=True, help="Start the run, print its name, and leave.")
+@as_json
+@click.pass_context
+def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, as_json: bool) -> None:
+    """Go on with a run that ended early, from its last checkpoint."""
+    from ft_core.runs import launch
+    from ft_core.runs.directory import find_run
+
+    found = find_run(run)
+    launch.resume(found)
+    if detach:
+        _detach(found, as_json=as_json)
+    elif plain or as_json or _no_app():
+        _follow(ctx, found, as_json=as_json)
+    else:
+        _show_app(ctx, "dashboard", run=found)
+
+
+@cli.command(epilog=examples("ft-tui doctor", "ft-tui doctor --json > report.json"))
+@as_json
+def doctor(*, as_json: bool) -> None:
+    """Report on this machine, and on what would go wrong.
+
+    GPU, driver, versions, the CUDA build of torch, disk, terminal, model cache, and what would end a run at logout.
+    """
+    from ft_tui import doctor as report
+
+    checks = report.examine()
+    if as_json:
+        output.data_json(report.as_data(checks))
+    else:
+        output.data(report.as_text(checks))
+
+
+@cli.command(
+    epilog=examples(
+        'eval "$(ft-tui completion bash)"        # in ~/.bashrc',
+        'eval "$(ft-tui completion zsh)"         # in ~/.zshrc',
+        "ft-tui completion fish > ~/.config/fish/completions/ft-tui.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(*, shell: str) -> None:
+    """Print what a shell needs to complete words.
+
+    It completes commands, options, fields of the recipe and names of runs.
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "ft-tui", "_FT_TUI_COMPLETE").source())
+
+
+def _no_app() -> bool:
+    from ft_tui.terminal import why_no_app
+
+    return why_no_app() is not None
+
+
+def _show_app(ctx: click.Context, opening: Any = "home", **what: Any) -> None:  # noqa: ANN401 - handed to FtApp as they are
+    """Run the app; where there is no terminal, say so and what to use instead."""
+    from ft_tui.terminal import why_no_app
+
+    if reason := why_no_app():
+        output.words(f"The app cannot be shown: {reason}.\nWithout a terminal use `ft-tui demo --plain`, `ft-tui train "
+                     "RECIPE --plain`, `ft-tui runs` or `ft-tui status`; `ft-tui --help` tells more.")  # fmt: skip
+        ctx.exit(output.WRONG_USE)
+    from ft_tui.app import FtApp
+
+    code = FtApp(opening, **what).run(mouse=mouse_of(ctx))
+    _say_what_goes_on()
+    ctx.exit(code or output.FINE)
+
+
+def _say_what_goes_on() -> None:
+    """After the app: which runs go on, and how to see them again."""
+    from ft_core.runs.directory import list_runs
+    from ft_core.runs.status import live
+
+    names = [run.name for run in list_runs() if live(run)]
+    for name in names:
+        output.words(f"{name} goes on. Look at it again: ft-tui attach {name}")
+
+
+def _start(recipe: Recipe) -> RunDir:
+    from ft_tui.start import start_run
+
+    run, warnings = start_run(recipe)
+    output.show_problems(warnings, kind="warning")
+    return run
+
+
+def _detach(run: RunDir, *, as_json: bool) -> None:
+    if as_json:
+        output.data_json({"run": run.name, "directory": str(run.path)})
+        return
+    output.data(run.name)
+    output.words(f"It runs on its own. Look at it: ft-tui attach {run.name}\nStop it: ft-tui stop {run.name}")
+
+
+def _train_plain(ctx: click.Context, recipe: Recipe, *, as_json: bool) -> None:
+    _follow(ctx, _start(recipe), as_json=as_json)
+
+
+def _follow(ctx: click.Context, run: RunDir, *, as_json: bool) -> None:
+    from ft_tui import plain
+
+    ctx.exit(plain.follow(run, as_json=as_json))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        cli.main(prog_name="ft-tui")
+    except BrokenPipeError:
+        # The reader (`head`, `less`) has gone: that is no fault, and Python must not flush into it at exit.
+        sys.stdout = None
+        sys.exit(output.FINE)

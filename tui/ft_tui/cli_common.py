@@ -1,0 +1,95 @@
+"""What the commands share: the group that turns errors into exit codes, options, and completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from ft_core.errors import FtError
+from ft_tui import output
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options given before the command."""
+
+    mouse: bool
+
+
+class Commands(click.Group):
+    """A group whose errors become the documented exit codes, and whose help lists commands in the order of use."""
+
+    ORDER: ClassVar = tuple(
+        "demo train attach runs status logs stop resume sample doctor recipe completion".split()  # noqa: SIM905
+    )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """What one starts with first."""
+        return sorted(super().list_commands(ctx), key=self.ORDER.index)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
+        """Run the command; what a user can mend is printed in full, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except FtError as error:
+            output.show_error(error)
+            ctx.exit(output.WRONG_USE)
+        except (KeyboardInterrupt, click.Abort):
+            output.words("interrupted")
+            ctx.exit(output.INTERRUPTED)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: lines to copy."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def mouse_of(ctx: click.Context) -> bool:
+    """Whether the app may use the mouse."""
+    settings = ctx.find_object(Settings)
+    return settings is None or settings.mouse
+
+
+def as_json(function: Decorated) -> Decorated:
+    """The option --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print data as JSON; words go to standard error.")(
+        function
+    )
+
+
+def run_argument(function: Decorated) -> Decorated:
+    """The argument RUN, which may be left out."""
+    return click.argument("run", required=False, shell_complete=_complete_runs)(function)
+
+
+def assignments(function: Decorated) -> Decorated:
+    """The option --set, which may be given several times."""
+    return click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        shell_complete=_complete_fields,
+        help="Change a field of the recipe, such as training.epochs=1. May be given several times.",
+    )(function)
+
+
+def _complete_runs(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
+    from ft_core.paths import runs_root
+
+    names = sorted((path.name for path in runs_root().iterdir() if path.is_dir()), reverse=True)
+    return [CompletionItem(name) for name in names if name.startswith(typed)]
+
+
+def _complete_fields(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
+    from ft_core.recipe.schema import GUIDES
+
+    return [
+        CompletionItem(f"{path}=", help=guide.help) for path, guide in GUIDES.items() if f"{path}=".startswith(typed)
+    ]

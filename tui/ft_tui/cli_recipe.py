@@ -1,0 +1,119 @@
+"""Commands about recipes: write one, check one, show one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ft_core.errors import FtError, Problem, problem
+from ft_tui import output
+from ft_tui.cli_common import as_json, assignments, examples
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("recipe")
+def recipe_group() -> None:
+    """Write, check and show recipes: one YAML file describes a run."""
+
+
+@recipe_group.command(
+    epilog=examples(
+        "ft-tui recipe new mine.yaml --set model.source=./Qwen3-0.6B --set data.source=rows.jsonl",
+        "ft-tui recipe new demo.yaml --demo",
+    )
+)
+@click.argument("file", type=_FILE)
+@click.option("--demo", is_flag=True, help="Begin with the settings of the demo.")
+@click.option("--force", is_flag=True, help="Replace the file where it exists.")
+@assignments
+def new(*, file: Path, demo: bool, force: bool, assignments: tuple[str, ...]) -> None:
+    """Write a recipe to FILE: every setting with its help; `auto` is chosen when the run starts."""
+    from ft_core import demo as shipped
+    from ft_core.recipe.check import parse_assignments, with_values
+    from ft_core.recipe.schema import Recipe
+    from ft_core.recipe.yaml_io import save
+
+    if file.exists() and not force:
+        raise problem(
+            "the file exists", where=str(file), why="it would be replaced", remedy="choose another name, or add --force"
+        )
+    values = {**(shipped.recipe_values() if demo else {}), **parse_assignments(assignments)}
+    try:
+        save(with_values(Recipe(), values), file)
+    except OSError as error:
+        raise problem(
+            "the file cannot be written",
+            where=str(file),
+            why=error.strerror or str(error),
+            remedy="check the folder and its rights",
+        ) from error
+    output.data(str(file))
+    output.words(f"Edit it, check it with `ft-tui recipe check {file}`, train with `ft-tui train {file}`.")
+
+
+@recipe_group.command(epilog=examples("ft-tui recipe check mine.yaml", "ft-tui recipe check mine.yaml --json"))
+@click.argument("file", type=_FILE)
+@assignments
+@as_json
+@click.pass_context
+def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Check FILE, its model and its data, and tell every problem at once. Nothing is started."""
+    warnings: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    try:
+        warnings = _prepared_warnings(_load(file, assignments))
+    except FtError as error:
+        problems = error.problems
+    if as_json:
+        found = {"errors": problems, "warnings": warnings}
+        output.data_json({"ok": not problems, **{kind: [vars(one) for one in some] for kind, some in found.items()}})
+    else:
+        output.show_problems(warnings, kind="warning")
+        output.show_problems(problems)
+        output.words(f"{file}: {len(problems)} errors, {len(warnings)} warnings")
+    ctx.exit(output.WRONG_USE if problems else output.FINE)
+
+
+def _load(file: Path, assignments: tuple[str, ...]) -> Recipe:
+    from ft_core.recipe.check import parse_assignments, with_values
+    from ft_core.recipe.yaml_io import load
+
+    return with_values(load(file), parse_assignments(assignments))
+
+
+def _prepared_warnings(recipe: Recipe) -> tuple[Problem, ...]:
+    from ft_core.plan.prepare import prepare
+
+    return prepare(recipe).warnings
+
+
+@recipe_group.command(
+    epilog=examples("ft-tui recipe show mine.yaml --resolve", "ft-tui recipe show 20260131-14 > again.yaml")
+)
+@click.argument("source", metavar="FILE|RUN")
+@click.option("--resolve", is_flag=True, help="Fill in what is automatic, with the reasons, for this machine.")
+@assignments
+@as_json
+def show(*, source: str, resolve: bool, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Print the recipe in a file, or the one a run was started with."""
+    from ft_core.plan.prepare import prepare
+
+    from ft_core.recipe.yaml_io import dump
+    from ft_core.runs.directory import find_run
+
+    file = (
+        Path(source) if Path(source).is_file() or source.endswith((".yaml", ".yml")) else find_run(source).recipe_file
+    )
+    recipe = _load(file, assignments)
+    if resolve:
+        recipe = prepare(recipe).recipe
+    if as_json:
+        output.data_json(recipe.model_dump(mode="json"))
+    else:
+        output.data(dump(recipe).rstrip("\n"))

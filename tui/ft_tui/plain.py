@@ -1,0 +1,197 @@
+"""A run followed as lines of text: for scripts, logs, and terminals that can do no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ft_core.runs.status import CRASHED, ENDED
+from ft_core.runs.view import RunView
+from ft_core.text import bytes_text, duration_text, one_line
+from ft_tui import output
+from ft_tui.using import loading_lines
+
+if TYPE_CHECKING:
+    from ft_core.runs.directory import RunDir
+
+_LOOK_SECONDS: Final = 0.2
+_FIRST_GAP: Final = 1.0
+_LARGEST_GAP: Final = 30.0
+_SAMPLES_SHOWN: Final = 2
+_LABELS: Final = {"valid_json": "valid JSON", "right_fact": "right fact", "exact": "exact answer",
+                  "held_out_loss": "held-out loss"}  # fmt: skip
+
+
+def follow(run: RunDir, *, as_json: bool = False) -> int:
+    """Print the run's progress until it ends, then how it ended; gives the exit code.
+
+    With `as_json` the progress goes to standard error and one JSON object to standard output. Ctrl+C ends the
+    following and leaves the run alone.
+    """
+    follower = Follower(run, output.words if as_json else output.data)
+    try:
+        follower.to_the_end()
+    except KeyboardInterrupt:
+        output.words(
+            f"\n{run.name} goes on without this terminal.\n"
+            f"Look at it again: ft-tui attach {run.name}\nStop it: ft-tui stop {run.name}"
+        )
+        return output.INTERRUPTED
+    if as_json:
+        output.data_json(follower.result())
+    return output.RUN_FAILED if follower.view.state in {"failed", CRASHED} else output.FINE
+
+
+class Follower:
+    """Reads one run and says what is new in it."""
+
+    def __init__(self, run: RunDir, say: Callable[[str], None]) -> None:
+        self.run = run
+        self.view = RunView(run)
+        self._say = say
+        self._began = time.monotonic()
+        self._last_step_line = float("-inf")
+        self._told = {"states": 0, "evals": 0, "samples": 0, "checkpoints": 0, "alarms": 0}
+        self._step = -1
+
+    def to_the_end(self) -> None:
+        """Look, tell, wait, until the run has ended."""
+        self._say(f"run {self.run.name}\n    {self.run.path}")
+        while not self._ended():
+            self.tell_news()
+            time.sleep(_LOOK_SECONDS)
+        self.tell_news()
+        self._tell_end()
+
+    def _ended(self) -> bool:
+        changed = self.view.poll()
+        return not changed and self.view.state in {*ENDED, CRASHED}
+
+    def tell_news(self) -> None:
+        """One line for everything new since the last look; steps only as often as a person wants to read."""
+        for kind, tell in (("states", self._state_line), ("alarms", self._alarm_line)):
+            self._each_new(kind, tell)
+        self._tell_step()
+        for kind, tell in (("evals", _eval_line), ("checkpoints", _checkpoint_line), ("samples", self._sample_lines)):
+            self._each_new(kind, tell)
+
+    def _each_new(self, kind: str, line_of: Callable[[dict[str, Any]], str]) -> None:
+        events = getattr(self.view, kind)
+        for event in events[self._told[kind] :]:
+            if line := line_of(event):
+                self._say(line)
+        self._told[kind] = len(events)
+
+    def _state_line(self, event: dict[str, Any]) -> str:
+        state, phase = str(event.get("state") or ""), str(event.get("phase") or "")
+        words = one_line(f"{state}: {phase}" if phase and phase != state else state, 100)
+        return words + (f" ({event['done']}/{event['total']} {event.get('unit') or ''})" if event.get("total") else "")
+
+    def _alarm_line(self, event: dict[str, Any]) -> str:
+        return f"! {one_line(str(event.get('text') or event.get('name')), 200)}"
+
+    def _tell_step(self) -> None:
+        view = self.view
+        now = time.monotonic()
+        gap = min(_LARGEST_GAP, max(_FIRST_GAP, (now - self._began) / 20))
+        last = view.total is not None and view.step == view.total
+        if view.step == self._step or view.step < 1 or (now - self._last_step_line < gap and not last):
+            return
+        self._step, self._last_step_line = view.step, now
+        self._say(self._step_line())
+
+    def _step_line(self) -> str:
+        view = self.view
+        parts = [f"step {view.step}/{view.total or '?'}"]
+        for name, label, form in (
+            ("loss", "loss", ".4f"),
+            ("learning_rate", "lr", ".2e"),
+            ("tokens_per_s", "tokens/s", ",.0f"),
+        ):
+            if name in view.series and view.series[name].values:
+                parts.append(f"{label} {view.series[name].values[-1]:{form}}")
+        if view.eta_seconds is not None and view.step != view.total:
+            parts.append(f"{duration_text(view.eta_seconds)} left")
+        return "  ".join(parts)
+
+    def _sample_lines(self, event: dict[str, Any]) -> str:
+        items = self.view.load_sample(event).items[:_SAMPLES_SHOWN]
+        return "\n".join(
+            f"sample at step {event.get('step')}: {one_line(item.prompt, 70)}\n"
+            f"    base:  {one_line(item.base, 90)}\n    tuned: {one_line(item.current, 90)}"
+            for item in items
+        )
+
+    # The end
+
+    def _tell_end(self) -> None:
+        end = self.view.end or {}
+        status = self.view.status
+        self._say(f"{self.view.state} after {duration_text(self.seconds)}")
+        for line in end.get("last_lines") or []:
+            self._say(f"    {one_line(str(line), 200)}")
+        for label, text in (("cause", end.get("cause") or status.cause), ("fix", end.get("remedy") or status.remedy)):
+            if text:
+                self._say(f"{label}: {text}")
+        if self.view.verdict:
+            self._say(verdict_table(self.view.verdict))
+        if self.view.result:
+            self._tell_result(self.view.result)
+
+    def _tell_result(self, result: dict[str, Any]) -> None:
+        path = str(self.run.path / str(result.get("path")))
+        self._say(
+            f"\nThe {result.get('kind')} ({bytes_text(float(result.get('bytes') or 0))}) lies in\n    {path}\nLoad it:"
+        )
+        for line in loading_lines(path, str(result.get("kind")), str(result.get("base"))):
+            self._say(f"    {line}")
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took, by its own clock where that is known."""
+        status = self.view.status
+        if status.started and status.ended:
+            return status.ended - status.started
+        return time.monotonic() - self._began
+
+    def result(self) -> dict[str, Any]:
+        """The whole outcome as one JSON object."""
+        verdict = self.view.verdict or {}
+        losses = self.view.series["loss"].values if "loss" in self.view.series else []
+        return {
+            "run": self.run.name,
+            "directory": str(self.run.path),
+            "state": self.view.state,
+            "seconds": round(self.seconds, 1),
+            "base": verdict.get("base", {}),
+            "tuned": verdict.get("tuned", {}),
+            "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
+        }
+
+
+def _eval_line(event: dict[str, Any]) -> str:
+    return f"held-out loss at step {event.get('step')}: {_figure(event.get('loss'), '.4f')}"
+
+
+def _checkpoint_line(event: dict[str, Any]) -> str:
+    return f"checkpoint at step {event.get('step')}: {bytes_text(float(event.get('bytes') or 0))}"
+
+
+def _figure(value: object, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else str(value)
+
+
+def verdict_table(verdict: dict[str, Any]) -> str:
+    """Base beside tuned, a line a measure, and the sentence that sums it up."""
+    base, tuned = verdict.get("base") or {}, verdict.get("tuned") or {}
+    names = [name for name in _LABELS if name in base or name in tuned]
+    rows = [(_LABELS[name], _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
+    rows_text = output.table((f"{verdict.get('rows')} held-out rows", "base", "tuned"), rows)
+    return f"\n{rows_text}\n{verdict.get('words') or ''}".rstrip()
+
+
+def _measure(name: str, value: object) -> str:
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.4f}" if name == "held_out_loss" else f"{value:.1%}"

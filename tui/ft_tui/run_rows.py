@@ -1,0 +1,97 @@
+"""A run in one line, in the words and glyphs of the home screen and of `ft-tui runs`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ft_core.runs.directory import RunDir, list_runs
+from ft_core.runs.status import CRASHED
+from ft_core.runs.summary import Summary, summarise
+from ft_core.text import duration_text, one_line
+
+# A state is never told by colour alone: a glyph and a word.
+GLYPHS: Final = {
+    "created": "○",
+    "preparing": "◌",
+    "training": "●",
+    "evaluating": "●",
+    "saving": "●",
+    "paused": "‖",
+    "done": "✓",
+    "stopped": "■",
+    "failed": "✗",
+    CRASHED: "✗",
+}
+
+
+def state_words(state: str) -> str:
+    """Glyph and word of a state: `● training`."""
+    return f"{GLYPHS.get(state, '?')} {one_line(state, 12)}"
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as a list shows it."""
+
+    run: RunDir
+    summary: Summary
+
+    @property
+    def state(self) -> str:
+        """Glyph and word of the state."""
+        return state_words(self.summary.state)
+
+    @property
+    def progress(self) -> str:
+        """Share and number of steps done; empty before the first."""
+        known = self.summary
+        if not known.total:
+            return f"{known.step} steps" if known.step else ""
+        return f"{known.progress:4.0%} {known.step}/{known.total}"
+
+    @property
+    def loss(self) -> str:
+        """The last loss."""
+        return "" if self.summary.loss is None else f"{self.summary.loss:.4g}"
+
+    @property
+    def model(self) -> str:
+        """The model's id, or the last part of its path."""
+        source = self.summary.model
+        return one_line(source.rstrip("/").rpartition("/")[2] or source, 40)
+
+    def age(self, now: float) -> str:
+        """How long ago the run started, in one figure: `3 min`, `2 d`; before the first minute `now`."""
+        if not self.summary.started:
+            return ""
+        figure, unit, *_ = duration_text(now - self.summary.started).split()
+        return "now" if unit == "s" else f"{figure} {unit}"
+
+    def matches(self, text: str) -> bool:
+        """Whether name, state or model contain the text, in any case."""
+        wanted = text.casefold()
+        known = self.summary
+        return any(wanted in part.casefold() for part in (known.name, known.state, known.model))
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        known = asdict(self.summary)
+        return {"run": known.pop("name"), "directory": str(self.run.path), **known}
+
+
+def read_rows() -> tuple[RunRow, ...]:
+    """The lines of all runs, the newest first."""
+    return tuple(RunRow(run, summarise(run)) for run in list_runs())
+
+
+def when(seconds: float | None) -> str:
+    """A unix time in the user's own time zone, to the minute; empty for none."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if seconds else ""
+
+
+def now() -> float:
+    """The present as unix seconds; tests put a fixed time here."""
+    return time.time()

@@ -1,0 +1,35 @@
+"""From a recipe to a running process: the one way the command line takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ft_core.plan.prepare import Prepared, prepare
+
+from ft_core.errors import Problem
+from ft_core.runs import launch
+from ft_core.runs.directory import RunDir, create
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+
+
+def start_run(recipe: Recipe) -> tuple[RunDir, tuple[Problem, ...]]:
+    """Check the recipe, fill in what is automatic, make the run directory and start the run detached.
+
+    Gives the run and what the user should know of. Raises FtError with every problem; then nothing was started.
+    """
+    prepared = prepare(recipe)
+    run = create(prepared.recipe, plan_of(prepared))
+    launch.launch(run)
+    risk = launch.logout_risk()
+    return run, (*prepared.warnings, *((risk,) if risk else ()))
+
+
+def plan_of(prepared: Prepared) -> dict[str, object]:
+    """What `plan.json` keeps of the plan: the steps and the memory that were predicted."""
+    return {
+        "steps": asdict(prepared.steps) if prepared.steps else None,
+        "memory": asdict(prepared.memory) if prepared.memory else None,
+    }
