@@ -17,9 +17,9 @@ from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
 
 if TYPE_CHECKING:
-    from ft_core.runs.directory import RunDir
-
+    from ft_core.errors import FtError
     from ft_core.recipe.schema import Recipe
+    from ft_core.runs.directory import RunDir
 
 Opening = Literal["home", "wizard", "dashboard"]
 _HANG_UP_CHECK = 1.0
@@ -124,6 +124,12 @@ class FtApp(App[int]):
         from ft_tui.screens.wizard import WizardScreen
 
         self._show(WizardScreen(recipe))
+
+    def show_error(self, error: FtError) -> None:
+        """Show every problem of an error over the screen."""
+        from ft_tui.screens.help import PageScreen, problems_text
+
+        self.push_screen(PageScreen("This cannot be done", problems_text(error)))
 
     def action_show_help(self) -> None:
         """Show what the keys of the current screen do."""

@@ -74,8 +74,9 @@ for command in (recipe_group, runs, status, logs, stop, sample):
 def demo(ctx: click.Context, *, plain: bool, qlora: bool, as_json: bool) -> None:
     """See the whole way in a minute, with a small model.
 
-    It ships with the program. Its base answers questions in sentences; 400 rows teach it to answer as JSON. Opens the wizard, filled in. Without
-    a terminal, or with --plain or --json, it trains at once and ends with base and tuned model compared.
+    It ships with the program: its base answers questions in sentences, and 400 rows teach it to answer as JSON. Opens
+    the wizard, filled in. Without a terminal, or with --plain or --json, it trains at once and ends with base and
+    tuned model compared.
     """
     from ft_core import demo as shipped
     from ft_core.recipe.check import with_values

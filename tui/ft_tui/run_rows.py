@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ft_core.runs.directory import RunDir, list_runs
-from ft_core.runs.status import CRASHED
+from ft_core.runs.status import ACTIVE, CRASHED
 from ft_core.runs.summary import Summary, summarise
 from ft_core.text import duration_text, one_line
 
@@ -43,6 +43,11 @@ class RunRow:
     def state(self) -> str:
         """Glyph and word of the state."""
         return state_words(self.summary.state)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process works on it."""
+        return self.summary.state in ACTIVE
 
     @property
     def progress(self) -> str:

@@ -11,6 +11,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from ft_core.errors import FtError
+from ft_core.text import clean
 from ft_tui.actions import Action, actions, key_text
 
 _TITLES = {"home": "The list of runs", "wizard": "Setting up a run", "dashboard": "One run", "app": "Everywhere"}
@@ -67,3 +69,14 @@ def help_text(scope: str) -> Text:
 
 def _line(action: Action) -> str:
     return f"  {key_text(action):<8}{action.help}\n"
+
+
+def problems_text(error: FtError) -> Text:
+    """Every problem of an error: what in bold, then where, why, and what to do."""
+    text = Text()
+    for problem in error.problems:
+        text.append(f"{clean(problem.what)}\n", style="bold")
+        for label, words in (("where", problem.where), ("why", problem.why), ("fix", problem.remedy)):
+            text.append(f"  {label:<7}{clean(words)}\n")
+        text.append("\n")
+    return text

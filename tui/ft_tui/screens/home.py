@@ -2,27 +2,271 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer
+from textual.widgets import DataTable, Footer, Input, Static
 
+from ft_core.errors import FtError
+from ft_core.paths import runs_root
+from ft_core.text import one_line
+from ft_tui import run_rows
 from ft_tui.actions import bindings
+from ft_tui.run_rows import RunRow
+from ft_tui.screens.confirm import Confirm
+from ft_tui.widgets.run_table import RunTable
+
+if TYPE_CHECKING:
+    from ft_tui.app import FtApp
+
+_LOOK_SECONDS = 1.0
+_CAN_RESUME = frozenset({"stopped", "failed", "crashed"})
+_EMPTY = """\
+There are no runs yet.
+
+  n   set up a new run, step by step
+  D   try the demo: a small model learns to answer as JSON,
+      in about a minute, with or without a GPU
+  i   see what this machine has
+  ?   what the keys do
+"""
 
 
 class HomeScreen(Screen[None]):
-    """All runs under this FT_TUI_HOME, newest first."""
+    """All runs under this FT_TUI_HOME, newest first; read again every second, in a thread, while shown."""
 
     SCOPE: ClassVar[str] = "home"
+    CSS_PATH = "home.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("home")
+    app: FtApp
+
+    class Read(Message):
+        """The runs were read; None when the folder cannot be."""
+
+        def __init__(self, rows: tuple[RunRow, ...], problem: str = "") -> None:
+            super().__init__()
+            self.rows = rows
+            self.problem = problem
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: tuple[RunRow, ...] = ()
+        self._reading = False
+        self._wanted = ""
 
     def compose(self) -> ComposeResult:
-        """The table and the keys."""
-        yield DataTable(cursor_type="row")
-        yield Footer()
+        """Heading, filter, the table or what to do without runs, more on the chosen run, keys."""
+        yield Static(id="heading", markup=False)
+        yield Input(placeholder="part of a name, state or model", id="filter", compact=True)
+        yield RunTable(id="runs")
+        yield Static(_EMPTY, id="empty", markup=False)
+        yield Static(id="chosen", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Show what is there, and go on looking."""
+        self.query_one("#filter").display = False
+        self.query_one("#empty").display = False
+        self.table.focus()
+        self._look()
+        self.set_interval(_LOOK_SECONDS, self._look)
+
+    def on_screen_resume(self) -> None:
+        """Something may have happened while another screen was shown."""
+        self._look()
+
+    @property
+    def table(self) -> RunTable:
+        """The list itself."""
+        return self.query_one(RunTable)
+
+    @property
+    def chosen(self) -> RunRow | None:
+        """The run under the cursor."""
+        name = self.table.chosen
+        return next((row for row in self._rows if row.run.name == name), None)
+
+    # Reading
+
+    def _look(self) -> None:
+        if self.is_current and not self._reading:
+            self._reading = True
+            self._read_runs()
+
+    @work(thread=True, group="runs")
+    def _read_runs(self) -> None:
+        try:
+            message = self.Read(run_rows.read_rows())
+        except OSError as error:
+            message = self.Read((), f"The runs cannot be read: {error}")
+        finally:
+            self._reading = False
+        self.post_message(message)
+
+    def on_home_screen_read(self, message: HomeScreen.Read) -> None:
+        """Show the runs; only cells that changed are drawn again."""
+        self._rows = message.rows
+        self._show(message.problem)
+
+    def _show(self, problem: str = "") -> None:
+        shown = [row for row in self._rows if row.matches(self._wanted)]
+        self.query_one("#empty").display = not self._rows
+        self.table.display = bool(self._rows)
+        self.table.show(shown, run_rows.now())
+        self._say("#heading", problem or self._heading(len(shown)))
+        self._say("#chosen", self._about_chosen())
+
+    def _heading(self, shown: int) -> str:
+        busy = sum(row.busy for row in self._rows)
+        count = f"{len(self._rows)} runs" if len(self._rows) != 1 else "1 run"
+        part = f", {shown} shown (/ changes the filter, Esc clears it)" if self._wanted else ""
+        return f"ft-tui   {count}, {busy} at work{part}"
+
+    def _say(self, selector: str, text: str) -> None:
+        """Change a line, and send nothing to the terminal when it says the same already."""
+        line = self.query_one(selector, Static)
+        if line.content != text:
+            line.update(text)
+
+    def _about_chosen(self) -> str:
+        row = self.chosen
+        if row is None:
+            return f"No run matches {one_line(self._wanted, 30)!r}." if self._rows else f"Runs lie in {runs_root()}"
+        known = row.summary
+        return f"{row.run.name}\n{one_line(known.model, 60)} on {one_line(known.data, 60)}"
+
+    @on(DataTable.RowHighlighted)
+    def _moved(self) -> None:
+        self._say("#chosen", self._about_chosen())
+
+    @on(DataTable.RowSelected)
+    def _clicked(self) -> None:
+        self.action_open_run()
+
+    # Filter
+
+    def action_filter(self) -> None:
+        """Type a part of a name."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self._wanted = event.value.strip()
+        self._show()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self) -> None:
+        self.query_one("#filter").display = bool(self._wanted)
+        self.table.focus()
+
+    def key_escape(self) -> None:
+        """Drop the filter."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.table.focus()
+
+    # Actions
 
     def action_leave(self) -> None:
         """Leave the program."""
         self.app.exit(0)
+
+    def action_new_run(self) -> None:
+        """Set up a run, from the draft where there is one."""
+        self.app.open_wizard()
+
+    def action_demo(self) -> None:
+        """Set up the demo."""
+        from ft_core import demo
+        from ft_core.recipe.check import with_values
+        from ft_core.recipe.schema import Recipe
+
+        self.app.open_wizard(with_values(Recipe(), demo.recipe_values()))
+
+    def action_doctor(self) -> None:
+        """Look at the machine, and show the report when it is there."""
+        self._examine()
+
+    @work(thread=True, group="doctor", exclusive=True)
+    def _examine(self) -> None:
+        from ft_tui import doctor
+        from ft_tui.screens.help import PageScreen
+
+        report = doctor.as_text(doctor.examine())
+        self.app.call_from_thread(self.app.push_screen, PageScreen("This machine", Text(report)))
+
+    def action_open_run(self) -> None:
+        """Look at the chosen run."""
+        if row := self.chosen:
+            self.app.open_dashboard(row.run)
+
+    def action_clone(self) -> None:
+        """Set up a new run like the chosen one; what was chosen automatically is chosen anew."""
+        from ft_core.recipe.yaml_io import load
+        from ft_tui.clone import as_new
+
+        if row := self.chosen:
+            try:
+                recipe = as_new(load(row.run.recipe_file))
+            except FtError as error:
+                self.app.show_error(error)
+            else:
+                self.app.open_wizard(recipe)
+
+    def action_resume(self) -> None:
+        """Go on with the chosen run from its last checkpoint."""
+        row = self.chosen
+        if row is None:
+            return
+        if row.summary.state not in _CAN_RESUME:
+            self._refuse(f"{row.run.name} is {row.summary.state}: only a run that ended early can go on.")
+            return
+        self._resume(row)
+
+    @work(thread=True, group="change")
+    def _resume(self, row: RunRow) -> None:
+        from ft_core.runs import launch
+
+        try:
+            launch.resume(row.run)
+        except FtError as error:
+            self.app.call_from_thread(self.app.show_error, error)
+        else:
+            self.app.call_from_thread(self.app.open_dashboard, row.run)
+
+    def action_delete(self) -> None:
+        """Ask, then delete the chosen run."""
+        row = self.chosen
+        if row is None:
+            return
+        if row.busy:
+            self._refuse(f"{row.run.name} is at work. Stop it first: Enter opens it, x stops it.")
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "delete":
+                self._delete(row)
+
+        text = f"{row.run.name}\n\nIts recipe, curves, samples, checkpoints and its result are deleted. {row.run.path}"
+        self.app.push_screen(Confirm("Delete this run?", text, (("delete", "Delete"), ("keep", "Keep"))), answered)
+
+    @work(thread=True, group="change")
+    def _delete(self, row: RunRow) -> None:
+        from ft_core.runs.directory import delete
+
+        try:
+            delete(row.run)
+        except FtError as error:
+            self.app.call_from_thread(self.app.show_error, error)
+        self.app.call_from_thread(self._look)
+
+    def _refuse(self, why: str) -> None:
+        self.notify(why, severity="warning", markup=False)

@@ -1,0 +1,101 @@
+"""The table of runs: columns that fit the width, cells drawn again only when they say something new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable
+
+from ft_core.text import one_line
+from ft_tui.run_rows import RunRow
+
+_NAME: Final = "name"
+_MODEL_FROM: Final = 100
+_AGE_FROM: Final = 70
+_PADDING: Final = 2
+_WIDTHS: Final = {"state": 12, "progress": 14, "loss": 8, "age": 7, "model": 24}
+_HEADS: Final = {"state": "State", "progress": "Done", "loss": "Loss", "age": "Age", "model": "Model", _NAME: "Run"}
+
+
+class RunTable(DataTable[Text], inherit_bindings=False):
+    """Rows by the run's name. Enter is left to the screen, which shows it in the footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "cursor_up", show=False),
+        Binding("down,j", "cursor_down", show=False),
+        Binding("pageup", "page_up", show=False),
+        Binding("pagedown", "page_down", show=False),
+        Binding("home,g", "scroll_top", show=False),
+        Binding("end,G", "scroll_bottom", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - as Textual names it
+        super().__init__(cursor_type="row", zebra_stripes=False, id=id)
+        self._runs: Sequence[RunRow] = ()
+        self._now = 0.0
+        self._drawn: dict[str, tuple[str, ...]] = {}
+        self._names: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> str | None:
+        """Name of the run under the cursor."""
+        names = list(self._drawn)
+        return names[self.cursor_row] if 0 <= self.cursor_row < len(names) else None
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Other widths, other columns."""
+        self._set_columns(event.size.width)
+        self.show(self._runs, self._now)
+
+    def _set_columns(self, width: int) -> None:
+        names = [name for name in _WIDTHS if not (name == "model" and width < _MODEL_FROM)]
+        names = [name for name in names if not (name == "age" and width < _AGE_FROM)]
+        taken = sum(_WIDTHS[name] + _PADDING for name in names)
+        self.clear(columns=True)
+        self._drawn = {}
+        self._names = (*names, _NAME)
+        self._name_width = max(10, width - taken - _PADDING - self.styles.scrollbar_size_vertical)
+        for name in self._names:
+            self.add_column(Text(_HEADS[name]), width=_WIDTHS.get(name, self._name_width), key=name)
+
+    def show(self, runs: Sequence[RunRow], now: float) -> None:
+        """Show these runs. The cursor stays on its run, or on its line when the run is gone."""
+        self._runs, self._now = runs, now
+        if not self._names:
+            return
+        wanted = {row.run.name: self._cells(row) for row in runs}
+        if list(wanted) == list(self._drawn):
+            self._update_cells(wanted)
+        else:
+            self._replace_rows(wanted)
+        self._drawn = wanted
+
+    def _cells(self, row: RunRow) -> tuple[str, ...]:
+        values = {
+            "state": row.state,
+            "progress": row.progress,
+            "loss": row.loss,
+            "age": row.age(self._now),
+            "model": one_line(row.model, _WIDTHS["model"]),
+            _NAME: one_line(row.run.name, self._name_width),
+        }
+        return tuple(values[name] for name in self._names)
+
+    def _update_cells(self, wanted: dict[str, tuple[str, ...]]) -> None:
+        for run, cells in wanted.items():
+            for name, old, new in zip(self._names, self._drawn[run], cells, strict=True):
+                if old != new:
+                    self.update_cell(run, name, Text(new))
+
+    def _replace_rows(self, wanted: dict[str, tuple[str, ...]]) -> None:
+        line, chosen = self.cursor_row, self.chosen
+        self.clear()
+        for run, cells in wanted.items():
+            self.add_row(*(Text(cell) for cell in cells), key=run)
+        if wanted:
+            names = list(wanted)
+            self.move_cursor(row=names.index(chosen) if chosen in wanted else min(line, len(names) - 1))
