@@ -1,0 +1,182 @@
+"""Where each row of a JSON Lines file or of a JSON array lies, found in one pass and in bounded memory.
+
+Finding a row is kept apart from parsing it, so that a row that cannot be parsed costs only itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+ROW_CAP = 64 * 2**20
+BLOCK = 2**18
+
+_OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
+_INSIDE_STRING = re.compile(rb'["\\\n]')
+_BETWEEN_ROWS = b" \t\r\n,"
+_BLANK_LINE = re.compile(rb"(?<=\n)[ \t\r\v\f]*\n")
+_BLANK_LINE_HINTS = (b"\n\n", b"\n\r", b"\n ", b"\n\t", b"\n\v", b"\n\f")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a row begins: its number and line (both from 1), its byte (from 0)."""
+
+    number: int
+    line: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a row cannot be had; the words of a Problem whose place is added later."""
+
+    what: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where one row lies (bytes), or why it cannot be had."""
+
+    mark: Mark
+    size: int
+    fault: Fault | None = None
+
+
+def _frame(mark: Mark, size: int) -> Frame:
+    if size <= ROW_CAP:
+        return Frame(mark, size)
+    fault = Fault(
+        "the row is too long to read",
+        f"it is longer than {ROW_CAP // 2**20} MiB",
+        "split it into several rows, or check that rows are really separated",
+    )
+    return Frame(mark, size, fault)
+
+
+def line_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
+    """The rows of a JSON Lines file from `start` on. Blank lines are passed over but counted as lines."""
+    stream.seek(start.offset)
+    number, line, offset = start.number, start.line, start.offset
+    while text := stream.readline(BLOCK):
+        size, blank = len(text), text.isspace()
+        while not text.endswith(b"\n") and (text := stream.readline(BLOCK)):
+            size, blank = size + len(text), blank and text.isspace()
+        if not blank:
+            yield _frame(Mark(number, line, offset), size)
+            number += 1
+        line, offset = line + 1, offset + size
+
+
+def line_counts(stream: BinaryIO, offset: int) -> Iterator[tuple[int, int]]:
+    """Pairs (rows, bytes) seen so far, as fast as the disk gives them; the last pair is the whole file's.
+
+    Agrees with `line_frames`. `offset` is where the first row begins (behind a byte order mark).
+    """
+    stream.seek(offset)
+    rows, seen, carried = 0, offset, b"\n"
+    while block := stream.read(4 * BLOCK):
+        seen += len(block)
+        text = carried + block
+        rows += block.count(b"\n")
+        if any(hint in text for hint in _BLANK_LINE_HINTS):
+            rows -= len(_BLANK_LINE.findall(text))
+        unfinished = text[text.rfind(b"\n") + 1 :]
+        # Of an unfinished line only its being blank matters, so a long one is carried on as one letter.
+        carried = b"\n" + (b"" if not unfinished else b" " if unfinished.isspace() else b"x")
+        yield rows, seen
+    yield rows + carried.endswith(b"x"), seen
+
+
+def array_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
+    """The elements of a JSON array, from `start` (just behind its opening bracket, or at an element) on."""
+    number, line, depth = start.number, start.line, 0
+    begin, behind = start, start.offset
+    for sign, at, newlines in _brackets(stream, start.offset):
+        line += newlines
+        if sign in b"{[" and depth == 0:
+            begin = Mark(number, line, at)
+            if _is_junk(stream, behind, at):
+                yield Frame(begin, at - behind, _NOT_OBJECTS)
+                number += 1
+                begin = Mark(number, line, at)
+        elif depth == 0:
+            yield from _after_last(stream, Mark(number, line, behind), at)
+            return
+        depth += 1 if sign in b"{[" else -1
+        if depth == 0:
+            behind = at + 1
+            yield _frame(begin, behind - begin.offset)
+            number += 1
+    yield _cut_off(begin if depth else Mark(number, line, behind), inside=depth > 0)
+
+
+_NOT_OBJECTS = Fault(
+    "something between the rows is no row",
+    "each element of the list has to be an object with named fields",
+    "remove it, or write each row as {...}",
+)
+_BEHIND_LIST = Fault(
+    "there is more behind the end of the list",
+    "a .json file holds one list; what comes behind its closing bracket is not read",
+    "put everything into one list, or write one row a line and name the file .jsonl",
+)
+
+
+def _after_last(stream: BinaryIO, mark: Mark, end: int) -> Iterator[Frame]:
+    if _is_junk(stream, mark.offset, end):
+        yield Frame(mark, end - mark.offset, _NOT_OBJECTS)
+        mark = Mark(mark.number + 1, mark.line, end)
+    size = os.fstat(stream.fileno()).st_size
+    if _is_junk(stream, end + 1, size):
+        yield Frame(mark, size - end - 1, _BEHIND_LIST)
+
+
+def _cut_off(mark: Mark, *, inside: bool) -> Frame:
+    where = "inside this row" if inside else "before the list is closed"
+    fault = Fault(
+        f"the file ends {where}",
+        "a bracket or a quotation mark is never closed: the file was cut off, or is damaged here",
+        "copy the file again, or mend it here; rows from here on cannot be told apart",
+    )
+    return Frame(mark, 0, fault)
+
+
+def _is_junk(stream: BinaryIO, begin: int, end: int) -> bool:
+    """Whether anything but commas and white space lies between two places."""
+    while begin < end and (text := os.pread(stream.fileno(), min(end - begin, BLOCK), begin)):
+        if text.strip(_BETWEEN_ROWS):
+            return True
+        begin += len(text)
+    return False
+
+
+def _brackets(stream: BinaryIO, offset: int) -> Iterator[tuple[bytes, int, int]]:
+    """Each bracket outside strings: (bracket, its byte, newlines since the one before).
+
+    A raw newline cannot stand in a JSON string, so one there ends a string that was never closed: in a file with
+    one row a line the damage stays within its row.
+    """
+    stream.seek(offset)
+    in_string, skip, newlines = False, 0, 0
+    while block := stream.read(BLOCK):
+        position, counted = skip, 0
+        while match := (_INSIDE_STRING if in_string else _OUTSIDE_STRING).search(block, position):
+            sign, position = match.group(), match.end()
+            if in_string:
+                in_string = sign == b"\\"
+                position += in_string
+            elif sign == b'"':
+                in_string = True
+            else:
+                newlines += block.count(b"\n", counted, position)
+                yield sign, offset + position - 1, newlines
+                newlines, counted = 0, position
+        newlines += block.count(b"\n", counted)
+        skip = max(0, position - len(block))
+        offset += len(block)

@@ -1,0 +1,339 @@
+"""The one place that turns a conversation into token ids and the mask of what is learnt.
+
+The preview and the training use the same code, so what a person sees marked is what the loss is taken on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from ft_core.data.canonical import Conversation, Message
+from ft_core.errors import FtError, problem
+from ft_core.text import one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Span = tuple[int, int]
+Rendered = tuple[list[str], list[list[Span]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A row as the model gets it.
+
+    `trained[i]` says whether the loss is taken on `input_ids[i]`; `offsets[i]` is the part of `text` it stands for
+    (begin, end; characters).
+    """
+
+    input_ids: list[int]
+    trained: list[bool]
+    text: str = ""
+    offsets: list[Span] = field(default_factory=list)
+
+
+class Encoder:
+    """Turns conversations into tokens by the tokenizer's chat template.
+
+    With `train_on="assistant"` the answers are learnt, each with the token that ends it; with `"all"` everything.
+    Which characters are an answer is told by the template's own {% generation %} marks, else by those of the training
+    form of the template that TRL ships for it, else by rendering the conversation with and without the answer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, train_on: Literal["assistant", "all"] = "assistant") -> None:
+        self._tokenizer = tokenizer
+        self._all = train_on == "all"
+        self._known_roles: set[tuple[str, ...]] = set()
+        if not tokenizer.is_fast:
+            raise problem(
+                "this model's tokenizer cannot say which text a token stands for",
+                where=_name(tokenizer),
+                why="it has no fast form (tokenizer.json)",
+                remedy="choose a model whose folder holds a tokenizer.json",
+            )
+
+    def encode(self, conversation: Conversation) -> Encoded:
+        """Token ids and mask of one row; nothing is cut off.
+
+        FtError when the model has no chat template, or the template refuses, loses or rewrites turns.
+        """
+        return self._plain(conversation) if conversation.completion_only else self._chat(conversation)
+
+    # Prompt and completion, without a template.
+
+    def _plain(self, conversation: Conversation) -> Encoded:
+        prompt, completion = (message.content for message in conversation.messages)
+        ids, offsets = self._tokens(prompt + completion)
+        if any(begin < len(prompt) < end for begin, end in offsets):
+            ids, offsets = self._apart(prompt, completion)
+        text, learnt = prompt + completion, [self._all or begin >= len(prompt) for begin, _ in offsets]
+        if self._bos:
+            text, ids, learnt = self._bos + text, [self._tokenizer.bos_token_id, *ids], [self._all, *learnt]
+            offsets = [(0, len(self._bos)), *_shifted(offsets, len(self._bos))]
+        return self._ended(ids, learnt, text, offsets)
+
+    def _apart(self, prompt: str, completion: str) -> tuple[list[int], list[Span]]:
+        """Tokens of the prompt, then of the completion: as the model meets them when it answers."""
+        ids, offsets = self._tokens(prompt)
+        more_ids, more_offsets = self._tokens(completion)
+        return ids + more_ids, offsets + _shifted(more_offsets, len(prompt))
+
+    @cached_property
+    def _bos(self) -> str:
+        """The token the tokenizer itself puts before a text, or nothing."""
+        first = self._tokenizer("a")["input_ids"][:1]
+        bos = self._tokenizer.bos_token_id
+        return str(self._tokenizer.bos_token) if bos is not None and first == [bos] else ""
+
+    # Conversations, through the chat template.
+
+    def _chat(self, conversation: Conversation) -> Encoded:
+        turns = _turns(conversation.messages)
+        self._check_roles(tuple(turn["role"] for turn in turns))
+        text, marks = self._render(turns)
+        ids, offsets = self._tokens(text)
+        if self._all:
+            return self._ended(ids, [True] * len(ids), text, offsets)
+        spans = self._marked(turns, text, marks) if self._has_marks else self._compared(turns, text)
+        learnt = [False] * len(ids)
+        for span in self._wanted(spans, conversation):
+            first, last = self._token_range(ids, offsets, text, span)
+            learnt[first:last] = [True] * (last - first)
+        if not conversation.messages[-1].trained:
+            return Encoded(ids, learnt, text, offsets)
+        return self._ended(ids, learnt, text, offsets)
+
+    def _wanted(self, spans: list[Span], conversation: Conversation) -> list[Span]:
+        """The spans of the turns that are to be learnt."""
+        answers = [message for message in conversation.messages if message.role == "assistant"]
+        if len(spans) == len(answers):
+            return [span for span, message in zip(spans, answers, strict=True) if message.trained]
+        if spans and all(message.trained for message in answers):
+            return spans
+        raise self._refused(
+            "the chat template does not tell the answers apart",
+            f"it marks {len(spans)} parts in a row with {len(answers)} answers",
+            "learn from everything (data.train_on: all), or choose a model with another template",
+        )
+
+    def _marked(self, turns: list[dict[str, str]], text: str, marks: list[Span]) -> list[Span]:
+        """The template's own marks, without the part of the turn that the prompt for an answer already holds."""
+        if not self._marks_hold_header or len(marks) != sum(turn["role"] == "assistant" for turn in turns):
+            return marks
+        answers = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
+        return [self._without_header(turns[: i + 1], text, span) for i, span in zip(answers, marks, strict=True)]
+
+    def _without_header(self, upto: list[dict[str, str]], text: str, span: Span) -> Span:
+        prompt, _ = self._render(upto[:-1], prompt=True)
+        begin = _common(prompt, text)
+        if begin < len(prompt):
+            # The prompt opens more than the answer has (a thinking part, say): only what both share is the header.
+            begin = min(begin, text.find(upto[-1]["content"].strip(), span[0]))
+        return (begin, span[1]) if span[0] < begin <= span[1] else span
+
+    def _compared(self, turns: list[dict[str, str]], text: str) -> list[Span]:
+        """Where each answer stands in `text`, found by rendering the turns before it, and up to it."""
+        return [self._compare(turns, i, text) for i, turn in enumerate(turns) if turn["role"] == "assistant"]
+
+    def _compare(self, turns: list[dict[str, str]], index: int, text: str) -> Span:
+        content = turns[index]["content"].strip()
+        prompt, _ = self._render(turns[:index], prompt=True)
+        begin = _common(prompt, text)
+        if begin < len(prompt):
+            before, _ = self._render(turns[:index])
+            found = text.find(content, len(before))
+            if not text.startswith(before) or found < 0:
+                raise self._rewrites(index)
+            begin = min(begin, found)
+        upto = text if index == len(turns) - 1 else self._render(turns[: index + 1])[0]
+        if text.startswith(upto):
+            return begin, len(upto)
+        found = text.find(content, begin)
+        if found < 0 or found + len(content) > _common(upto, text):
+            raise self._rewrites(index)
+        return begin, found + len(content)
+
+    def _token_range(self, ids: list[int], offsets: list[Span], text: str, span: Span) -> Span:
+        """The tokens of an answer (first, behind the last), up to and with the token that ends the turn."""
+        first = bisect_right(offsets, span[0], key=lambda offset: offset[1])
+        last = bisect_left(offsets, span[1], lo=first, key=lambda offset: offset[0])
+        inner = last
+        while inner > first and _is_blank(text, offsets[inner - 1]):
+            inner -= 1
+        if inner > first and ids[inner - 1] in self._stops:
+            return first, inner
+        outer = last
+        while outer < len(ids) and _is_blank(text, offsets[outer]):
+            outer += 1
+        behind = outer
+        while behind < len(ids) and ids[behind] in self._stops:
+            behind += 1
+        return first, behind if behind > outer else last
+
+    def _ended(self, ids: list[int], learnt: list[bool], text: str, offsets: list[Span]) -> Encoded:
+        """The row, with an end token behind it (learnt) where the template writes none."""
+        last = len(ids)
+        while last and _is_blank(text, offsets[last - 1]):
+            last -= 1
+        if any(ids[i] in self._stops for i in range(max(last - 1, 0), len(ids))):
+            return Encoded(ids, learnt, text, offsets)
+        end, name = self._tokenizer.eos_token_id, str(self._tokenizer.eos_token)
+        if end is None:
+            raise self._refused(
+                "the model could not learn where an answer ends",
+                "neither the tokenizer nor the chat template has an end token",
+                "choose a model whose tokenizer names an eos_token",
+            )
+        return Encoded([*ids, end], [*learnt, True], text + name, [*offsets, (len(text), len(text) + len(name))])
+
+    # What the template is like, found out once.
+
+    @cached_property
+    def _template(self) -> str:
+        """The template rows are rendered with: the model's own, or TRL's training form of it."""
+        try:
+            own = self._tokenizer.get_chat_template()
+        except ValueError as error:
+            raise self._refused(
+                "the model has no chat template, and the rows are conversations",
+                "a base model was never taught a form for turns" if not self._tokenizer.chat_template else str(error),
+                "choose the -Instruct or -chat form of the model, or write rows as prompt and completion",
+            ) from error
+        return own if _has_marks(own) else training_template(own) or own
+
+    @cached_property
+    def _has_marks(self) -> bool:
+        return _has_marks(self._template)
+
+    @cached_property
+    def _marks_hold_header(self) -> bool:
+        """Whether the template marks, as part of the answer, what the prompt for an answer already holds."""
+        text, marks = self._render(_PROBE)
+        return bool(marks) and self._without_header(_PROBE, text, marks[0]) != marks[0]
+
+    @cached_property
+    def _stops(self) -> frozenset[int]:
+        """Tokens that end a turn: the end token, and the special ones the template writes behind the last answer."""
+        stops = {self._tokenizer.eos_token_id} - {None}
+        if self._tokenizer.chat_template:
+            text, _ = self._render(_PROBE)
+            ids, offsets = self._tokens(text)
+            behind = text.rfind(_PROBE[-1]["content"]) + len(_PROBE[-1]["content"])
+            special = self._tokenizer.added_tokens_decoder
+            stops |= {i for i, (begin, _) in zip(ids, offsets, strict=True) if begin >= behind and i in special}
+        return frozenset(stops)
+
+    def _check_roles(self, roles: tuple[str, ...]) -> None:
+        """See once for each order of roles that the template renders every turn."""
+        if roles in self._known_roles:
+            return
+        turns = [{"role": role, "content": f"turn{i}text"} for i, role in enumerate(roles)]
+        text, _ = self._render(turns)
+        lost = [f"{turn['role']} (turn {i + 1})" for i, turn in enumerate(turns) if turn["content"] not in text]
+        if lost:
+            raise self._refused(
+                "the chat template leaves turns out",
+                f"it does not write: {', '.join(lost[:5])}",
+                "choose a model with another template, or take these turns out of the rows",
+            )
+        self._known_roles.add(roles)
+
+    # Small tools.
+
+    def _render(self, turns: Sequence[dict[str, str]], *, prompt: bool = False) -> tuple[str, list[Span]]:
+        """The conversation as text, and the parts the template marks as the assistant's.
+
+        A template is somebody's program: whatever it raises becomes an FtError.
+        """
+        allowed = sum(len(turn["content"]) for turn in turns) * _GROWTH + _OVERHEAD
+        options: dict[str, Any] = {**self._tokenizer.special_tokens_map, "chat_template": self._template}
+        options |= {"return_assistant_tokens_mask": self._has_marks, "add_generation_prompt": prompt}
+        try:
+            texts, marks = cast("Rendered", render_jinja_template(conversations=[list(turns)], **options))
+        except Exception as error:
+            raise self._refused(
+                "the chat template refuses the row",
+                one_line(f"{type(error).__name__}: {error}", 200),
+                "change the row as the message says (often: no system turn, or turns that alternate)",
+            ) from error
+        if len(texts[0]) > allowed:
+            raise self._refused(
+                "the chat template writes far more than the row holds",
+                f"{len(texts[0])} characters, where at most {allowed} were expected",
+                "do not use this model: its template is damaged or hostile",
+            )
+        return texts[0], marks[0] if marks else []
+
+    def _tokens(self, text: str) -> tuple[list[int], list[Span]]:
+        """Token ids of a text as it stands (no token is put before or behind it), and their places in it."""
+        encoding = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return encoding["input_ids"], encoding["offset_mapping"]
+
+    def _rewrites(self, index: int) -> FtError:
+        return self._refused(
+            "the chat template rewrites earlier turns",
+            f"turn {index + 1} looks different once more turns follow it, so what is learnt cannot be told",
+            "use rows with a single answer, learn from everything (data.train_on: all), or add {% generation %} marks "
+            "to the model's chat template",
+        )
+
+    def _refused(self, what: str, why: str, remedy: str) -> FtError:
+        return problem(what, where=_name(self._tokenizer), why=why, remedy=remedy)
+
+
+_PROBE = [{"role": "user", "content": "probe one"}, {"role": "assistant", "content": "probe two"}]
+_GROWTH = 8
+_OVERHEAD = 1_000_000
+
+
+def _name(tokenizer: PreTrainedTokenizerBase) -> str:
+    return one_line(str(tokenizer.name_or_path or "the model's tokenizer"), 200)
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _has_marks(template: str) -> bool:
+    return re.search(r"\{%-?\s*generation\s*-?%\}", template) is not None
+
+
+def _is_blank(text: str, offset: Span) -> bool:
+    return not text[offset[0] : offset[1]].strip()
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts have in common at their start."""
+    if other.startswith(one):
+        return len(one)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _shifted(offsets: list[Span], by: int) -> list[Span]:
+    return [(begin + by, end + by) for begin, end in offsets]
+
+
+@lru_cache(maxsize=8)
+def training_template(template: str) -> str | None:
+    """The form with {% generation %} marks that TRL ships for a well-known chat template, or None.
+
+    Reads TRL's template files, as its `get_training_chat_template` does, without the seconds its import takes.
+    """
+    spec = importlib.util.find_spec("trl")
+    if spec is None or spec.origin is None:
+        return None
+    for plain in sorted((Path(spec.origin).parent / "chat_templates").glob("*.jinja")):
+        trained = plain.with_name(f"{plain.stem}_training.jinja")
+        if trained.exists() and plain.read_text(encoding="utf-8") == template:
+            return trained.read_text(encoding="utf-8")
+    return None
