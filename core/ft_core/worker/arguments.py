@@ -1,0 +1,89 @@
+"""The recipe in the terms of TRL and PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from trl import SFTConfig
+
+from ft_core.recipe.schema import ALL_LINEAR, Recipe
+from ft_core.worker.device import Device
+
+
+def lora_config(recipe: Recipe) -> LoraConfig | None:
+    """The adapter of the recipe; None for full fine-tuning."""
+    adapter = recipe.adapter
+    if adapter.kind == "none":
+        return None
+    named = adapter.target_modules
+    return LoraConfig(
+        r=adapter.rank,
+        # PEFT types it as a whole number, yet only ever divides it by the rank.
+        lora_alpha=int(adapter.alpha) if adapter.alpha == int(adapter.alpha) else adapter.alpha,  # type: ignore[arg-type]
+        lora_dropout=adapter.dropout,
+        target_modules=named if named == ALL_LINEAR or isinstance(named, list) else [named],
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def sft_config(recipe: Recipe, device: Device, folder: Path) -> SFTConfig:
+    """The trainer's arguments. Saving, evaluation and reports are ours, so the trainer's own are off."""
+    return SFTConfig(
+        output_dir=str(folder),
+        **_batches(recipe),
+        **_optimisation(recipe, device),
+        **_precision(recipe, device),
+        seed=recipe.training.seed,
+        dataloader_pin_memory=device.kind == "cuda",
+        logging_strategy="steps",
+        logging_steps=1,
+        # The filter would replace a NaN loss by the mean of the others and so hide it.
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+        save_strategy="no",
+        eval_strategy="no",
+        push_to_hub=False,
+    )
+
+
+def _batches(recipe: Recipe) -> dict[str, Any]:
+    training = recipe.training
+    return {
+        "per_device_train_batch_size": training.micro_batch or 1,
+        "gradient_accumulation_steps": training.accumulation or 1,
+        "num_train_epochs": training.epochs or 1.0,
+        "max_steps": training.max_steps or -1,
+        "packing": recipe.data.packing == "bfd",
+        "packing_strategy": "bfd",
+        "max_length": recipe.data.max_length,
+    }
+
+
+def _optimisation(recipe: Recipe, device: Device) -> dict[str, Any]:
+    training = recipe.training
+    adamw = "adamw_torch_fused" if device.kind == "cuda" else "adamw_torch"
+    return {
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": training.schedule,
+        # Below 1 it is a share of the steps.
+        "warmup_steps": training.warmup if training.schedule != "constant" else 0,
+        "optim": {"adamw": adamw, "adamw_8bit": "adamw_bnb_8bit", "sgd": "sgd"}[training.optimizer],
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+    }
+
+
+def _precision(recipe: Recipe, device: Device) -> dict[str, Any]:
+    checkpointing = bool(recipe.training.activation_checkpointing)
+    return {
+        "use_cpu": device.kind == "cpu",
+        "bf16": device.autocast == torch.bfloat16,
+        "fp16": device.autocast == torch.float16,
+        "gradient_checkpointing": checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if checkpointing else None,
+    }

@@ -1,0 +1,33 @@
+"""What the untouched base does on the held-out rows, kept in the run so that a resumed run need not ask again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ft_core.files import write_atomic
+
+
+class Baseline(BaseModel):
+    """The base's held-out loss, its answers to the samples, and to the verdict's questions where already asked."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+    loss: float | None = None
+    samples: list[str] | None = None
+    answers: list[str] | None = None
+
+    def save(self, path: Path) -> None:
+        """Write it in one step."""
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(path, self.model_dump_json(indent=1))
+
+
+def load(path: Path) -> Baseline:
+    """The baseline of an earlier start; empty when there is none or it is damaged."""
+    try:
+        return Baseline.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, ValidationError):
+        return Baseline()

@@ -1,0 +1,153 @@
+"""Between two steps: the step's figures are told, and what is due is done."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ft_core.errors import problem
+from ft_core.hardware.meter import GpuMeter, host_memory
+from ft_core.worker.device import Device
+from ft_core.worker.report import Reporter
+
+_GPU_SECONDS = 1.0
+_BAD_LOSSES = 5
+
+
+class Telemetry:
+    """One `step` event an optimiser step. Counts real tokens (no padding) and the seconds spent on steps alone."""
+
+    def __init__(self, reporter: Reporter, device: Device) -> None:
+        self._reporter = reporter
+        self._device = device
+        self._meter = GpuMeter(device.gpu_uuids)
+        self._gpus: list[dict[str, Any]] = []
+        self._gpus_at = float("-inf")
+        self._mark = time.monotonic()
+        self._earlier_tokens = 0
+        self._bad = 0
+        self._warned: set[str] = set()
+        self.tokens = 0
+        self.seconds = 0.0
+        self.finite = True
+
+    def restore(self, tokens: int, seconds: float) -> None:
+        """Go on counting where a checkpoint left off."""
+        self._earlier_tokens = self.tokens = tokens
+        self.seconds = seconds
+
+    def start_clock(self) -> None:
+        """The next step's time begins now: evaluations, samples and pauses before it do not count."""
+        self._mark = time.monotonic()
+
+    def step(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        """Tell one step; raises FtError after five losses in a row that are no numbers."""
+        seconds = max(time.monotonic() - self._mark, 1e-9)
+        # TRL counts since the start of this process.
+        tokens = self._earlier_tokens + int(logs.get("num_tokens", 0))
+        self.seconds += seconds
+        loss = float(logs["loss"])
+        self._reporter.event(
+            "step",
+            step=state.global_step,
+            epoch=state.epoch,
+            loss=loss,
+            learning_rate=logs.get("learning_rate"),
+            grad_norm=logs.get("grad_norm"),
+            tokens=tokens,
+            tokens_per_s=(tokens - self.tokens) / seconds,
+            seconds=seconds,
+            memory=self._memory(),
+            gpus=self._read_gpus(),
+        )
+        self.tokens = tokens
+        self._reporter.position(step=state.global_step, total=state.max_steps, epoch=state.epoch, loss=loss)
+        self._watch(loss, logs.get("grad_norm"))
+
+    def _memory(self) -> dict[str, int | None]:
+        """Bytes: of torch's allocator on a GPU, of the process on a CPU (`rss` in both)."""
+        rss, _ = host_memory(os.getpid())
+        if self._device.kind == "cpu":
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return {"allocated": None, "reserved": None, "peak": peak, "rss": rss}
+        return {
+            "allocated": torch.cuda.memory_allocated(),
+            "reserved": torch.cuda.memory_reserved(),
+            "peak": torch.cuda.max_memory_allocated(),
+            "rss": rss,
+        }
+
+    def _read_gpus(self) -> list[dict[str, Any]]:
+        now = time.monotonic()
+        if now - self._gpus_at >= _GPU_SECONDS:
+            self._gpus, self._gpus_at = [asdict(reading) for reading in self._meter.read()], now
+        return self._gpus
+
+    def _watch(self, loss: float, grad_norm: float | None) -> None:
+        self.finite = math.isfinite(loss)
+        self._bad = 0 if self.finite else self._bad + 1
+        if not self.finite:
+            self._warn("loss_not_finite", "the loss is not a number; no checkpoint is written while it is so")
+        if loss == 0:
+            self._warn("loss_zero", "the loss is exactly 0: no token may be trained")
+        if grad_norm == 0:
+            self._warn("no_gradient", "the gradient is exactly 0: nothing is learnt")
+        if self._bad >= _BAD_LOSSES:
+            raise problem(
+                f"the loss was no number in {self._bad} steps in a row",
+                where="training",
+                why="the weights have overflowed; most often the learning rate is too high",
+                remedy="lower training.learning_rate to a third and start again, or resume from the last checkpoint",
+            )
+
+    def _warn(self, name: str, text: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            self._reporter.alarm(name, text)
+
+
+class StepEnd(TrainerCallback):
+    """Calls `after_step(step, last)` once the figures of a step are told; a True from it ends the training.
+
+    It hangs on the log of the step, which comes after the optimiser, the schedule and the step count have moved
+    on: the state that a checkpoint must hold.
+    """
+
+    def __init__(self, telemetry: Telemetry, after_step: Callable[[TrainerState], bool]) -> None:
+        self._telemetry = telemetry
+        self._after_step = after_step
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Start the clock of the first step."""
+        del args, state, control
+        self._telemetry.start_clock()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: object,
+    ) -> TrainerControl:
+        """Tell the step, do what is due, begin the next."""
+        del args
+        if logs is None or "loss" not in logs:
+            return control
+        self._telemetry.step(state, logs)
+        # The journal keeps every step; a checkpoint need not keep them again.
+        state.log_history.clear()
+        if self._after_step(state):
+            control.should_training_stop = True
+        self._telemetry.start_clock()
+        return control

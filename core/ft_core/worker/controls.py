@@ -1,0 +1,142 @@
+"""Requests from people and signals from the system, obeyed between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Protocol
+
+from ft_core.errors import FtError
+from ft_core.runs.control import Request, take
+from ft_core.worker.report import Reporter
+
+TERMINATED = "terminated"
+_PAUSE_LOOK_SECONDS = 0.2
+# stop_now is carried out by the supervisor, from outside.
+_STOP = frozenset({"stop"})
+_OURS = _STOP | {"pause", "resume", "checkpoint", "sample", "evaluate"}
+_ENDED = "the run has ended"
+
+
+class Stopped(Exception):  # noqa: N818 - a decision of the user, not an error
+    """The run must end now; the text says on whose word."""
+
+
+class Actions(Protocol):
+    """What a request may set off; each gives the words of its answer or raises FtError."""
+
+    def checkpoint(self) -> str:
+        """Save a checkpoint of this step."""
+
+    def evaluate(self) -> str:
+        """Measure the held-out loss."""
+
+    def sample(self, prompt: str) -> str:
+        """Let base and tuned model answer a prompt."""
+
+
+class Signals:
+    """SIGTERM and SIGINT as a flag; while `at_once` is set they raise Stopped where the program is."""
+
+    def __init__(self) -> None:
+        self.at_once = True
+        self.terminated = threading.Event()
+
+    def install(self) -> None:
+        """Take the signals over. A hang-up is ignored: the run outlives the terminal."""
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, self._note)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        again = self.terminated.is_set()
+        self.terminated.set()
+        if self.at_once or again:
+            self.at_once = False
+            raise Stopped(TERMINATED)
+
+
+class Controls:
+    """Takes the requests of a run. `stopping` says why the run should end after this step, None while it should not."""
+
+    def __init__(self, reporter: Reporter, signals: Signals) -> None:
+        self._reporter = reporter
+        self._run = reporter.run
+        self._signals = signals
+        self.stopping: str | None = None
+        self.paused = False
+
+    def look_for_stop(self) -> None:
+        """Raise Stopped when the user or the system wants the run to end; everything else waits."""
+        for request in take(self._run, _STOP):
+            self._reporter.answer(request.id, request.request, "stopping at once", ok=True)
+            self.stopping = "stopped on request"
+        self._heed_signals()
+        if self.stopping is not None:
+            raise Stopped(self.stopping)
+
+    def progress(self, state: str, phase: str, unit: str) -> Callable[[int, int], None]:
+        """A `progress(done, total)` that tells the state and raises Stopped when the run has to end."""
+
+        def progress(done: int, total: int) -> None:
+            self.look_for_stop()
+            self._reporter.state(state, phase, done, total, unit)
+
+        return progress
+
+    def obey(self, actions: Actions) -> None:
+        """Answer every request that waits; stays here while the run is paused."""
+        self._round(actions)
+        while self.paused and self.stopping is None:
+            self._signals.terminated.wait(_PAUSE_LOOK_SECONDS)
+            self._round(actions)
+
+    def refuse_rest(self) -> None:
+        """Answer what is still waiting at the end."""
+        for request in take(self._run, _OURS):
+            self._reporter.answer(request.id, request.request, _ENDED, ok=False)
+
+    def _round(self, actions: Actions) -> None:
+        for request in take(self._run, _OURS):
+            try:
+                text, ok = self._act(request, actions), True
+            except FtError as error:
+                text, ok = "; ".join(f"{found.what}: {found.why}" for found in error.problems), False
+            self._reporter.answer(request.id, request.request, text, ok=ok)
+        self._heed_signals()
+
+    def _heed_signals(self) -> None:
+        if self._signals.terminated.is_set():
+            self.stopping = TERMINATED
+
+    def _act(self, request: Request, actions: Actions) -> str:
+        match request.request:
+            case "stop":
+                self.stopping = "stopped on request"
+                return "stopping: the step is finished, the result is saved"
+            case "pause":
+                return self._pause()
+            case "resume":
+                return self._resume()
+            case "checkpoint":
+                return actions.checkpoint()
+            case "evaluate":
+                return actions.evaluate()
+            case _:
+                return actions.sample(str(request.args["prompt"]))
+
+    def _pause(self) -> str:
+        if self.paused:
+            return "already paused"
+        self.paused = True
+        self._reporter.state("paused", "paused")
+        return "paused; memory stays taken"
+
+    def _resume(self) -> str:
+        if not self.paused:
+            return "not paused"
+        self.paused = False
+        self._reporter.state("training", "training")
+        return "going on"

@@ -1,0 +1,145 @@
+"""Conversations into token rows: cut at the longest length, and rows nothing can be learnt from left out, counted."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+from ft_core.data import canonical
+from ft_core.data.canonical import Conversation
+from ft_core.errors import FtError, Problem, problem
+from ft_core.recipe.schema import Recipe
+from ft_core.worker.tokenise import Encoder
+
+IGNORED = -100
+_BLOCK = 1000
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Tokens:
+    """Token rows with the label of each token (-100: no loss), and what happened to the rows on the way.
+
+    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length.
+    """
+
+    input_ids: list[array[int]] = field(default_factory=list)
+    labels: list[array[int]] = field(default_factory=list)
+    cut: int = 0
+    without_trained: list[int] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+    stops: set[int] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def total(self) -> int:
+        """Number of tokens, context included."""
+        return sum(map(len, self.input_ids))
+
+    def left_out(self) -> str | None:
+        """What was cut or left out, in words; None when every row is whole."""
+        parts = []
+        if self.cut:
+            parts.append(f"{self.cut} rows were longer than max_length and cut at the end")
+        if self.without_trained:
+            parts.append(
+                f"{len(self.without_trained)} rows were left out because no trained token was left in them"
+                f" (rows {_some(self.without_trained)})"
+            )
+        if self.refused:
+            first = self.refused[0]
+            parts.append(f"{len(self.refused)} rows were left out ({first.where}: {first.what})")
+        return "; ".join(parts) or None
+
+
+def _some(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
+
+
+def read_conversations(recipe: Recipe) -> tuple[list[Conversation], list[Conversation], list[Problem]]:
+    """Training and held-out conversations, and the rows that could not be read. Raises FtError when none can."""
+    data = recipe.data
+    rows, problems = canonical.load(data.source)
+    if not rows:
+        raise FtError(problems) if problems else _empty(data.source)
+    if data.held_out is not None:
+        held_out, more = canonical.load(data.held_out, held_out=True)
+        return rows, held_out, [*problems, *more]
+    if data.held_out_share == 0:
+        return rows, [], problems
+    train, held_out = canonical.split(rows, data.held_out_share, recipe.training.seed)
+    return train, held_out, problems
+
+
+def _empty(source: str) -> FtError:
+    return problem("there are no rows", where=source, why="the file is empty", remedy="choose a file with rows")
+
+
+def encode(rows: Sequence[Conversation], encoder: Encoder, max_length: int | None, progress: Progress) -> Tokens:
+    """Token rows of the conversations; a row its chat template refuses is left out and counted.
+
+    `progress(done, total)` is called after every row and may raise to stop.
+    """
+    tokens = Tokens()
+    for done, row in enumerate(rows, start=1):
+        try:
+            encoded = encoder.encode(row)
+        except FtError as error:
+            tokens.refused.extend(error.problems[:1])
+        else:
+            _add(tokens, row.number, encoded.input_ids, encoded.trained, max_length)
+        progress(done, len(rows))
+    return tokens
+
+
+def _add(tokens: Tokens, number: int, ids: list[int], trained: list[bool], max_length: int | None) -> None:
+    if True in trained:
+        tokens.stops.add(ids[len(trained) - 1 - trained[::-1].index(True)])
+    kept = ids[:max_length]
+    tokens.cut += len(kept) < len(ids)
+    labels = [token if learnt else IGNORED for token, learnt in zip(kept, trained, strict=False)]
+    # The first token of a sequence has nothing before it to be predicted from.
+    if all(label == IGNORED for label in labels[1:]):
+        tokens.without_trained.append(number)
+        return
+    tokens.input_ids.append(array("i", kept))
+    tokens.labels.append(array("i", labels))
+
+
+def refuse_untrainable(tokens: Tokens, recipe: Recipe) -> None:
+    """Raise FtError when not one training row holds a trained token."""
+    if len(tokens):
+        return
+    if tokens.refused and not tokens.without_trained:
+        raise FtError(tokens.refused[:20])
+    raise problem(
+        "no row holds a token to train on",
+        where=recipe.data.source,
+        why=f"the loss is taken on `{recipe.data.train_on}`, rows are cut at {recipe.data.max_length} tokens, and"
+        f" {len(tokens.without_trained)} rows have nothing trained within that",
+        remedy="raise data.max_length, look at the rows in the preview, or set data.train_on to all",
+    )
+
+
+def to_dataset(tokens: Tokens) -> Dataset:
+    """The columns `input_ids` and `labels` as SFTTrainer takes them already tokenised: 4 bytes a token each."""
+    batches = [_batch(tokens, block) for block in _blocks(len(tokens))]
+    return Dataset(InMemoryTable(pa.Table.from_batches(batches)))
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
+
+
+def _batch(tokens: Tokens, block: slice) -> pa.RecordBatch:
+    kind = pa.list_(pa.int32())
+    columns = [pa.array(tokens.input_ids[block], type=kind), pa.array(tokens.labels[block], type=kind)]
+    return pa.record_batch(columns, names=["input_ids", "labels"])

@@ -1,0 +1,118 @@
+"""Where this process computes: the device, its number formats, and how many CPU threads it takes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from ft_core.errors import FtError, problem
+from ft_core.recipe.schema import Recipe
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device of the run.
+
+    `dtype` is the format of the weights in memory; `autocast` is the format matrix products are computed in
+    (None: that of the weights). `memory_total` is in bytes: the GPU's, or the host's on a CPU run.
+    """
+
+    kind: str
+    name: str
+    dtype: torch.dtype
+    autocast: torch.dtype | None
+    gpu_uuids: tuple[str, ...]
+    memory_total: int
+
+    @property
+    def torch(self) -> torch.device:
+        """The device as torch names it."""
+        return torch.device("cuda", 0) if self.kind == "cuda" else torch.device("cpu")
+
+
+def choose(recipe: Recipe) -> Device:
+    """The device the recipe asks for, checked against what torch sees in this process. Raises FtError."""
+    kind = recipe.hardware.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = _dtype(recipe, kind)
+    return _cuda(recipe, dtype) if kind == "cuda" else _cpu(dtype)
+
+
+def _dtype(recipe: Recipe, kind: str) -> torch.dtype:
+    if recipe.model.dtype != "auto":
+        return _DTYPES[recipe.model.dtype]
+    if kind == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else torch.float16
+
+
+def _cuda(recipe: Recipe, dtype: torch.dtype) -> Device:
+    if not torch.cuda.is_available():
+        raise problem(
+            "no CUDA device can be used",
+            where="hardware.device",
+            why=f"torch {torch.__version__} sees none (built for CUDA {torch.version.cuda or 'none'})",
+            remedy="run `ft-tui doctor`, or set hardware.device to cpu",
+        )
+    if torch.cuda.device_count() > 1:
+        raise problem(
+            f"{torch.cuda.device_count()} GPUs are visible to one process",
+            where="hardware.gpus",
+            why="this version trains on one GPU",
+            remedy="name one GPU in hardware.gpus",
+        )
+    if dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(False):
+        raise _no_bfloat16(torch.cuda.get_device_name(0))
+    properties = torch.cuda.get_device_properties(0)
+    # The weights of a fully tuned float16 model are kept in float32: their gradients could not be unscaled otherwise.
+    full_half = dtype == torch.float16 and recipe.adapter.kind == "none"
+    return Device(
+        kind="cuda",
+        name=properties.name,
+        dtype=torch.float32 if full_half else dtype,
+        autocast=None if dtype == torch.float32 else dtype,
+        gpu_uuids=(f"GPU-{properties.uuid}",),
+        memory_total=properties.total_memory,
+    )
+
+
+def _no_bfloat16(name: str) -> FtError:
+    return problem(
+        f"{name} does not compute in bfloat16",
+        where="model.dtype",
+        why="bfloat16 needs compute capability 8.0 or newer",
+        remedy="set model.dtype to float16",
+    )
+
+
+def _cpu(dtype: torch.dtype) -> Device:
+    if dtype == torch.float16:
+        raise problem(
+            "float16 cannot be trained on a CPU",
+            where="model.dtype",
+            why="its gradients underflow, and loss scaling exists on GPUs only",
+            remedy="set model.dtype to float32 or bfloat16",
+        )
+    _set_threads()
+    return Device(
+        kind="cpu",
+        name="CPU",
+        dtype=dtype,
+        autocast=dtype if dtype == torch.bfloat16 else None,
+        gpu_uuids=(),
+        memory_total=psutil.virtual_memory().total,
+    )
+
+
+def _set_threads() -> None:
+    """One thread a physical core this process may use, unless OMP_NUM_THREADS says otherwise."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    allowed = len(os.sched_getaffinity(0))
+    torch.set_num_threads(max(1, min(allowed, psutil.cpu_count(logical=False) or allowed)))

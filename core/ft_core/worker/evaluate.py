@@ -1,0 +1,64 @@
+"""The held-out loss: mean negative log-likelihood over every trained token of the held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from ft_core.worker.dataset import IGNORED, Progress, Tokens
+from ft_core.worker.generate import undisturbed
+
+_BATCH_TOKENS = 8_192
+
+
+def held_out_loss(
+    model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one, which share no base class
+    tokens: Tokens,
+    *,
+    pad: int,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    progress: Progress,
+) -> float:
+    """Nats a trained token, every token counted alike whatever batch it lies in.
+
+    The model must carry TRL's fused head (SFTTrainer adds it), so that the full logits never exist.
+    `progress(done, total)` counts rows and may raise to stop.
+    """
+    total, count, done = 0.0, 0, 0
+    with undisturbed(model):
+        for places in _batches(tokens):
+            inputs = _padded(tokens, places, pad, model.device)
+            with autocast():
+                outputs = model(**inputs, fused_lm_head=True, use_cache=False)
+            total -= float(outputs.log_probs.double().sum())
+            count += int(outputs.label_mask.sum())
+            done += len(places)
+            progress(done, len(tokens))
+    return total / count if count else float("nan")
+
+
+def _batches(tokens: Tokens) -> Iterator[list[int]]:
+    """Rows of like length together, longest first, so that a batch too big for the memory is met at once."""
+    order = sorted(range(len(tokens)), key=lambda place: -len(tokens.input_ids[place]))
+    start = 0
+    while start < len(order):
+        size = max(1, _BATCH_TOKENS // len(tokens.input_ids[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def _padded(tokens: Tokens, places: list[int], pad: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """`input_ids`, `labels` and `attention_mask`, each [rows, longest row], padded on the right."""
+    width = max(len(tokens.input_ids[place]) for place in places)
+    ids = torch.full((len(places), width), pad, dtype=torch.long)
+    labels = torch.full((len(places), width), IGNORED, dtype=torch.long)
+    mask = torch.zeros((len(places), width), dtype=torch.long)
+    for line, place in enumerate(places):
+        length = len(tokens.input_ids[place])
+        ids[line, :length] = torch.tensor(tokens.input_ids[place])
+        labels[line, :length] = torch.tensor(tokens.labels[place])
+        mask[line, :length] = 1
+    return {"input_ids": ids.to(device), "labels": labels.to(device), "attention_mask": mask.to(device)}

@@ -1,0 +1,116 @@
+"""Why a run failed and what to do about it, in plain words."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from ft_core.errors import FtError
+from ft_core.text import one_line
+
+_LINES_SHOWN = 3
+_SMALLER = (
+    "halve training.micro_batch and double training.accumulation (the result stays the same), switch on"
+    " training.activation_checkpointing, lower data.max_length, or set quantization.method to nf4"
+)
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """(cause, remedy) of a failure. Chained errors are looked through: the first that is known speaks."""
+    seen: BaseException | None = error
+    while seen is not None:
+        found = _known(seen)
+        if found is not None:
+            return found
+        seen = seen.__cause__ or seen.__context__
+    text = one_line(str(error), 300) or "no message"
+    return f"{type(error).__name__}: {text}", "the log holds the whole trace: `ft-tui logs`"
+
+
+def _known(error: BaseException) -> tuple[str, str] | None:
+    if isinstance(error, FtError):
+        return _problems(error)
+    return _memory(error) or _hub(error) or _files(error) or _template(error)
+
+
+def _problems(error: FtError) -> tuple[str, str]:
+    shown = error.problems[:_LINES_SHOWN]
+    more = len(error.problems) - len(shown)
+    cause = "; ".join(f"{problem.where}: {problem.what} ({problem.why})" for problem in shown)
+    remedies = list(dict.fromkeys(problem.remedy for problem in shown))
+    return cause + (f"; and {more} more" if more else ""), "; ".join(remedies)
+
+
+def _memory(error: BaseException) -> tuple[str, str] | None:
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        wanted = re.search(r"you tried to allocate (\d+) bytes", str(error))
+        by = f" ({int(wanted[1]) / 2**30:.2f} GiB more were asked for)" if wanted else ""
+        return f"the machine ran out of memory{by}", _SMALLER
+    if type(error).__name__ != "OutOfMemoryError":
+        return None
+    wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
+    free = re.search(r"of which ([\d.]+ \w+) is free", str(error))
+    total = re.search(r"total capacity of ([\d.]+ \w+)", str(error))
+    parts = [
+        f"{wanted[1]} more were needed" if wanted else "",
+        f"{free[1]} were free" if free else "",
+        f"the GPU has {total[1]}" if total else "",
+    ]
+    figures = ", ".join(part for part in parts if part)
+    return f"the GPU ran out of memory{': ' if figures else ''}{figures}", _SMALLER
+
+
+def _hub(error: BaseException) -> tuple[str, str] | None:
+    name = type(error).__name__
+    if name == "GatedRepoError":
+        return (
+            "the hub refuses this model: it is gated (403)",
+            "accept its licence on its page, then give a token of that account in HF_TOKEN",
+        )
+    if name == "RepositoryNotFoundError":
+        return (
+            "the hub knows no such model, or it is private (401/404)",
+            "check the spelling of model.source; for a private model give a token in HF_TOKEN",
+        )
+    if name == "RevisionNotFoundError":
+        return "the model has no such revision (404)", "check model.revision, or leave it out for the newest"
+    if name in {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "IncompleteSnapshotError"}:
+        return (
+            "the model is not in the cache, and the hub cannot be reached",
+            "connect to the network (and unset HF_HUB_OFFLINE), or choose a model folder",
+        )
+    if name == "HfHubHTTPError":
+        return f"the hub answered with an error: {one_line(str(error), 200)}", "try again later"
+    if isinstance(error, ConnectionError) or name in {"ConnectError", "ConnectTimeout", "ReadTimeout"}:
+        return (
+            "the hub cannot be reached",
+            "check the network and proxy settings; a run from a model folder or the cache needs no network",
+        )
+    return None
+
+
+def _files(error: BaseException) -> tuple[str, str] | None:
+    if type(error).__name__ == "SafetensorError":
+        return (
+            f"a weights file is damaged or cut short: {one_line(str(error), 200)}",
+            "download the model again, or compare the file's size with its source",
+        )
+    if not isinstance(error, OSError):
+        return None
+    place = one_line(str(error.filename or ""), 200)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"the disk is full{f' at {place}' if place else ''}", "free some space, then resume the run"
+    if error.errno == errno.ENOENT and place:
+        return f"a file is missing: {place}", "put it back, or name another one in the recipe"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS} and place:
+        return f"no permission for {place}", "change its permissions or choose another place"
+    return None
+
+
+def _template(error: BaseException) -> tuple[str, str] | None:
+    if not type(error).__module__.startswith("jinja2"):
+        return None
+    return (
+        f"the model's chat template fails: {one_line(str(error), 200)}",
+        "look at the rows in the preview: roles must come in the order the template expects",
+    )

@@ -1,0 +1,174 @@
+"""Answers of the model: batched generation that leaves the training exactly as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from ft_core.data.canonical import Conversation, Message
+
+# Prompt and answer tokens held in the cache at once: on a GPU about 1 GB for a 1B model, 4 GB for an 8B one.
+_BATCH_TOKENS = {"cuda": 32_768, "cpu": 16_384}
+
+
+@contextmanager
+def undisturbed(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients inside; the mode and every random state are as before afterwards."""
+    training = model.training
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpu = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu)
+
+
+def untuned(model: torch.nn.Module) -> AbstractContextManager[Any]:
+    """The base inside: the adapter is off. A fully tuned model has no base left, so nothing changes."""
+    return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+
+def untold(_done: int) -> None:
+    """Progress nobody waits for."""
+
+
+def question(row: Conversation) -> tuple[Message, ...]:
+    """The row up to its last answer."""
+    return row.messages[: _answer_at(row)]
+
+
+def reference(row: Conversation) -> str | None:
+    """The row's last answer; None when it has none."""
+    place = _answer_at(row)
+    return row.messages[place].content if place < len(row.messages) else None
+
+
+def _answer_at(row: Conversation) -> int:
+    places = [place for place, message in enumerate(row.messages) if message.role == "assistant"]
+    return places[-1] if places else len(row.messages)
+
+
+def shown(messages: Sequence[Message]) -> str:
+    """A prompt as people read it: the words of a single turn, else every turn after its role."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+class Generator:
+    """Asks the model; `stops` are the tokens that end an answer besides the model's and the tokenizer's own."""
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one, which share no base class
+        tokenizer: PreTrainedTokenizerBase,
+        stops: set[int],
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._autocast = autocast
+        self._stops = sorted(stops | self._known_stops())
+        self._context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    def _known_stops(self) -> set[int]:
+        named = self._model.generation_config.eos_token_id
+        known = set(named if isinstance(named, list) else [named])
+        return {token for token in known | {self._tokenizer.eos_token_id} if isinstance(token, int)}
+
+    def prompt(self, messages: Sequence[Message], *, plain: bool) -> list[int]:
+        """Token ids of a prompt, ready to be answered: through the chat template, or as plain text."""
+        if plain or not self._tokenizer.chat_template:
+            text = "".join(message.content for message in messages)
+            ids = list(self._tokenizer(text)["input_ids"])
+            # Some tokenizers end every text; an answer would then follow an end.
+            return ids[:-1] if ids[-1:] == [self._tokenizer.eos_token_id] else ids
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        ids = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        return [int(token) for token in ids]
+
+    def answer(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        progress: Callable[[int], None] = untold,
+    ) -> list[str]:
+        """One answer a prompt, in the order of the prompts; likeliest tokens when `temperature` is 0.
+
+        `progress(done)` is called after each batch and may raise to stop. Prompts of like length go together; a
+        batch too big for the memory is halved until it fits.
+        """
+        answers = [""] * len(prompts)
+        order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+        done, size = 0, len(prompts)
+        with undisturbed(self._model):
+            while done < len(order):
+                size = min(size, self._fitting(len(prompts[order[done]]) + max_new_tokens))
+                places = order[done : done + size]
+                try:
+                    texts = self._batch([prompts[place] for place in places], max_new_tokens, temperature)
+                except torch.cuda.OutOfMemoryError:
+                    if size == 1:
+                        raise
+                    torch.cuda.empty_cache()
+                    size = (size + 1) // 2
+                    continue
+                for place, text in zip(places, texts, strict=True):
+                    answers[place] = text
+                done += len(places)
+                progress(done)
+        return answers
+
+    def _fitting(self, tokens: int) -> int:
+        return max(1, _BATCH_TOKENS[self._model.device.type] // tokens)
+
+    def _batch(self, prompts: list[list[int]], max_new_tokens: int, temperature: float) -> list[str]:
+        fresh, room = max_new_tokens, None
+        if self._context is not None:
+            fresh = min(fresh, max(1, self._context // 2))
+            room = self._context - fresh
+        kept = [prompt[-room:] if room else prompt for prompt in prompts]
+        width = max(map(len, kept))
+        pad = self._tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in kept], device=self._model.device)
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in kept], device=ids.device)
+        with self._autocast():
+            out = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=self._settings(fresh, temperature),
+            )
+        return [text.strip() for text in self._tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)]
+
+    def _settings(self, max_new_tokens: int, temperature: float) -> GenerationConfig:
+        """Every setting named: what is left out would be filled in from the model's own habits."""
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=temperature > 0,
+            temperature=temperature or 1.0,
+            top_k=0,
+            top_p=1.0,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            use_cache=True,
+            eos_token_id=self._stops,
+            pad_token_id=self._tokenizer.pad_token_id,
+            bos_token_id=self._tokenizer.bos_token_id,
+        )

@@ -1,0 +1,348 @@
+"""One training run, phase by phase: prepare, ask the base, fit, judge, save."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerState
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTTrainer
+
+from ft_core.errors import FtError, problem
+from ft_core.recipe.schema import Recipe
+from ft_core.text import bytes_text
+from ft_core.worker import baseline, checkpoints, device
+from ft_core.worker.arguments import lora_config, sft_config
+from ft_core.worker.callbacks import StepEnd, Telemetry
+from ft_core.worker.checkpoints import Checkpoint
+from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
+from ft_core.worker.dataset import Progress, to_dataset
+from ft_core.worker.evaluate import held_out_loss
+from ft_core.worker.failures import explain
+from ft_core.worker.generate import Generator, untuned
+from ft_core.worker.judging import Jury
+from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
+from ft_core.worker.prepare import find_base, read_data
+from ft_core.worker.report import Reporter
+from ft_core.worker.sampling import Samples
+from ft_core.worker.save import save_result, save_weights
+
+_LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+# A measurement shorter than this does not change the state people see.
+_SHORT_SECONDS = 2.0
+
+
+class Job:
+    """A run from its recipe to its result. `work` goes through the phases; the other methods are its actions."""
+
+    def __init__(
+        self, recipe: Recipe, reporter: Reporter, controls: Controls, signals: Signals, *, resume: bool
+    ) -> None:
+        self.recipe = recipe
+        self.report = reporter
+        self.run = reporter.run
+        self.controls = controls
+        self.signals = signals
+        self.resumed = self._newest_checkpoint() if resume else None
+        self.kept = baseline.load(self._baseline_file) if resume else baseline.Baseline()
+        self.saved_step = self.resumed.step if self.resumed else 0
+        self.sampled_step = 0
+        self.measured: tuple[int, float] | None = None
+
+    def work(self) -> str | None:
+        """Do everything; gives why the run was stopped, None when it came to its end. Raises on failure."""
+        self.prepare()
+        self.ask_base()
+        self.signals.at_once = False
+        self.fit()
+        stopped = self.controls.stopping or self.judge()
+        if stopped == TERMINATED:
+            return TERMINATED
+        self.save()
+        return f"{stopped} after step {self.step}; base and tuned model were not compared" if stopped else None
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return int(self.trainer.state.global_step)
+
+    # ---- prepare ----
+
+    def prepare(self) -> None:
+        """Data first, whose faults are found within seconds; then model and trainer."""
+        self.report.state("preparing", "looking for the model", step=self.saved_step if self.resumed else None)
+        self.device = device.choose(self.recipe)
+        self.telemetry = Telemetry(self.report, self.device)
+        self.base = find_base(self.recipe, self.controls)
+        self.tokenizer = load_tokenizer(self.base.path)
+        earlier = self.resumed.notes.get("data") if self.resumed else None
+        self.data = read_data(self.recipe, self.tokenizer, self.report, self.controls, earlier)
+        method = self.recipe.quantization.method
+        self.report.state("preparing", "loading model" if method == "none" else f"quantising the model to {method}")
+        self._build_trainer(load_model(self.base.path, self.recipe, self.device))
+        self._tell_plan()
+
+    def _build_trainer(self, model: Any) -> None:  # noqa: ANN401 - a transformers model
+        self.trainer: Any = SFTTrainer(
+            model=model,
+            args=sft_config(self.recipe, self.device, self.run.checkpoints),
+            train_dataset=to_dataset(self.data.train),
+            processing_class=self.tokenizer,
+            peft_config=lora_config(self.recipe),
+            callbacks=[StepEnd(self.telemetry, self._after_step)],
+        )
+        self.trainer.remove_callback(PrinterCallback)
+        self.model: Any = self.trainer.model
+        rows = self.data.held_out_rows
+        # The token that ends a trained turn ends an answer too, even where the model names another.
+        stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
+        self.generator = Generator(self.model, self.tokenizer, stops, self._autocast)
+        self.samples = Samples(self.recipe, self.model, self.generator, self.report, rows)
+        self.jury = Jury(self.recipe, self.model, self.generator, self.controls, rows)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        enabled = self.device.autocast is not None
+        return torch.autocast(self.device.kind, dtype=self.device.autocast or torch.bfloat16, enabled=enabled)
+
+    def _tell_plan(self) -> None:
+        training = self.recipe.training
+        micro, accumulation = training.micro_batch or 1, training.accumulation or 1
+        sequences = len(self.trainer.train_dataset)
+        per_epoch = math.ceil(math.ceil(sequences / micro) / accumulation)
+        self.total = training.max_steps or math.ceil((training.epochs or 1.0) * per_epoch)
+        parameters, trainable = parameter_counts(self.model)
+        self.report.event(
+            "plan",
+            total_steps=self.total,
+            steps_per_epoch=per_epoch,
+            epochs=self.total / per_epoch,
+            rows=len(self.data.train),
+            held_out_rows=len(self.data.held_out),
+            sequences=sequences,
+            effective_batch=micro * accumulation,
+            parameters=parameters,
+            trainable_parameters=trainable,
+            device=self.device.name,
+            dtype=str(self.device.dtype).removeprefix("torch."),
+            tokens=self.data.train.total,
+            memory_total=self.device.memory_total,
+        )
+        self.report.position(total=self.total, step=self.saved_step)
+
+    # ---- the base ----
+
+    @property
+    def _baseline_file(self) -> Path:
+        return self.run.eval / "base.json"
+
+    def ask_base(self) -> None:
+        """The untouched base: its held-out loss, its samples, and before full fine-tuning all its answers."""
+        kept = self.kept
+        if kept.loss is None and len(self.data.held_out):
+            with untuned(self.model):
+                telling = self.controls.progress("preparing", "held-out loss of the base", "rows")
+                kept.loss = self._measure_loss(0, telling)
+        if kept.samples is None and self.samples.questions:
+            self.report.state("preparing", "base samples")
+            kept.samples = self.samples.ask_base()
+        self.samples.base = kept.samples or []
+        if kept.answers is None and self.recipe.adapter.kind == "none":
+            kept.answers = self.jury.ask_base("preparing")
+        kept.save(self._baseline_file)
+        if self.resumed is None and kept.samples is not None:
+            self.samples.write(0, current=kept.samples)
+
+    # ---- fit ----
+
+    def fit(self) -> None:
+        """Train to the end, or until told to stop; then a last checkpoint, loss and samples."""
+        self.report.state("training", "training")
+        self.report.begun()
+        if self.resumed is None:
+            self.trainer.train()
+        else:
+            self._continue(self.resumed)
+        if self.saved_step != self.step:
+            self._checkpoint_if_possible()
+        if self.controls.stopping is None:
+            self._last_look()
+
+    def _continue(self, found: Checkpoint) -> None:
+        self.telemetry.restore(int(found.notes.get("tokens", 0)), float(found.notes.get("seconds", 0.0)))
+        path = str(found.path)
+        if found.step < self.total:
+            self.trainer.train(resume_from_checkpoint=path)
+            return
+        # Nothing is left to train, and the trainer would begin one more step before it noticed.
+        self.trainer._load_from_checkpoint(path)
+        self.trainer.state = TrainerState.load_from_json(str(found.path / "trainer_state.json"))
+
+    def _last_look(self) -> None:
+        if len(self.data.held_out) and (self.measured is None or self.measured[0] != self.step):
+            self.evaluate()
+        if self.samples.questions and self.sampled_step != self.step:
+            self.samples.write(self.step)
+
+    def _after_step(self, state: TrainerState) -> bool:
+        """Everything due between two steps; True ends the training."""
+        if state.global_step < state.max_steps:
+            self._do_due(state.global_step)
+        self.controls.obey(self)
+        return self.controls.stopping is not None
+
+    def _do_due(self, step: int) -> None:
+        if _due(step, self.recipe.evaluation.every_steps) and len(self.data.held_out):
+            self.evaluate()
+        if _due(step, self.recipe.samples.every_steps) and self.samples.questions:
+            self.samples.write(step)
+            self.sampled_step = step
+        if _due(step, self.recipe.saving.every_steps):
+            self._checkpoint_if_possible()
+
+    # ---- actions, due or asked for ----
+
+    def evaluate(self) -> str:
+        """Measure the held-out loss now. Raises FtError when there are no held-out rows."""
+        if not len(self.data.held_out):
+            raise problem(
+                "nothing to evaluate on",
+                where="data.held_out_share",
+                why="no rows are held out",
+                remedy="set data.held_out or data.held_out_share in the next run",
+            )
+        with self._told_if_long() as progress:
+            loss = self._measure_loss(self.step, progress)
+        return f"held-out loss {loss:.4f}"
+
+    def sample(self, prompt: str) -> str:
+        """Let base and tuned model answer a prompt."""
+        return self.samples.user(self.step, prompt)
+
+    def checkpoint(self) -> str:
+        """Save a checkpoint of this step. Raises FtError when it cannot be written."""
+        if not self.telemetry.finite:
+            raise problem(
+                "no checkpoint is written now",
+                where="checkpoints",
+                why="the loss is not a number",
+                remedy="resume from the last good checkpoint with a lower learning rate",
+            )
+        begun = time.monotonic()
+        try:
+            made = checkpoints.seal(self.run.checkpoints, self.step, self._fill_checkpoint, self._notes())
+        except OSError as error:
+            cause, remedy = explain(error)
+            raise problem(
+                "the checkpoint was not written", where=f"step {self.step}", why=cause, remedy=remedy
+            ) from error
+        checkpoints.prune(self.run.checkpoints, self.recipe.saving.keep)
+        self.saved_step = self.step
+        seconds = time.monotonic() - begun
+        path = str(made.path.relative_to(self.run.path))
+        self.report.event("checkpoint", step=self.step, path=path, bytes=made.bytes, seconds=seconds)
+        return f"saved {made.path.name}, {bytes_text(made.bytes)}"
+
+    def _notes(self) -> dict[str, Any]:
+        return {
+            "tokens": self.telemetry.tokens,
+            "seconds": self.telemetry.seconds,
+            "data": self.data.hashes,
+            "versions": _versions(),
+        }
+
+    def _checkpoint_if_possible(self) -> None:
+        try:
+            self.checkpoint()
+        except FtError as error:
+            found = error.problems[0]
+            self.report.alarm("checkpoint_failed", f"{found.what}: {found.why}; {found.remedy}")
+
+    def _fill_checkpoint(self, stage: Path) -> None:
+        """What the trainer reads when it resumes; its own saving would add a card, and hub tokens in a pickle."""
+        save_weights(self.model, stage)
+        self.trainer._save_optimizer_and_scheduler(str(stage))
+        self.trainer._save_scaler(str(stage))
+        self.trainer._save_rng_state(str(stage))
+        self.trainer.state.save_to_json(str(stage / "trainer_state.json"))
+
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        checkpoints.clear_stages(self.run.checkpoints)
+        found, damaged = checkpoints.newest(self.run.checkpoints)
+        if damaged:
+            instead = f"going on from {found.path.name}" if found else "starting again from the base"
+            self.report.alarm("checkpoint_damaged", f"{'; '.join(damaged)}; {instead}")
+        now = _versions()
+        before = found.notes.get("versions", {}) if found else {}
+        changed = [f"{name} {was}" for name, was in before.items() if was != now.get(name)]
+        if changed:
+            self.report.alarm("versions_changed", f"the checkpoint was written with {', '.join(changed)}")
+        return found
+
+    # ---- judge and save ----
+
+    def judge(self) -> str | None:
+        """Compare base and tuned model on the held-out rows; gives why that was broken off, None when it was not."""
+        if not self.jury.questions and self.measured is None:
+            self.report.state("evaluating", "nothing is held out: base and tuned model cannot be compared")
+            return None
+        try:
+            if self.kept.answers is None:
+                self.kept.answers = self.jury.ask_base("evaluating")
+                self.kept.save(self._baseline_file)
+            tuned = self.jury.ask_tuned()
+        except Stopped as stop:
+            return str(stop)
+        self.jury.judge(self.report, self.kept.answers, tuned, self.kept.loss, self.measured and self.measured[1])
+        return None
+
+    def save(self) -> None:
+        """Write the result."""
+        self.report.state("saving", "writing the result")
+        kind, size = save_result(self.run, self.model, self.tokenizer, base=self.base.name, revision=self.base.revision)
+        self.report.event("result", path=self.run.result.name, bytes=size, kind=kind, base=self.base.name)
+
+    # ---- measuring ----
+
+    def _measure_loss(self, step: int, progress: Progress) -> float:
+        begun = time.monotonic()
+        loss = held_out_loss(
+            self.model,
+            self.data.held_out,
+            pad=int(self.tokenizer.pad_token_id),
+            autocast=self._autocast,
+            progress=progress,
+        )
+        self.report.event("eval", step=step, loss=loss, rows=len(self.data.held_out), seconds=time.monotonic() - begun)
+        self.measured = (step, loss)
+        return loss
+
+    @contextmanager
+    def _told_if_long(self) -> Iterator[Callable[[int, int], None]]:
+        """Progress that becomes a state once it has taken a while; the state before comes back afterwards."""
+        begun, told = time.monotonic(), False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if told or time.monotonic() - begun > _SHORT_SECONDS:
+                told = True
+                self.report.state("evaluating", "held-out loss", done, total, "rows")
+
+        yield progress
+        if told:
+            word = "paused" if self.controls.paused else "training"
+            self.report.state(word, word)
+
+
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}

@@ -1,0 +1,87 @@
+"""The base model and its tokenizer, in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ft_core.errors import problem
+from ft_core.recipe.schema import Recipe
+from ft_core.worker.device import Device
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; one without a padding token pads with its end token. Raises FtError."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        str(path), local_files_only=True, trust_remote_code=False
+    )
+    if tokenizer.eos_token is None:
+        raise problem(
+            "the tokenizer names no end token",
+            where=str(path / "tokenizer_config.json"),
+            why="without one the model cannot learn where an answer ends",
+            remedy='add "eos_token" to tokenizer_config.json, or choose another model',
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
+    """The base model on its device, quantised where the recipe says so; never code or pickles from its folder."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        str(path),
+        dtype=device.dtype,
+        device_map={"": device.torch},
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        **_quantization(recipe, device),
+    )
+    if recipe.quantization.method == "nf4":
+        keep_packed(model)
+    return model
+
+
+def _quantization(recipe: Recipe, device: Device) -> dict[str, Any]:
+    if recipe.quantization.method == "none":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    if recipe.quantization.method == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=recipe.quantization.double,
+        # bitsandbytes computes in float32 unless told.
+        bnb_4bit_compute_dtype=device.autocast or device.dtype,
+    )
+    return {"quantization_config": config}
+
+
+def keep_packed(model: torch.nn.Module) -> None:
+    """Forbid the repacking of 4-bit weights for AVX512-BF16.
+
+    It happens on the first forward pass in evaluation mode, and afterwards gradients through these layers are
+    None without a word (bitsandbytes 0.50, CPU).
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def parameter_counts(model: torch.nn.Module) -> tuple[int, int]:
+    """All parameters and the trainable ones; a packed 4-bit weight counts as what it stands for."""
+    total = trainable = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        count = state.shape.numel() if state is not None else parameter.numel()
+        total += count
+        trainable += count if parameter.requires_grad else 0
+    return total, trainable

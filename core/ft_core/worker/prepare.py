@@ -1,0 +1,119 @@
+"""What must be there before a trainer can be built: the base's files, its tokenizer, the token rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from ft_core.data.canonical import Conversation
+from ft_core.data.open import open_rows
+from ft_core.errors import FtError, Problem, problem
+from ft_core.models.facts import ModelFacts
+from ft_core.models.find import find
+from ft_core.recipe.schema import Recipe
+from ft_core.worker import dataset
+from ft_core.worker.controls import Controls
+from ft_core.worker.dataset import Tokens
+from ft_core.worker.report import Reporter
+from ft_core.worker.tokenise import Encoder
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model's folder, and the name a result gives it: a hub id with its revision, or an absolute folder."""
+
+    path: Path
+    name: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Token rows to train on and held out, the held-out conversations themselves, and each file's SHA-256."""
+
+    train: Tokens
+    held_out: Tokens
+    held_out_rows: tuple[Conversation, ...]
+    hashes: dict[str, str]
+
+
+def find_base(recipe: Recipe, controls: Controls) -> Base:
+    """The base on this machine, downloaded if need be. Raises FtError when it cannot be used, or the hub's errors."""
+    facts = _usable(recipe)
+    path = facts.path or _download(recipe, facts.source, controls)
+    hub = facts.kind in {"hub", "cache"}
+    return Base(path, facts.source if hub else str(path.absolute()), facts.revision if hub else None)
+
+
+def _usable(recipe: Recipe) -> ModelFacts:
+    facts = find(recipe.model.source, recipe.model.revision)
+    if facts.problem is not None:
+        raise FtError(facts.problem)
+    return facts
+
+
+def _download(recipe: Recipe, source: str, controls: Controls) -> Path:
+    from ft_core.worker.download import download
+
+    download(source, recipe.model.revision, controls.progress("preparing", f"downloading {source}", "bytes"))
+    # What came down is looked at as any other model before it is loaded.
+    path = _usable(recipe).path
+    if path is None:
+        raise problem(
+            "the downloaded model is not in the cache",
+            where="model.source",
+            why=f"{source} holds no model that could be read",
+            remedy="choose a model with .safetensors weights",
+        )
+    return path
+
+
+def read_data(
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    reporter: Reporter,
+    controls: Controls,
+    earlier: Mapping[str, str] | None,
+) -> Data:
+    """Read and tokenise all rows; what is left out is told as an alarm.
+
+    `earlier` are the hashes a checkpoint was made from; FtError when the files are others now.
+    """
+    reporter.state("preparing", "reading rows")
+    hashes = _hashes(recipe)
+    if earlier is not None and earlier != hashes:
+        raise problem(
+            "the data is not what the run began with",
+            where=recipe.data.source,
+            why="the contents changed since the checkpoint was written",
+            remedy="put the old file back, or start a new run",
+        )
+    rows, held_out_rows, problems = dataset.read_conversations(recipe)
+    encoder = Encoder(tokenizer, recipe.data.train_on)
+    longest = recipe.data.max_length
+    train = dataset.encode(rows, encoder, longest, controls.progress("preparing", "tokenising", "rows"))
+    dataset.refuse_untrainable(train, recipe)
+    telling = controls.progress("preparing", "tokenising held-out rows", "rows")
+    held_out = dataset.encode(held_out_rows, encoder, longest, telling)
+    _tell_left_out(reporter, problems, train, held_out)
+    return Data(train, held_out, tuple(held_out_rows), hashes)
+
+
+def _hashes(recipe: Recipe) -> dict[str, str]:
+    files = {"source": open_rows(recipe.data.source).sha256()}
+    if recipe.data.held_out is not None:
+        files["held_out"] = open_rows(recipe.data.held_out, held_out=True).sha256()
+    return files
+
+
+def _tell_left_out(reporter: Reporter, problems: list[Problem], train: Tokens, held_out: Tokens) -> None:
+    if problems:
+        first = problems[0]
+        reporter.alarm("rows_unreadable", f"{len(problems)} rows cannot be used ({first.where}: {first.what})")
+    for name, tokens in (("training", train), ("held-out", held_out)):
+        words = tokens.left_out()
+        if words:
+            reporter.alarm("rows_left_out", f"{name} rows: {words}")

@@ -1,0 +1,53 @@
+"""The result: an adapter (or a whole model) in safetensors with its tokenizer, loadable without this program."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
+
+from ft_core.files import sync_folder
+from ft_core.runs.directory import RunDir
+
+
+def save_weights(model: Any, folder: Path) -> None:  # noqa: ANN401 - a transformers model or a PEFT wrapper
+    """What was trained, in safetensors; never asks the network."""
+    if isinstance(model, PeftModel):
+        # "auto" would ask the hub whether the base's vocabulary was changed; it never is here.
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+    else:
+        model.save_pretrained(str(folder))
+
+
+def save_result(
+    run: RunDir,
+    model: Any,  # noqa: ANN401 - as above
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    base: str,
+    revision: str | None,
+) -> tuple[str, int]:
+    """Write `result/` in one step; gives (adapter or model, bytes). `base` is what the adapter's config names."""
+    stage = run.path / ".result"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(mode=0o700)
+    try:
+        kind = "adapter" if isinstance(model, PeftModel) else "model"
+        if isinstance(model, PeftModel):
+            for config in model.peft_config.values():
+                config.base_model_name_or_path = base
+                config.revision = revision
+        # Training switches the cache off; who loads the model wants it on.
+        model.config.use_cache = True
+        save_weights(model, stage)
+        tokenizer.save_pretrained(str(stage))
+        shutil.rmtree(run.result, ignore_errors=True)
+        stage.rename(run.result)
+        sync_folder(run.path)
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        raise
+    return kind, sum(path.stat().st_size for path in run.result.rglob("*") if path.is_file())

@@ -1,0 +1,77 @@
+"""The trainer's process: `python -P -m ft_core.worker.train RUN_DIR [--resume]`.
+
+Everything it does is told through the run directory. Exit codes: 0 done or stopped, 2 wrong use, 3 failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from ft_core.recipe import yaml_io
+from ft_core.runs.directory import RunDir
+from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
+from ft_core.worker.failures import explain
+from ft_core.worker.report import Reporter
+
+FINE, WRONG_USE, FAILED = 0, 2, 3
+_QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Blocks that grow in place leave fewer holes: rows of many lengths would else fragment the GPU's memory.
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train the run named on the command line; gives the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    folders = [word for word in words if word != "--resume"]
+    if len(folders) != 1 or not Path(folders[0]).is_dir():
+        sys.stderr.write("use: python -P -m ft_core.worker.train RUN_DIR [--resume]\n")
+        return WRONG_USE
+    os.umask(0o077)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    signals = Signals()
+    signals.install()
+    reporter = Reporter(RunDir(Path(folders[0]).absolute()))
+    try:
+        return _train(reporter, Controls(reporter, signals), signals, resume="--resume" in words)
+    finally:
+        reporter.close()
+
+
+def _train(reporter: Reporter, controls: Controls, signals: Signals, *, resume: bool) -> int:
+    try:
+        reporter.state("preparing", "importing")
+        recipe = yaml_io.load(reporter.run.recipe_file)
+        # Seconds of imports: the run is already visible while they last.
+        from ft_core.worker.job import Job
+
+        cause = Job(recipe, reporter, controls, signals, resume=resume).work()
+    except Stopped as stop:
+        cause = str(stop)
+    except BaseException as error:  # noqa: BLE001 - whatever ends the run is told, then the process ends
+        return _fail(reporter, controls, error)
+    controls.refuse_rest()
+    state = "done" if cause is None else "stopped"
+    remedy = "continue it with `ft-tui resume`" if cause == TERMINATED else None
+    reporter.end(state, cause, remedy)
+    return FINE
+
+
+def _fail(reporter: Reporter, controls: Controls, error: BaseException) -> int:
+    traceback.print_exception(error)
+    cause, remedy = explain(error)
+    controls.refuse_rest()
+    reporter.end("failed", cause, remedy)
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
