@@ -59,6 +59,12 @@ class Journal:
             self._flush()
             return self._seq
 
+    def flush(self) -> bool:
+        """Try again to write what waits for room on the disk; True when nothing waits any more."""
+        with self._guard:
+            self._flush()
+            return self.problem is None
+
     def close(self) -> None:
         """Write what still waits, if there is room, and let the file go. Closing twice does no harm."""
         with self._guard:

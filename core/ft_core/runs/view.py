@@ -26,6 +26,9 @@ _GPU_CURVES = {
 }
 _PACE_STEPS = 50
 _PIECE = 4 * 1024 * 1024
+# Of a long history, GPU readings are taken at every fourth step only: they change slowly, and opening it must be quick.
+_MANY = 2_000
+_HURRIED_STEPS = 4
 
 
 class RunView:
@@ -43,6 +46,7 @@ class RunView:
         self._tail = Tail(run.events_file)
         self._seen: dict[str, tuple[int, int, int] | None] = {}
         self._turns = 0
+        self._hurried = False
         self._forget()
 
     def _forget(self) -> None:
@@ -139,6 +143,7 @@ class RunView:
         if self._tail.turns != self._turns:
             self._turns = self._tail.turns
             self._forget()
+        self._hurried = len(events) > _MANY
         for event in events:
             self._fold(event)
         return bool(events)
@@ -193,7 +198,7 @@ class RunView:
         if isinstance(memory, dict):
             self._add("memory_bytes", step, memory.get("reserved") or memory.get("rss"))
         gpus = event.get("gpus")
-        if isinstance(gpus, list) and gpus:
+        if isinstance(gpus, list) and gpus and not (self._hurried and step % _HURRIED_STEPS):
             self._fold_gpus(step, [gpu for gpu in gpus if isinstance(gpu, dict)])
 
     def _fold_gpus(self, step: int, gpus: list[dict[str, Any]]) -> None:
@@ -204,7 +209,7 @@ class RunView:
                 self._add(f"{curve}:{index}", step, gpu.get(name))
 
     def _add(self, name: str, step: int | None, value: object) -> None:
-        figure = value if type(value) is float else number(value)
+        figure = value if type(value) is float else float(value) if type(value) is int else number(value)
         if step is None or figure is None:
             return
         series = self.series.get(name)

@@ -1,0 +1,171 @@
+"""Start a run, or continue one, so that it outlives the terminal, the app and the connection."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ft_core.errors import FtError, problem
+from ft_core.runs.directory import RunDir
+from ft_core.runs.journal import Journal
+from ft_core.runs.log import last_lines
+from ft_core.runs.logout import SCOPE_COMMAND, can_escape, killed_at_logout, logout_risk
+from ft_core.runs.status import Status, live, read_status, write_status
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+
+__all__ = ["detach", "environment", "launch", "logout_risk", "resume"]
+
+_START_SECONDS = 60.0
+_LOG_LINES = 20
+
+
+def launch(run: RunDir, *, resume: bool = False) -> int:
+    """Start the run's supervisor, detached, and give its pid once it is at work; takes a fraction of a second.
+
+    `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. Raises FtError when
+    the run is at work, was already started (or, with `resume`, has nothing to continue from), its recipe is
+    damaged, or the supervisor cannot start; the last is also written down as the run's end.
+    """
+    from ft_core.recipe.yaml_io import load
+
+    _refuse(run, resume=resume)
+    variables = environment(load(run.recipe_file))
+    command = [sys.executable, "-P", "-m", "ft_core.runs.supervise", str(run.path)]
+    if resume:
+        command.append("--resume")
+    if killed_at_logout() and can_escape():
+        command = [*SCOPE_COMMAND, *command]
+    why = _start(run, command, variables)
+    status = read_status(run)
+    if why is None and status is not None and status.supervisor is not None:
+        return status.supervisor.pid
+    raise _not_started(run, why or "its status cannot be read back")
+
+
+def resume(run: RunDir) -> int:
+    """Continue a run from its newest checkpoint; as `launch(run, resume=True)`."""
+    return launch(run, resume=True)
+
+
+def _refuse(run: RunDir, *, resume: bool) -> None:
+    if live(run):
+        raise problem(
+            "this run is already at work",
+            where=run.name,
+            why="its worker is alive",
+            remedy=f"attach to it: `ft-tui attach {run.name}`",
+        )
+    status = read_status(run)
+    state = status.state if status else "created"
+    if resume and state == "done":
+        raise problem(
+            "this run is complete",
+            where=run.name,
+            why="every step has been trained; nothing is left to continue",
+            remedy="clone it as a new recipe to train further or otherwise",
+        )
+    if resume and not any(run.checkpoints.glob("step-*")):
+        raise problem(
+            "this run cannot be continued",
+            where=run.name,
+            why="it has no checkpoint: it ended before the first was written",
+            remedy="clone it as a new recipe and start that",
+        )
+    if not resume and state != "created":
+        raise problem(
+            "this run has been started before",
+            where=run.name,
+            why="a run directory holds one run, from its start to its end",
+            remedy="resume it from its last checkpoint, or clone it as a new recipe",
+        )
+
+
+def environment(recipe: Recipe, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables the worker gets: the caller's own, hub tokens included, with the run's settings on top.
+
+    GPUs are named by UUID where the recipe does; indices are those of `nvidia-smi`. On the CPU none is visible.
+    """
+    variables = dict(os.environ if base is None else base)
+    variables |= {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    if "PYTHONPATH" in variables:
+        # The worker starts in another folder: relative entries would point nowhere, an empty one to that folder.
+        entries = (entry for entry in variables["PYTHONPATH"].split(os.pathsep) if entry)
+        variables["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
+    if recipe.hardware.device == "cpu":
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    elif recipe.hardware.gpus:
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(recipe.hardware.gpus)
+    return variables
+
+
+def detach(run: RunDir, command: Sequence[str], variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a command that no terminal reaches: a session of its own, no input, its output in worker.log, in `/`.
+
+    Raises OSError when it cannot be started.
+    """
+    log = os.open(run.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env=dict(variables),
+        )
+    finally:
+        os.close(log)
+
+
+def _start(run: RunDir, command: Sequence[str], variables: Mapping[str, str]) -> str | None:
+    """Start and wait until the supervisor says it is at work; why it did not, or None."""
+    try:
+        before = run.log_file.stat().st_size if run.log_file.exists() else 0
+        # The child that is waited for ends at once: the supervisor is its child, and so nobody's zombie.
+        code = detach(run, command, variables).wait(_START_SECONDS)
+    except OSError as error:
+        return f"{error.strerror or error}"
+    except subprocess.TimeoutExpired:
+        return f"it has not answered within {_START_SECONDS:.0f} seconds"
+    if code == 0:
+        return None
+    lines = last_lines(run.log_file, _LOG_LINES, start=before)
+    return lines[-1] if lines else f"it ended with exit code {code}"
+
+
+def _not_started(run: RunDir, why: str) -> FtError:
+    error = problem(
+        "the worker could not be started",
+        where=run.name,
+        why=why,
+        remedy=f"read {run.log_file}; `ft-tui doctor` checks the environment",
+    )
+    if not live(run):
+        _record(run, error.problems[0].what + ": " + why, error.problems[0].remedy)
+    return error
+
+
+def _record(run: RunDir, cause: str, remedy: str) -> None:
+    lines = last_lines(run.log_file, _LOG_LINES)
+    try:
+        with Journal(run.events_file) as journal:
+            journal.write("end", state="failed", cause=cause, remedy=remedy, last_lines=lines)
+        status = read_status(run) or Status(run=run.name)
+        write_status(run, status.changed(state="failed", cause=cause, remedy=remedy))
+    except OSError:
+        # The launch error itself, which the caller is about to see, is the better message.
+        return

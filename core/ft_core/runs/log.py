@@ -1,0 +1,44 @@
+"""The worker's raw log, as it may be shown: its last lines, made harmless and free of secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ft_core.text import clean
+
+_LAST_BYTES = 256 * 1024
+_LONGEST = 500
+_SECRETS = re.compile(
+    r"\bhf_[A-Za-z0-9]{8,}"
+    r"|(?i:\bauthorization['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic|token)\s+)?[^\s'\"]+"
+    r"|\bbearer\s+[^\s'\"]{6,}"
+    r"|\b\w*(?:api_?key|hf_token|hub_token|password)['\"]?\s*[:=]\s*['\"]?[^\s'\"]{6,})"
+)
+
+
+def redact(text: str) -> str:
+    """`text` with hub tokens, keys and Authorization headers replaced by a bracketed word."""
+    return _SECRETS.sub("[secret]", text)
+
+
+def last_lines(path: Path, count: int, *, start: int = 0) -> list[str]:
+    """At most `count` last lines from byte `start` on; of a progress bar only its last state, blank lines left out.
+
+    Control characters are made visible, secrets removed, long lines cut. No lines when the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(start, size - _LAST_BYTES))
+            text = stream.read(_LAST_BYTES).decode(errors="replace")
+    except OSError:
+        return []
+    shown = (_shown(line) for line in text.split("\n"))
+    return [line for line in shown if line.strip()][-count:]
+
+
+def _shown(line: str) -> str:
+    final = line.rstrip("\r").rpartition("\r")[2]
+    return clean(redact(final))[:_LONGEST].rstrip()
