@@ -1,0 +1,209 @@
+"""Advice: each field of the recipe that is on auto gets a value and the reason for it, in plain words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+from ft_core.hardware.choose import choose_device
+from ft_core.hardware.look import Hardware
+from ft_core.models.facts import ModelFacts
+from ft_core.plan.batching import advise_batch
+from ft_core.plan.facts import Choice, DataFacts, Situation
+from ft_core.plan.memory import DEFAULT_LENGTH
+from ft_core.plan.steps import Steps, count_steps
+from ft_core.recipe.check import with_values
+from ft_core.recipe.schema import DEMO, Recipe
+from ft_core.text import count_text, memory_text
+
+__all__ = ["Choice", "DataFacts", "Situation", "advise", "apply", "resolve", "situation", "steps_of"]
+
+_LORA_RATE, _FULL_RATE = 2e-4, 1e-5
+_MANY_ROWS, _VERY_MANY_ROWS = 5_000, 20_000
+# Nearly all rows stay whole; the last half percent is often a few runaways that would double every sequence.
+_COVERED = 0.995
+_SHORTEST = 64
+_MOST_STEPS_LOST = 500
+
+
+def advise(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFacts | None) -> tuple[Choice, ...]:
+    """A choice for every field on auto; what the user gave is never among them.
+
+    Raises FtError when the recipe asks for a device that is not there.
+    """
+    now = situation(recipe, hardware, model, data)
+    made: list[Choice] = []
+    for rule in _RULES:
+        choices = rule(now)
+        if choices:
+            made += choices
+            now = replace(now, recipe=_filled(now.recipe, choices))
+    return tuple(made)
+
+
+def resolve(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFacts | None) -> Recipe:
+    """The recipe with every auto value filled and its reason stored. Raises FtError as `advise` does."""
+    return apply(recipe, advise(recipe, hardware, model, data))
+
+
+def apply(recipe: Recipe, choices: Sequence[Choice]) -> Recipe:
+    """The recipe with these choices made and their reasons stored."""
+    filled = _filled(recipe, choices)
+    return filled.model_copy(update={"reasons": {**filled.reasons, **{made.field: made.reason for made in choices}}})
+
+
+def situation(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFacts | None) -> Situation:
+    """What advice is drawn from. Raises FtError when the recipe asks for a device that is not there."""
+    device, gpus, reason = choose_device(recipe, hardware)
+    return Situation(recipe, hardware, model, data, device, gpus, reason)
+
+
+def steps_of(now: Situation) -> Steps | None:
+    """Steps of the run as far as the data is known."""
+    if now.data is None:
+        return None
+    return count_steps(now.recipe, now.data.rows, len(now.gpus) or 1, now.data.tokens)
+
+
+def _filled(recipe: Recipe, choices: Sequence[Choice]) -> Recipe:
+    return with_values(recipe, {made.field: made.value for made in choices})
+
+
+def _device(now: Situation) -> list[Choice]:
+    choices = []
+    if now.recipe.hardware.device == "auto":
+        choices.append(Choice("hardware.device", now.device, now.device_reason))
+    if now.gpus and not now.recipe.hardware.gpus:
+        choices.append(Choice("hardware.gpus", [gpu.uuid for gpu in now.gpus], now.device_reason))
+    return choices
+
+
+def _dtype(now: Situation) -> list[Choice]:
+    if now.recipe.model.dtype != "auto":
+        return []
+    value, reason = _gpu_dtype(now) if now.device == "cuda" else _cpu_dtype(now)
+    return [Choice("model.dtype", value, reason)]
+
+
+def _gpu_dtype(now: Situation) -> tuple[str, str]:
+    gpu = next((gpu for gpu in now.gpus if not gpu.bf16), now.gpus[0])
+    capability = "unknown" if gpu.compute_capability is None else "{}.{}".format(*gpu.compute_capability)
+    if gpu.bf16:
+        return "bfloat16", f"{gpu.name} computes in it (compute capability {capability})"
+    return (
+        "float16",
+        f"{gpu.name} does not compute in bfloat16, which needs compute capability 8.0 (it has {capability})",
+    )
+
+
+def _cpu_dtype(now: Situation) -> tuple[str, str]:
+    parameters, memory = now.model.parameters, now.hardware.host.memory_total
+    if parameters is None:
+        return "bfloat16", "the size of the model is unknown until it is on this machine; 16 bits need half the memory"
+    if 4 * parameters > memory / 3:
+        return (
+            "bfloat16",
+            f"in float32 the weights alone would take {memory_text(4 * parameters)} of {memory_text(memory)}",
+        )
+    return "float32", "the fastest on most CPUs, and the model is small against the memory"
+
+
+def _learning_rate(now: Situation) -> list[Choice]:
+    if now.recipe.training.learning_rate is not None:
+        return []
+    if now.recipe.adapter.kind == "none":
+        value, reason = _FULL_RATE, "usual for tuning every weight; more makes a model forget"
+    else:
+        value, reason = _LORA_RATE, "usual for LoRA; a small adapter bears ten times the rate of full tuning"
+    return [Choice("training.learning_rate", value, reason)]
+
+
+def _epochs(now: Situation) -> list[Choice]:
+    training = now.recipe.training
+    if training.epochs is not None or training.max_steps is not None:
+        return []
+    if now.data is None:
+        return [Choice("training.epochs", 3.0, "usual while the number of rows is unknown")]
+    rows = now.data.rows
+    value = 3.0 if rows < _MANY_ROWS else 2.0 if rows < _VERY_MANY_ROWS else 1.0
+    words = "few enough to be seen three times" if value == 3 else "twice is enough" if value == 2 else "once is enough"
+    return [Choice("training.epochs", value, f"{count_text(rows)} rows: {words}")]
+
+
+def _max_length(now: Situation) -> list[Choice]:
+    if now.recipe.data.max_length is not None:
+        return []
+    value, reason = _length(now.model.context, now.data)
+    return [Choice("data.max_length", value, reason)]
+
+
+def _length(context: int | None, data: DataFacts | None) -> tuple[int, str]:
+    most = context or 2**20
+    if data is None or not data.token_lengths:
+        return _uncounted_length(most, data.bound if data else None)
+    ordered = sorted(data.token_lengths)
+    usual = _round_up(ordered[min(len(ordered) - 1, math.ceil(_COVERED * len(ordered)))])
+    longest = _round_up(ordered[-1])
+    # Where the longest row costs little more, no row is cut.
+    value = min(longest if longest <= 1.5 * usual else usual, most)
+    cut = sum(length > value for length in ordered)
+    if not cut:
+        return value, f"the longest row has {ordered[-1]} tokens, none is cut"
+    why = "the model's context ends there" if value == most else "the few longest would make every step dearer"
+    return value, f"{cut} of {len(ordered)} rows are longer and get cut: {why}"
+
+
+def _uncounted_length(most: int, bound: int | None) -> tuple[int, str]:
+    if bound is not None and _round_up(bound) < min(DEFAULT_LENGTH, most):
+        return _round_up(bound), f"by the size of their texts, no row can have more than {bound} tokens"
+    if most < DEFAULT_LENGTH:
+        return most, "the model's context ends there"
+    return DEFAULT_LENGTH, "usual while the rows are not counted in tokens"
+
+
+def _round_up(tokens: int) -> int:
+    """The next of 64, 96, 128, 192, 256, 384 ...: sizes that kernels like."""
+    power = 1 << max(tokens - 1, 1).bit_length()
+    return max(_SHORTEST, power * 3 // 4 if tokens <= power * 3 // 4 else power)
+
+
+def _every_steps(now: Situation) -> list[Choice]:
+    steps = steps_of(now)
+    total = steps.total if steps else now.recipe.training.max_steps
+    choices = []
+    for field, share, cap, words in (
+        ("samples.every_steps", 10, _MOST_STEPS_LOST, "ten looks at its answers"),
+        ("evaluation.every_steps", 10, _MOST_STEPS_LOST, "ten points of held-out loss"),
+        ("saving.every_steps", 5, _MOST_STEPS_LOST, "five checkpoints"),
+    ):
+        if now.recipe.get(field) is not None:
+            continue
+        if total is None:
+            choices.append(Choice(field, 50, "usual while the number of steps is unknown"))
+        elif math.ceil(total / share) > cap:
+            choices.append(Choice(field, cap, f"of about {count_text(total)} steps, no more than {cap} apart"))
+        else:
+            choices.append(Choice(field, max(1, math.ceil(total / share)), f"{words} in about {total} steps"))
+    return choices
+
+
+def _name(now: Situation) -> list[Choice]:
+    if now.recipe.output.name is not None:
+        return []
+    model, data = _slug(now.recipe.model.source), _slug(now.recipe.data.source)
+    name = DEMO if model == data == DEMO else "-".join(part for part in (model, data) if part)
+    return [Choice("output.name", name or "run", "from the names of model and data")]
+
+
+def _slug(source: str) -> str:
+    last = PurePath(source).name
+    stem = re.sub(r"\.(jsonl|json)$", "", last, flags=re.IGNORECASE)
+    return re.sub(r"[^a-z0-9.]+", "-", stem.lower())[:32].strip("-.")
+
+
+_RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
+    _device, _dtype, _learning_rate, _epochs, _max_length, advise_batch, _every_steps, _name,
+)  # fmt: skip

@@ -1,0 +1,99 @@
+"""Whether a run fits into memory and onto the disk, and what would fit when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ft_core.errors import Problem
+from ft_core.hardware.look import Gpu
+from ft_core.plan.facts import Situation
+from ft_core.plan.memory import MemoryEstimate, estimate, length_of
+from ft_core.recipe.check import with_values
+from ft_core.text import bytes_text, memory_text
+
+_SHORTEST_OFFERED = 256
+
+
+def memory_warning(now: Situation, need: MemoryEstimate | None) -> Problem | None:
+    """What is too large, by how much, who else is on the GPU, and what would fit; None when it fits."""
+    free = now.free_memory
+    if need is None or need.total <= free:
+        return None
+    others = _others(now.gpus)
+    return Problem(
+        f"the run needs about {memory_text(need.total)} of {now.memory_name}, and {memory_text(free)} are free",
+        "hardware.gpus" if now.device == "cuda" else "hardware.device",
+        f"{_largest(need)}{others}",
+        _would_fit(now) or "choose a smaller model: no setting makes this one fit",
+    )
+
+
+def disk_problem(now: Situation) -> Problem | None:
+    """The disk is too full for the checkpoints the recipe keeps and the result; None when it is not."""
+    host = now.hardware.host
+    memory = estimate(now.model, now.recipe, now.device)
+    if memory is None:
+        return None
+    result = memory.parts["adapter"] or memory.parts["weights"]
+    # A checkpoint holds the optimiser's states beside the weights; the oldest goes when a newer one is complete.
+    need = (result + memory.parts["optimiser"]) * (now.recipe.saving.keep + 1) + result
+    if need <= host.disk_free:
+        return None
+    return Problem(
+        f"checkpoints and result need about {bytes_text(need)} of disk, and {bytes_text(host.disk_free)} are free",
+        str(host.disk_path),
+        f"{now.recipe.saving.keep} checkpoints are kept, and one more is there while it is written",
+        "free some space, keep fewer checkpoints (saving.keep), or point FT_TUI_HOME at a larger disk",
+    )
+
+
+def _largest(need: MemoryEstimate) -> str:
+    parts = sorted(need.parts.items(), key=lambda part: part[1], reverse=True)[:3]
+    return "most of it is " + ", ".join(f"{name} ({memory_text(size)})" for name, size in parts)
+
+
+def _others(gpus: tuple[Gpu, ...]) -> str:
+    held = [
+        f"{process.name or 'a process'} (pid {process.pid}{f', {process.user}' if process.user else ''})"
+        f" holds {memory_text(process.memory_bytes)}"
+        for gpu in gpus
+        for process in gpu.processes
+        if process.memory_bytes
+    ]
+    return "; on the GPU already: " + ", ".join(held[:3]) if held else ""
+
+
+def _would_fit(now: Situation) -> str:
+    fitting = []
+    for values in _smaller(now):
+        need = estimate(now.model, with_values(now.recipe, {**_SMALLEST, **values}), now.device)
+        if need is not None and need.total <= now.free_memory:
+            words = (
+                " and ".join(f"{field} {value}" for field, value in values.items()) or "checkpointing, one at a time"
+            )
+            fitting.append(f"{words} (about {memory_text(need.total)})")
+    return "these would fit, with micro-batch 1 and checkpointing: " + "; ".join(fitting[:3]) if fitting else ""
+
+
+_SMALLEST: Mapping[str, object] = {"training.micro_batch": 1, "training.activation_checkpointing": True}
+
+
+def _smaller(now: Situation) -> list[dict[str, object]]:
+    """Changes that save memory, those that cost least first."""
+    recipe = now.recipe
+    lengths = []
+    length = length_of(now.model, recipe) // 2
+    while length >= _SHORTEST_OFFERED:
+        lengths.append(length)
+        length //= 2
+    changes: list[dict[str, object]] = [{}]
+    lora: dict[str, object] = {}
+    if recipe.adapter.kind == "none":
+        lora = {"adapter.kind": "lora"}
+        changes += [{"training.optimizer": "adamw_8bit"}, lora]
+    if recipe.quantization.method != "nf4" and now.model.quantized is None:
+        changes += [{**lora, "quantization.method": method} for method in ("int8", "nf4")]
+    changes += [{"data.max_length": value} for value in lengths]
+    if now.model.quantized is None:
+        changes += [{**lora, "quantization.method": "nf4", "data.max_length": value} for value in lengths]
+    return changes

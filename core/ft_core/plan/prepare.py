@@ -1,0 +1,179 @@
+"""From a recipe to a plan: everything checked, every value filled, all problems at once. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ft_core.errors import FtError, Problem
+from ft_core.hardware.look import Hardware, look
+from ft_core.models.facts import ModelFacts
+from ft_core.models.find import find
+from ft_core.plan.advice import advise, apply, situation, steps_of
+from ft_core.plan.facts import DataFacts, Situation
+from ft_core.plan.fit import disk_problem, memory_warning
+from ft_core.plan.memory import MemoryEstimate, estimate
+from ft_core.plan.rows import count_rows
+from ft_core.plan.steps import Steps
+from ft_core.recipe.check import check, with_values
+from ft_core.recipe.schema import DEMO, Recipe
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe ready to run, with what is known of its run. `warnings` do not forbid it."""
+
+    recipe: Recipe
+    hardware: Hardware
+    model: ModelFacts
+    data: DataFacts | None
+    steps: Steps | None
+    memory: MemoryEstimate | None
+    warnings: tuple[Problem, ...]
+
+
+def prepare(recipe: Recipe, *, lengths: Sequence[int] | None = None, hardware: Hardware | None = None) -> Prepared:
+    """Check the recipe against machine, model and data, and fill what is on auto.
+
+    `lengths` are the token counts of the training rows, and `hardware` a look at the machine, where the caller has
+    them already. Paths become absolute, since the run does not live where it was started.
+    Raises FtError with all problems found.
+    """
+    problems = list(check(recipe))
+    machine = hardware or look()
+    model = _gather(problems, lambda: find(recipe.model.source, recipe.model.revision))
+    data = _gather(problems, lambda: count_rows(recipe, lengths))
+    asked = model or ModelFacts(source=recipe.model.source, kind="hub")
+    before = _gather(problems, lambda: situation(recipe, machine, asked, data[0] if data else None))
+    if model is not None:
+        problems += _model_problems(recipe, model, needs_template=data is not None and data[2])
+    if before is not None:
+        problems += [*_device_problems(before), *filter(None, [disk_problem(before)])]
+    if problems or before is None or data is None:
+        raise FtError(problems)
+    return _prepared(before, data[1])
+
+
+def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
+    choices = advise(before.recipe, before.hardware, before.model, before.data)
+    recipe = _absolute(apply(before.recipe, choices), before.model)
+    now = situation(recipe, before.hardware, before.model, before.data)
+    memory = estimate(now.model, recipe, now.device)
+    tight = memory_warning(now, memory)
+    return Prepared(
+        recipe=recipe,
+        hardware=now.hardware,
+        model=now.model,
+        data=now.data,
+        steps=steps_of(now),
+        memory=memory,
+        warnings=warnings if tight is None else (tight, *warnings),
+    )
+
+
+def _gather(problems: list[Problem], question: Callable[[], T]) -> T | None:
+    """The answer, or None with its problems put to the others."""
+    try:
+        return question()
+    except FtError as error:
+        problems += error.problems
+        return None
+
+
+def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:
+    values: dict[str, object] = {}
+    if model.kind == "folder":
+        values["model.source"] = str(model.path)
+    for field in ("data.source", "data.held_out"):
+        value = recipe.get(field)
+        if isinstance(value, str) and value != DEMO:
+            values[field] = str(Path(value).expanduser().absolute())
+    return with_values(recipe, values)
+
+
+def _model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:
+    if model.problem is not None:
+        return [model.problem]
+    found = []
+    if model.quantized is not None and model.quantized != "bitsandbytes":
+        found.append(_packed(model))
+    elif model.quantized is not None and (recipe.quantization.method != "none" or recipe.adapter.kind == "none"):
+        found.append(_packed_already(recipe, model))
+    if needs_template and model.has_chat_template is False:
+        found.append(_no_template(model))
+    if model.context and recipe.data.max_length and recipe.data.max_length > model.context:
+        found.append(
+            Problem(
+                f"rows of {recipe.data.max_length} tokens are longer than the model can read",
+                "data.max_length",
+                f"its context ends at {model.context} tokens",
+                f"set it to {model.context} or less, or to auto",
+            )
+        )
+    return found
+
+
+def _packed(model: ModelFacts) -> Problem:
+    return Problem(
+        f"the weights are packed with {model.quantized}",
+        "model.source",
+        "that form is made for running a model; adapters are trained on bitsandbytes' forms or on 16 bits",
+        "choose the original model, and quantization.method nf4 or int8 if memory is short",
+    )
+
+
+def _packed_already(recipe: Recipe, model: ModelFacts) -> Problem:
+    full = recipe.adapter.kind == "none"
+    return Problem(
+        "a quantised model cannot be tuned whole" if full else "the model is quantised already",
+        "adapter.kind" if full else "quantization.method",
+        f"its weights are stored with {model.quantized}",
+        "set adapter.kind to lora" if full else "set quantization.method to none, or choose the original model",
+    )
+
+
+def _no_template(model: ModelFacts) -> Problem:
+    return Problem(
+        "the model has no chat template",
+        "model.source",
+        "the rows are conversations, and without a template nothing says how turns are written for this model",
+        f"choose the instruct version of {model.source}, or rows with prompt and completion texts",
+    )
+
+
+def _device_problems(now: Situation) -> list[Problem]:
+    found = []
+    dtype = now.recipe.model.dtype
+    if len(now.gpus) > 1:
+        found.append(
+            Problem(
+                f"{len(now.gpus)} GPUs are named",
+                "hardware.gpus",
+                "this version trains on one GPU",
+                "name one of them, or none for the freest",
+            )
+        )
+    if now.device == "cpu" and dtype == "float16":
+        found.append(
+            Problem(
+                "float16 cannot be trained on a CPU",
+                "model.dtype",
+                "its gradients underflow, and loss scaling exists on GPUs only",
+                "set it to auto, float32 or bfloat16",
+            )
+        )
+    slow = next((gpu for gpu in now.gpus if not gpu.bf16), None)
+    if slow is not None and dtype == "bfloat16":
+        found.append(
+            Problem(
+                f"{slow.name} does not compute in bfloat16",
+                "model.dtype",
+                "bfloat16 needs compute capability 8.0 or newer",
+                "set it to auto or float16",
+            )
+        )
+    return found

@@ -1,0 +1,99 @@
+"""The data in numbers: how many rows train and measure, and about how many tokens they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ft_core.data.canonical import Conversation, convert
+from ft_core.data.open import RowFile, open_rows
+from ft_core.data.shapes import recognise
+from ft_core.errors import FtError, Problem
+from ft_core.plan.facts import DataFacts
+from ft_core.recipe.schema import Recipe
+
+# Enough to know the rows by; a file of millions must not keep the review waiting.
+_LOOKED_AT = 2_000
+_SHOWN = 5
+# English text has about four bytes a token under today's vocabularies; a turn's marks take about five tokens.
+_BYTES_PER_TOKEN, _TOKENS_PER_TURN = 4, 5
+# Templates write up to about this much round a turn, and a system prompt or date line before the first.
+_MOST_PER_TURN, _MOST_PER_ROW = 16, 64
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of rows: how many, a look at the first of them, and the rows among those that cannot be used."""
+
+    rows: int
+    looked_at: int
+    good: tuple[Conversation, ...]
+    problems: tuple[Problem, ...]
+
+
+def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[DataFacts, tuple[Problem, ...], bool]:
+    """The data of a recipe in numbers, warnings about bad rows, and whether every row needs a chat template.
+
+    `lengths` are the token counts of the training rows where they are known already. Raises FtError with the
+    problems of both files when one cannot be read or holds nothing to train on.
+    """
+    source = _look(recipe.data.source, held_out=False)
+    held_out = _look(recipe.data.held_out, held_out=True) if recipe.data.held_out is not None else None
+    rows, asked = source.rows, held_out.rows if held_out else held_out_rows(source.rows, recipe.data.held_out_share)
+    train = rows if held_out else rows - asked
+    counted = tuple(lengths) if lengths is not None else None
+    facts = DataFacts(
+        rows=train,
+        held_out_rows=asked,
+        token_lengths=counted,
+        longest=max(counted, default=None) if counted else None,
+        estimated_tokens=round(_tokens_per_row(source.good) * train),
+        bound=_bound(source.good) if source.looked_at == source.rows else None,
+    )
+    warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
+    return facts, warnings, not all(row.completion_only for row in source.good)
+
+
+def held_out_rows(rows: int, share: float) -> int:
+    """How many of `rows` are held out, as `ft_core.data.canonical.split` parts them."""
+    return max(0, min(max(1, round(rows * share)), rows - 1)) if share > 0 else 0
+
+
+def _look(source: str, *, held_out: bool) -> _File:
+    file: RowFile = open_rows(source, held_out=held_out)
+    first = list(islice(file.rows(), _LOOKED_AT))
+    shape = recognise(first)
+    found = [convert(row, shape) for row in first]
+    good = tuple(row for row in found if not isinstance(row, Problem))
+    bad = tuple(row for row in found if isinstance(row, Problem))
+    if not good:
+        raise FtError(bad[:_SHOWN])
+    return _File(len(first) if len(first) < _LOOKED_AT else file.count(), len(first), good, bad)
+
+
+def _size(row: Conversation) -> int:
+    return sum(len(turn.content.encode(errors="replace")) for turn in row.messages)
+
+
+def _tokens_per_row(rows: Sequence[Conversation]) -> float:
+    turns = sum(len(row.messages) for row in rows)
+    return (sum(map(_size, rows)) / _BYTES_PER_TOKEN + turns * _TOKENS_PER_TURN) / len(rows)
+
+
+def _bound(rows: Sequence[Conversation]) -> int:
+    return max(_size(row) + len(row.messages) * _MOST_PER_TURN for row in rows) + _MOST_PER_ROW
+
+
+def _left_out(file: _File | None, source: str) -> tuple[Problem, ...]:
+    if file is None or not file.problems:
+        return ()
+    bad = file.problems
+    among = f"{file.rows}" if file.looked_at == file.rows else f"the first {file.looked_at}"
+    summary = Problem(
+        f"{len(bad)} of {among} rows cannot be used and will be left out",
+        source,
+        f"the first {min(_SHOWN, len(bad))} of them are listed with it",
+        "mend or remove these rows, or go on without them",
+    )
+    return (summary, *bad[:_SHOWN])

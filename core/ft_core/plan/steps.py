@@ -1,0 +1,44 @@
+"""How many steps a run takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ft_core.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Optimiser steps of a run. `effective_batch` is in sequences: micro-batch x accumulation x GPUs."""
+
+    rows: int
+    effective_batch: int
+    per_epoch: int
+    total: int
+    epochs: float
+
+
+def count_steps(recipe: Recipe, rows: int, gpus: int = 1, total_tokens: int | None = None) -> Steps:
+    """Steps over `rows` training rows, as the trainer will count them (transformers' `set_initial_training_values`).
+
+    With packing the number of sequences is estimated from the tokens; the trainer tells the exact one when it has
+    packed them. Fields still on auto count as 1.
+    """
+    training = recipe.training
+    micro, accumulation = training.micro_batch or 1, training.accumulation or 1
+    micro_batches = math.ceil(sequences(recipe, rows, total_tokens) / (micro * max(1, gpus)))
+    per_epoch = max(1, math.ceil(micro_batches / accumulation))
+    total = training.max_steps or math.ceil((training.epochs or 1.0) * per_epoch)
+    return Steps(rows, micro * accumulation * max(1, gpus), per_epoch, total, total / per_epoch)
+
+
+def sequences(recipe: Recipe, rows: int, total_tokens: int | None) -> int:
+    """Sequences in an epoch: the rows, or what they fill when packed.
+
+    Best-fit decreasing wastes at most 22 % and with many short rows next to nothing (Johnson 1973).
+    """
+    length = recipe.data.max_length
+    if recipe.data.packing == "none" or not total_tokens or not length:
+        return rows
+    return min(rows, math.ceil(total_tokens / length))
