@@ -196,12 +196,14 @@ class Supervisor:
 
     def _finish(self, ending: Ending) -> Ending:
         said = self._trainers_own_end()
-        if said is not None:
+        # A trainer that heeded our SIGTERM does not know who asked for it; the last end in the journal counts.
+        knows_less = said is not None and said["state"] == "stopped" and ending.state == "stopped"
+        if said is not None and not knows_less:
             ending = Ending(said["state"], said.get("cause"), said.get("remedy"), said.get("last_lines"))
         with Journal(self._run.events_file) as journal:
             self._answer(journal, self._stop_ids, ok=True, text="stopped at once")
             self._answer_rest(journal, "the run has ended", ended=True)
-            if said is None:
+            if said is None or knows_less:
                 journal.write("end", **vars(ending))
             self._persist(journal, ending)
         return ending
