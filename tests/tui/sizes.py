@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from textual.app import App
 from textual.geometry import Region
+from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -22,6 +24,14 @@ def plain(app: App[Any]) -> str:
     """What the terminal would show now, without colours and without blanks at the ends of lines."""
     strips = app.screen._compositor.render_strips()
     return "\n".join(strip.text.rstrip() for strip in strips).rstrip() + "\n"
+
+
+async def until(pilot: Pilot[Any], shown: str, *, seconds: float = 10.0) -> None:
+    """Wait until the screen shows these words (line breaks count as blanks), or fail with what it shows."""
+    deadline = time.monotonic() + seconds
+    while shown not in " ".join(plain(pilot.app).split()):
+        assert time.monotonic() < deadline, f"{shown!r} never came:\n{plain(pilot.app)}"
+        await pilot.pause(0.01)
 
 
 def assert_inside(app: App[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import events
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
 
 Opening = Literal["home", "wizard", "dashboard"]
+_HERE = Path(__file__).parent
 _HANG_UP_CHECK = 1.0
 
 
@@ -29,7 +31,8 @@ class FtApp(App[int]):
     """The program on a full screen. Its exit value is the exit code of the process."""
 
     TITLE = "ft-tui"
-    CSS_PATH = "app.tcss"
+    # The first screen is part of the app: Textual reads the style sheets of pushed screens only.
+    CSS_PATH = [_HERE / "app.tcss", _HERE / "screens" / "home.tcss"]  # noqa: RUF012 - as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012

@@ -39,6 +39,11 @@ class Check:
     text: str
     remedy: str | None = None
 
+    @property
+    def mark(self) -> str:
+        """Glyph and word of the level."""
+        return _GLYPHS[self.level]
+
 
 def examine() -> list[Check]:
     """Look at everything. Never raises for what it finds, and never imports the training stack."""
@@ -58,9 +63,9 @@ def as_text(checks: list[Check]) -> str:
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
-        lines.append(f"{_GLYPHS[check.level]}  {check.name:<{width}}  {one_line(check.text, 300)}")
+        lines.append(f"{check.mark}  {check.name:<{width}}  {one_line(check.text, 300)}")
         if check.remedy:
-            lines.append(" " * (len(_GLYPHS[check.level]) + width + 4) + "fix: " + one_line(check.remedy, 400))
+            lines.append(" " * (len(check.mark) + width + 4) + "fix: " + one_line(check.remedy, 400))
     return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ class RunRow:
         """Share and number of steps done; empty before the first."""
         known = self.summary
         if not known.total:
-            return f"{known.step} steps" if known.step else ""
+            return ""
         return f"{known.progress:4.0%} {known.step}/{known.total}"
 
     @property

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,6 +18,12 @@ from ft_core.errors import FtError
 from ft_core.text import clean
 from ft_tui.actions import Action, actions, key_text
 
+if TYPE_CHECKING:
+    from ft_tui.doctor import Check
+
+_ALWAYS = """\
+Tab and Shift+Tab move between parts, arrows inside them. Ctrl+Q leaves the program at once.
+Leaving never stops a run: it goes on without the terminal."""
 _TITLES = {"home": "The list of runs", "wizard": "Setting up a run", "dashboard": "One run", "app": "Everywhere"}
 
 
@@ -25,7 +34,7 @@ class PageScreen(ModalScreen[None]):
         Binding("escape,q,enter,question_mark", "close", "Close", show=False),
     ]
 
-    def __init__(self, title: str, text: Text) -> None:
+    def __init__(self, title: str, text: RenderableType) -> None:
         super().__init__(classes="dialog-screen")
         self._title = title
         self._text = text
@@ -51,24 +60,38 @@ class HelpScreen(PageScreen):
     """The keys of one screen, then those that work everywhere."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__("Help", help_text(scope))
+        super().__init__("Help", help_page(scope))
 
 
-def help_text(scope: str) -> Text:
-    """The page: one paragraph a scope, one line a key."""
-    text = Text()
+def help_page(scope: str) -> RenderableType:
+    """One paragraph a scope, one line a key."""
+    parts: list[RenderableType] = []
     for part in (scope, "app"):
-        text.append(f"{_TITLES.get(part, part)}\n", style="bold")
-        for action in actions(part):
-            text.append(_line(action))
-        text.append("\n")
-    text.append("Tab and Shift+Tab move between parts, arrows inside them. Ctrl+Q leaves the program at once.\n")
-    text.append("Leaving never stops a run: it goes on without the terminal.")
-    return text
+        parts += [Text(_TITLES.get(part, part), style="bold"), _keys(actions(part)), Text()]
+    return Group(*parts, Text(_ALWAYS))
 
 
-def _line(action: Action) -> str:
-    return f"  {key_text(action):<8}{action.help}\n"
+def _keys(some: Sequence[Action]) -> Table:
+    table = _columns()
+    for action in some:
+        table.add_row(Text(key_text(action)), Text(action.help))
+    return table
+
+
+def _columns() -> Table:
+    table = Table.grid(padding=(0, 1, 0, 1))
+    table.add_column(no_wrap=True)
+    return table
+
+
+def report_table(checks: Sequence[Check]) -> RenderableType:
+    """The environment report, the remedies under what they mend."""
+    table = _columns()
+    for check in checks:
+        table.add_row(Text(check.mark), Text(check.name), Text(clean(check.text)))
+        if check.remedy:
+            table.add_row(Text(), Text(), Text(f"fix: {clean(check.remedy)}", style="bold"))
+    return table
 
 
 def problems_text(error: FtError) -> Text:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -30,8 +29,8 @@ _EMPTY = """\
 There are no runs yet.
 
   n   set up a new run, step by step
-  D   try the demo: a small model learns to answer as JSON,
-      in about a minute, with or without a GPU
+  D   try the demo: a small model learns to answer
+      as JSON, in about a minute, GPU or not
   i   see what this machine has
   ?   what the keys do
 """
@@ -41,7 +40,6 @@ class HomeScreen(Screen[None]):
     """All runs under this FT_TUI_HOME, newest first; read again every second, in a thread, while shown."""
 
     SCOPE: ClassVar[str] = "home"
-    CSS_PATH = "home.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("home")
     app: FtApp
 
@@ -66,7 +64,7 @@ class HomeScreen(Screen[None]):
         yield RunTable(id="runs")
         yield Static(_EMPTY, id="empty", markup=False)
         yield Static(id="chosen", markup=False)
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Show what is there, and go on looking."""
@@ -198,10 +196,10 @@ class HomeScreen(Screen[None]):
     @work(thread=True, group="doctor", exclusive=True)
     def _examine(self) -> None:
         from ft_tui import doctor
-        from ft_tui.screens.help import PageScreen
+        from ft_tui.screens.help import PageScreen, report_table
 
-        report = doctor.as_text(doctor.examine())
-        self.app.call_from_thread(self.app.push_screen, PageScreen("This machine", Text(report)))
+        page = PageScreen("This machine", report_table(doctor.examine()))
+        self.app.call_from_thread(self.app.push_screen, page)
 
     def action_open_run(self) -> None:
         """Look at the chosen run."""

@@ -17,8 +17,16 @@ _NAME: Final = "name"
 _MODEL_FROM: Final = 100
 _AGE_FROM: Final = 70
 _PADDING: Final = 2
-_WIDTHS: Final = {"state": 12, "progress": 14, "loss": 8, "age": 7, "model": 24}
-_HEADS: Final = {"state": "State", "progress": "Done", "loss": "Loss", "age": "Age", "model": "Model", _NAME: "Run"}
+_WIDTHS: Final = {"state": 12, "share": 4, "progress": 14, "loss": 8, "age": 7, "model": 24}
+_HEADS: Final = {
+    "state": "State",
+    "share": "Done",
+    "progress": "Done",
+    "loss": "Loss",
+    "age": "Age",
+    "model": "Model",
+    _NAME: "Run",
+}
 
 
 class RunTable(DataTable[Text], inherit_bindings=False):
@@ -52,8 +60,8 @@ class RunTable(DataTable[Text], inherit_bindings=False):
         self.show(self._runs, self._now)
 
     def _set_columns(self, width: int) -> None:
-        names = [name for name in _WIDTHS if not (name == "model" and width < _MODEL_FROM)]
-        names = [name for name in names if not (name == "age" and width < _AGE_FROM)]
+        left_out = {"share"} if width >= _AGE_FROM else {"progress", "age"}
+        names = [name for name in _WIDTHS if name not in left_out and (name != "model" or width >= _MODEL_FROM)]
         taken = sum(_WIDTHS[name] + _PADDING for name in names)
         self.clear(columns=True)
         self._drawn = {}
@@ -77,6 +85,7 @@ class RunTable(DataTable[Text], inherit_bindings=False):
     def _cells(self, row: RunRow) -> tuple[str, ...]:
         values = {
             "state": row.state,
+            "share": row.progress[:4],
             "progress": row.progress,
             "loss": row.loss,
             "age": row.age(self._now),
