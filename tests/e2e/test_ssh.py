@@ -21,8 +21,8 @@ from ft_core.recipe.yaml_io import save
 from ft_core.runs.directory import find_run
 from ft_core.runs.status import live
 from tests.e2e.conftest import FT_TUI
-from tests.e2e.terminals import PtyTerminal, wait_for, wait_until
 from tests.e2e.runs import LONGER, state, steps
+from tests.e2e.terminals import PtyTerminal, wait_for, wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 pytestmark = pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="openssh is not installed here")
