@@ -25,6 +25,8 @@ _LORA_RATE, _FULL_RATE = 2e-4, 1e-5
 _MANY_ROWS, _VERY_MANY_ROWS = 5_000, 20_000
 # Nearly all rows stay whole; the last half percent is often a few runaways that would double every sequence.
 _COVERED = 0.995
+# The recipe takes no longer rows.
+_LONGEST = 2**20
 _SHORTEST = 64
 _MOST_STEPS_LOST = 500
 
@@ -141,7 +143,7 @@ def _max_length(now: Situation) -> list[Choice]:
 
 
 def _length(context: int | None, data: DataFacts | None) -> tuple[int, str]:
-    most = context or 2**20
+    most = min(context or _LONGEST, _LONGEST)
     if data is None or not data.token_lengths:
         return _uncounted_length(most, data.bound if data else None)
     ordered = sorted(data.token_lengths)
