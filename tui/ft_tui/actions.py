@@ -61,7 +61,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("pause", "p", "Pause", "Pause training, or let it go on", "dashboard"),
     Action("checkpoint", "k", "Checkpoint", "Write a checkpoint after this step", "dashboard"),
     Action("sample", "s", "Sample", "Ask base and tuned model something now", "dashboard"),
-    Action("evaluate", "e", "Evaluate", "Measure the held-out loss now", "dashboard"),
+    Action("evaluate", "e", "Eval", "Measure the held-out loss now", "dashboard"),
     Action("stop", "x", "Stop", "Stop training (asks how)", "dashboard"),
     Action("pane(1)", "1", "Loss", "Loss in the large pane: each step, smoothed, held-out", "dashboard", show=False),
     Action("pane(2)", "2", "Rates", "Learning rate, gradient norm and tokens/s there", "dashboard", show=False),

@@ -1,0 +1,317 @@
+"""The dashboard: one run, live or ended, read from its directory.
+
+Nothing is written here but control requests; the screen may die at any moment and the run goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from ft_core.errors import FtError
+from ft_core.runs import control
+from ft_core.runs.directory import RunDir
+from ft_core.runs.status import ACTIVE
+from ft_tui.actions import bindings
+from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.dashboard_copy import keep_copy, text_to_copy
+from ft_tui.screens.dashboard_panes import RATES, draw
+from ft_tui.screens.dashboard_reader import RunChanged, RunReader, terminal_writable
+from ft_tui.screens.dashboard_requests import Requests, refusal, resume_refusal
+from ft_tui.screens.prompt import SamplePrompt
+from ft_tui.widgets.cells import Cells, ascii_only
+from ft_tui.widgets.chart import Chart
+from ft_tui.widgets.pager import Pager
+
+if TYPE_CHECKING:
+    from ft_tui.app import FtApp
+
+_W = TypeVar("_W", bound=Widget)
+_ROOMY = 80
+MAIN_PANES = ("loss", "rates", "hardware", "events")
+_STOP_CHOICES = (("stop", "Finish the step and save"), ("stop_now", "Stop now"), ("cancel", "Go on"))
+_STOP_TEXT = (
+    "Finish the step and save: the run ends with a result from what it has learned so far.\n"
+    "Stop now: the worker is ended at once; what came after the last checkpoint is lost."
+)
+
+
+class DashboardScreen(Screen[None]):
+    """One run. `clock` gives unix seconds."""
+
+    SCOPE: ClassVar[str] = "dashboard"
+    CSS_PATH = "dashboard.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("dashboard")
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (22, "-medium"), (32, "-high")]  # noqa: RUF012
+    AUTO_FOCUS = ""
+
+    def __init__(self, run: RunDir, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.run = run
+        self.reader = RunReader(run, self.post_message, writable=terminal_writable)
+        self.requests = Requests()
+        self._clock = clock
+        self._main = ""  # chosen by the user; else what fits the run's state
+        self._lower = ""
+        self._typed = ""
+
+    def compose(self) -> ComposeResult:
+        """Every pane; classes on the screen say which are seen."""
+        yield Cells(id="header")
+        with Horizontal(id="upper"):
+            with Vertical(id="main"):
+                yield _titled(Chart(id="loss", classes="pane"), "1 Loss")
+                yield from _rates("rates", "2 Rates")
+                yield from _hardware("hardware", "3 Memory")
+                yield _titled(Pager(id="events", follow=True), "4 Events")
+                yield _titled(Pager(id="phases"), "Preparing")
+            with Vertical(id="side"):
+                yield from _rates("side-rates", "2 Rates")
+                yield from _hardware("side-hardware", "3 Memory")
+        yield Cells(id="figures")
+        with Horizontal(id="lower"):
+            yield _titled(Pager(id="result"), "Result")
+            yield _titled(Pager(id="samples"), "Samples")
+            yield _titled(Pager(id="log", follow=True), "Log")
+            yield _titled(Pager(id="side-events", follow=True), "4 Events")
+        yield Cells(id="notice")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Start reading."""
+        self.set_class(ascii_only(), "-ascii")
+        self._choose_panes()
+        self.run_worker(self.reader.loop, name=f"read {self.run.name}", thread=True)
+
+    def on_unmount(self) -> None:
+        """Stop reading; the run goes on."""
+        self.reader.close()
+
+    def on_run_changed(self, event: RunChanged) -> None:
+        """Draw what was read, then let the reader go on."""
+        event.stop()
+        self.refresh_panes()
+        self.reader.applied()
+
+    def on_resize(self, event: Resize) -> None:
+        """Keys closer together where it is narrow."""
+        self.query_one(Footer).compact = event.size.width < _ROOMY
+
+    def refresh_panes(self) -> None:
+        """Draw everything that is seen; what did not change is not sent."""
+        self.requests.take_in(self.reader.view)
+        self._choose_panes()
+        draw(self, self.reader, self._clock())
+        self.query_one("#notice", Cells).set_lines([self.requests.line()])
+
+    # Which panes are seen
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to an end of any kind."""
+        return self.reader.seen.ready and self.reader.view.state not in ACTIVE | {"created"}
+
+    def _choose_panes(self) -> None:
+        main = self._main or ("loss" if self.reader.view.step or self.ended else "phases")
+        lower = self._lower or ("result" if self.ended else "samples")
+        wanted = {f"main-{main}", f"lower-{lower}", *({"ended"} if self.ended else ())}
+        known = {f"main-{name}" for name in (*MAIN_PANES, "phases")}
+        known |= {"lower-samples", "lower-result", "lower-log", "ended"}
+        if wanted == known & set(self.classes):
+            return
+        self.remove_class(*(known - wanted)).add_class(*wanted)
+        self.reader.wanted.log = lower == "log"
+        self.call_after_refresh(self.query_one(f"#{lower}", Pager).focus)
+
+    def _show_lower(self, name: str) -> None:
+        self._lower = name
+        self._choose_panes()
+        self.reader.hurry()
+
+    def action_pane(self, number: int) -> None:
+        """Choose what the large pane shows; the same key again goes back to what fits the run."""
+        chosen = MAIN_PANES[number - 1]
+        self._main = "" if self._main == chosen else chosen
+        self.refresh_panes()
+
+    def action_log(self) -> None:
+        """Show or hide the end of the worker's log."""
+        self._show_lower("" if self._lower == "log" else "log")
+
+    def action_result(self) -> None:
+        """Between the result and the samples of a run that has ended."""
+        if not self.ended:
+            self._say("The result comes when the run has ended.")
+            return
+        shown = self._lower or "result"
+        self._show_lower("samples" if shown == "result" else "result")
+
+    def action_previous_sample(self) -> None:
+        """The set of answers before."""
+        self._page(-1)
+
+    def action_next_sample(self) -> None:
+        """The next set of answers; the newest again follows the run."""
+        self._page(1)
+
+    def _page(self, direction: int) -> None:
+        count = len(self.reader.view.samples)
+        if not count:
+            self._say("There are no samples yet.")
+            return
+        place = self.reader.seen.place if self.reader.wanted.sample is None else self.reader.wanted.sample
+        if self._lower == "samples" or not self.ended:
+            place += direction
+        place = max(0, min(place, count - 1))
+        self.reader.wanted.sample = None if place == count - 1 else place
+        self._show_lower("samples")
+
+    # Asking the run
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        self._ask("resume" if self.reader.view.state == "paused" else "pause")
+
+    def action_checkpoint(self) -> None:
+        """Write a checkpoint now."""
+        self._ask("checkpoint")
+
+    def action_evaluate(self) -> None:
+        """Measure the held-out loss now."""
+        self._ask("evaluate")
+
+    def action_sample(self) -> None:
+        """Ask the model something now."""
+        why = refusal(self.reader.view, "sample")
+        if why:
+            self._say(why, "warn")
+            return
+        self.app.push_screen(SamplePrompt(self._typed), self._ask_sample)
+
+    def _ask_sample(self, prompt: str | None) -> None:
+        if prompt is not None:
+            self._typed = prompt
+            self._ask("sample", prompt=prompt)
+
+    def action_stop(self) -> None:
+        """Stop, after asking how."""
+        why = refusal(self.reader.view, "stop")
+        if why:
+            self._say(why, "warn")
+            return
+        self.app.push_screen(Confirm("Stop training?", _STOP_TEXT, _STOP_CHOICES), self._stop_chosen)
+
+    def _stop_chosen(self, choice: str | None) -> None:
+        if choice in {"stop", "stop_now"}:
+            self._ask(choice)
+
+    def _ask(self, request: str, **args: str) -> None:
+        """Leave a request in a thread: the run's disk may be slow."""
+        why = refusal(self.reader.view, request)
+        if why:
+            self._say(why, "warn")
+            return
+
+        def leave_request() -> None:
+            try:
+                identity = control.ask(self.run, request, **args)
+            except FtError as error:
+                first = error.problems[0]
+                self.app.call_from_thread(self._say, f"{first.what}: {first.why}; {first.remedy}", "warn")
+            else:
+                self.app.call_from_thread(self._asked, identity, request)
+
+        self.run_worker(leave_request, name=f"ask {request}", thread=True)
+
+    def _asked(self, identity: str, request: str) -> None:
+        self.requests.asked(identity, request)
+        self.refresh_panes()
+        self.reader.hurry()
+
+    def action_resume(self) -> None:
+        """Continue a run that failed, crashed or was stopped, from its last checkpoint."""
+        why = resume_refusal(self.reader.view)
+        if why:
+            self._say(why, "warn")
+            return
+        self._say("Continuing from the last checkpoint …")
+        self.run_worker(self._resume, name="resume", thread=True)
+
+    def _resume(self) -> None:
+        from ft_core.runs.launch import resume
+
+        try:
+            resume(self.run)
+        except FtError as error:
+            first = error.problems[0]
+            self.app.call_from_thread(self._say, f"{first.what}: {first.why}; {first.remedy}", "warn")
+        else:
+            self.app.call_from_thread(self._resumed)
+
+    def _resumed(self) -> None:
+        self._lower = self._main = ""
+        self._say("The run goes on.", "good")
+        self.reader.hurry()
+
+    # The rest
+
+    def action_copy(self) -> None:
+        """Copy how to load the result, or where the run lies; a file keeps it in any case."""
+        text, what = text_to_copy(self.reader.view)
+        self.app.copy_to_clipboard(text)
+
+        def keep() -> None:
+            try:
+                path, tmux = keep_copy(text)
+            except OSError as error:
+                self.app.call_from_thread(self._say, f"Not written to a file: {error}", "warn")
+            else:
+                taken = "tmux has it" if tmux else "sent to the terminal, which may ignore it"
+                self.app.call_from_thread(self._say, f"Copied {what}: {taken}; also in {path}")
+
+        self.run_worker(keep, name="copy", thread=True)
+
+    def action_back(self) -> None:
+        """Close the log, or leave."""
+        if self._lower == "log":
+            self._show_lower("")
+        else:
+            self.action_leave()
+
+    def action_leave(self) -> None:
+        """Back to the list of runs; training goes on."""
+        if self.reader.view.state in ACTIVE:
+            self.app.notify("Training goes on without this screen.", title=self.run.name, markup=False)
+        cast("FtApp", self.app).go_home()
+
+    def _say(self, words: str, style: str = "") -> None:
+        self.requests.say(words, style)
+        self.query_one("#notice", Cells).set_lines([self.requests.line()])
+
+
+def _titled(widget: _W, title: str) -> _W:
+    widget.border_title = title
+    widget.add_class("pane")
+    return widget
+
+
+def _rates(name: str, title: str) -> ComposeResult:
+    with _titled(Vertical(id=name), title):
+        for series in RATES:
+            yield Chart(classes=series)
+
+
+def _hardware(name: str, title: str) -> ComposeResult:
+    with _titled(Vertical(id=name), title):
+        yield Cells(classes="devices")
+        yield Chart(classes="memory")

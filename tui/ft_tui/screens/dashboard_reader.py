@@ -1,0 +1,186 @@
+"""The dashboard's one reader of a run directory: a thread that polls, and tells the screen when something changed."""
+
+from __future__ import annotations
+
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from textual.message import Message
+
+from ft_core.errors import FtError
+from ft_core.runs.directory import RunDir
+from ft_core.runs.journal import Event
+from ft_core.runs.status import ACTIVE
+from ft_core.runs.view import RunView, SampleSet
+from ft_tui.widgets.log_tail import read_tail
+
+POLL_SECONDS: Final = 0.5
+FASTEST, SLOWEST = 1.0, 8.0
+_FIRST_BYTES: Final = 8 * 1024 * 1024
+_KEPT_SETS: Final = 8
+
+
+@dataclass
+class Wanted:
+    """What the screen shows beyond the figures, and so has to be read too."""
+
+    log: bool = False
+    sample: int | None = None  # index into view.samples; None follows the newest
+
+
+@dataclass
+class Seen:
+    """What was read beyond the figures."""
+
+    log: tuple[str, ...] = ()
+    samples: SampleSet | None = None
+    sample_problem: str = ""
+    place: int = 0
+    ready: bool = False
+    cache: dict[int, SampleSet] = field(default_factory=dict)
+
+
+class RunChanged(Message):
+    """Something in the run changed, or a second of a live run has passed."""
+
+    def can_replace(self, message: Message) -> bool:
+        """One is as good as many."""
+        return isinstance(message, RunChanged)
+
+
+class Pace:
+    """How often to draw: once a second, more seldom while the terminal does not take what was sent before."""
+
+    def __init__(self, writable: Callable[[], bool]) -> None:
+        self._writable = writable
+        self.seconds = FASTEST
+        self._drawn = float("-inf")
+
+    def due(self, now: float) -> bool:
+        """Whether to draw now; a full terminal doubles the interval, a free one halves it."""
+        if now - self._drawn < self.seconds:
+            return False
+        if not self._writable():
+            self.seconds, self._drawn = min(self.seconds * 2, SLOWEST), now
+            return False
+        self.seconds = max(self.seconds / 2, FASTEST)
+        self._drawn = now
+        return True
+
+
+def terminal_writable() -> bool:
+    """Whether the terminal takes more bytes now; True where that cannot be asked."""
+    stream = sys.__stderr__
+    try:
+        return stream is None or not stream.isatty() or bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):
+        return True
+
+
+class RunReader:
+    """Polls a run in a thread of its own. `view` and `seen` are written there, between a message and `applied`."""
+
+    def __init__(self, run: RunDir, tell: Callable[[Message], object], *, writable: Callable[[], bool]) -> None:
+        self.view = RunView(run)
+        self.seen = Seen()
+        self.wanted = Wanted()
+        self._tell = tell
+        self._pace = Pace(writable)
+        self._wake = threading.Event()
+        self._applied = threading.Event()
+        self._closed = False
+        self._urgent = False
+        self._marks: tuple[object, ...] = ()
+        self._log_mark: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """End the thread at its next step."""
+        self._closed = True
+        self._wake.set()
+        self._applied.set()
+
+    def hurry(self) -> None:
+        """Look at once: the user asked for something."""
+        self._urgent = True
+        self._wake.set()
+
+    def applied(self) -> None:
+        """The screen has drawn what it was told of; the thread may read on."""
+        self._applied.set()
+
+    def loop(self) -> None:
+        """The thread's work, until `close`."""
+        changed = False
+        while not self._closed:
+            urgent, self._urgent = self._urgent, False
+            changed = self._read() or changed
+            marks = self._present_marks()
+            urgent = urgent or marks != self._marks
+            live = self.view.state in ACTIVE
+            if urgent or ((changed or live) and self._pace.due(time.monotonic())):
+                self._marks, changed = marks, False
+                self._announce()
+            if not self.view.behind and not self._urgent:
+                self._wake.wait(POLL_SECONDS)
+            self._wake.clear()
+
+    def _announce(self) -> None:
+        self.seen.ready = self.seen.ready or not self.view.behind
+        self._applied.clear()
+        self._tell(RunChanged())
+        while not self._closed and not self._applied.wait(POLL_SECONDS):
+            pass
+
+    def _read(self) -> bool:
+        changed = self.view.poll(_FIRST_BYTES)
+        if self.view.behind:
+            return changed
+        self._read_samples()
+        return self._read_log() or changed
+
+    def _present_marks(self) -> tuple[object, ...]:
+        """What is worth drawing at once when it changes; curves can wait for their second."""
+        view = self.view
+        return (view.state, len(view.controls), len(view.alarms), len(view.samples), view.behind, self.seen.place)
+
+    def _read_log(self) -> bool:
+        if not self.wanted.log and self.view.state not in {"failed", "crashed"}:
+            return False
+        try:
+            found = self.view.run.log_file.stat()
+        except OSError:
+            return False
+        mark = (found.st_size, found.st_mtime_ns)
+        if mark == self._log_mark:
+            return False
+        self._log_mark = mark
+        self.seen.log = read_tail(self.view.run.log_file)
+        return True
+
+    def _read_samples(self) -> None:
+        events = self.view.samples
+        if not events:
+            return
+        wanted = self.wanted.sample
+        place = len(events) - 1 if wanted is None else max(0, min(wanted, len(events) - 1))
+        found = self._load(events[place])
+        if found is not None:
+            self.seen.samples, self.seen.sample_problem = found, ""
+        self.seen.place = place
+
+    def _load(self, event: Event) -> SampleSet | None:
+        key, cache = int(event["seq"]), self.seen.cache
+        if key not in cache:
+            try:
+                cache[key] = self.view.load_sample(event)
+            except FtError as error:
+                self.seen.samples, self.seen.sample_problem = None, str(error)
+                return None
+            while len(cache) > _KEPT_SETS:
+                del cache[next(iter(cache))]
+        return cache[key]

@@ -1,0 +1,85 @@
+"""What the dashboard asks of a run: why a request makes no sense now, and how far each one is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ft_core.runs.status import ENDED
+from ft_core.runs.view import RunView
+from ft_core.text import one_line
+from ft_tui.widgets.cells import Line, glyph
+
+_WORDS: Final = {
+    "pause": "pause",
+    "resume": "go on",
+    "checkpoint": "write a checkpoint",
+    "sample": "answer your prompt",
+    "evaluate": "measure the held-out loss",
+    "stop": "finish the step, save and end",
+    "stop_now": "stop at once",
+}
+_LIMIT: Final = 300
+_HINT: Final[Line] = ((" 1-4 panes   [ ] samples   l log   y copy   arrows move", "dim"),)
+
+
+def refusal(view: RunView, request: str) -> str | None:
+    """Why this request cannot be made now, in words; None when it can."""
+    words = _WORDS[request]
+    if view.state in ENDED:
+        return f"Cannot {words}: this run has ended ({view.state})."
+    if view.state == "crashed":
+        return f"Cannot {words}: the worker is gone (crashed). r continues from the last checkpoint."
+    if view.state == "created":
+        return f"Cannot {words}: the run has not started yet."
+    if view.state == "preparing" and not request.startswith("stop"):
+        return f"Cannot {words} yet: training has not begun. x can stop the run."
+    return None
+
+
+def resume_refusal(view: RunView) -> str | None:
+    """Why the run cannot be continued now; None when it can."""
+    if view.state == "done":
+        return "Nothing to continue: this run is done."
+    if view.state not in {"failed", "crashed", "stopped", "created"}:
+        return f"Nothing to continue: this run is at work ({view.state})."
+    return None
+
+
+class Requests:
+    """The requests made here, until each is answered; then the newest answer. One line says it all."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, str] = {}
+        self._said: Line = ()
+        self._read = 0
+
+    def asked(self, identity: str, request: str) -> None:
+        """A request was left for the run."""
+        self._open[identity] = request
+        self._said = ()
+
+    def say(self, words: str, style: str = "") -> None:
+        """Show a message until something newer happens."""
+        self._said = ((f" {one_line(words, _LIMIT)}", style),)
+
+    def take_in(self, view: RunView) -> None:
+        """Look for answers among the run's events."""
+        if self._read > len(view.controls):
+            self._read = 0
+        for event in view.controls[self._read :]:
+            request = self._open.pop(str(event.get("id")), None)
+            if request is not None:
+                text = one_line(str(event.get("text") or _WORDS[request]), _LIMIT)
+                ok = bool(event.get("ok"))
+                mark = glyph("✓", "+") if ok else glyph("✗", "x")
+                self._said = ((f" {mark} {text}", "good" if ok else "warn"),)
+        self._read = len(view.controls)
+        if view.state in ENDED | {"crashed"}:
+            self._open.clear()
+
+    def line(self) -> Line:
+        """What waits for an answer, or the newest answer or message."""
+        if not self._open:
+            return self._said or _HINT
+        waiting = ", ".join(_WORDS[request] for request in self._open.values())
+        return ((f" {glyph('…', '...')} asked to {waiting}; the worker answers after its step", "accent"),)

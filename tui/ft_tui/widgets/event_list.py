@@ -1,0 +1,87 @@
+"""What happened in a run, one line an event, the newest last."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from ft_core.runs.journal import Event, number
+from ft_core.runs.view import RunView
+from ft_core.text import bytes_text, duration_text, one_line
+from ft_tui.widgets.axis import number_text
+from ft_tui.widgets.cells import Line, Span, glyph
+from ft_tui.widgets.states import state_span
+
+_MOST: Final = 500
+_WORDS: Final = 400
+
+
+def event_lines(view: RunView) -> list[Line]:
+    """The newest 500 events in order of time; steps are in the charts, not here."""
+    lists = (view.states, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
+    # A view tells in a result's `kind` what it is.
+    result = {**view.result, "kind": "result", "what": view.result.get("kind")} if view.result else None
+    single = (view.verdict, result, view.end)
+    found = [event for events in lists for event in events[-_MOST:]]
+    found += [event for event in single if event is not None]
+    found.sort(key=lambda event: int(event["seq"]))
+    return [(_clock(event), *_words(event)) for event in found[-_MOST:]] or [(("nothing yet", "dim"),)]
+
+
+def _clock(event: Event) -> Span:
+    seconds = number(event.get("t"))
+    try:
+        return time.strftime("%H:%M:%S ", time.localtime(seconds)), "dim"
+    except (OverflowError, ValueError, OSError):
+        return "--:--:-- ", "dim"
+
+
+def _words(event: Event) -> tuple[Span, ...]:
+    match event["kind"]:
+        case "state":
+            phase = one_line(str(event.get("phase") or ""), _WORDS)
+            return _state(str(event.get("state")), phase)
+        case "end":
+            cause = one_line(str(event.get("cause") or ""), _WORDS)
+            return state_span(str(event.get("state"))), (f" {cause}" if cause else "", "")
+        case "control":
+            return _answer(event)
+        case "alarm":
+            return ((f"{glyph('▲', '!')} {one_line(str(event.get('text') or event.get('name')), _WORDS)}", "warn"),)
+        case "verdict":
+            return ((f"{glyph('✓', '+')} {one_line(str(event.get('words') or 'verdict'), _WORDS)}", ""),)
+        case kind:
+            return ((_plain_words(str(kind), event), ""),)
+
+
+def _state(state: str, phase: str) -> tuple[Span, ...]:
+    """A phase of the preparation is told by its own words, with the picture of preparing."""
+    words, style = state_span(state)
+    if not phase or phase == state:
+        return ((words, style),)
+    return (words.split(" ")[0] if state == "preparing" else words, style), (f" {phase}", "")
+
+
+def _answer(event: Event) -> tuple[Span, ...]:
+    word = glyph("✓ ", "+ ") if event.get("ok") else glyph("✗ not done: ", "x not done: ")
+    text = one_line(str(event.get("text") or event.get("request")), _WORDS)
+    return ((f"{word}{text}", "good" if event.get("ok") else "warn"),)
+
+
+def _plain_words(kind: str, event: dict[str, Any]) -> str:
+    step, seconds = event.get("step"), number(event.get("seconds"))
+    took = f", took {duration_text(seconds)}" if seconds is not None and seconds >= 5 else ""
+    size = number(event.get("bytes"))
+    weight = f", {bytes_text(size)}" if size is not None else ""
+    loss = number(event.get("loss"))
+    match kind:
+        case "eval":
+            return f"{glyph('◆', 'o')} step {step}: held-out loss {'?' if loss is None else number_text(loss)}{took}"
+        case "sample":
+            return f"{glyph('≡', '=')} step {step}: {event.get('count')} answers"
+        case "checkpoint":
+            return f"{glyph('▼', 'v')} step {step}: checkpoint{weight}{took}"
+        case "result":
+            return f"{glyph('✓', '+')} {one_line(str(event.get('what') or 'result'), 20)} saved{weight}"
+        case _:
+            return one_line(kind, 40)

@@ -1,0 +1,171 @@
+"""How a run ended: the verdict and how to use the result, or what went wrong and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ft_core.runs.journal import number
+from ft_core.runs.view import RunView
+from ft_core.text import bytes_text, one_line
+from ft_tui.widgets.axis import number_text
+from ft_tui.widgets.cells import Line, fitted, glyph, line_width, wrapped
+from ft_tui.widgets.log_tail import log_lines
+from ft_tui.widgets.states import state_span
+
+# Metric: what a person calls it, and whether more is better.
+_METRICS: Final = {
+    "valid_json": ("valid JSON", True),
+    "right_fact": ("right fact", True),
+    "exact": ("exactly the row's answer", True),
+    "held_out_loss": ("held-out loss", False),
+}
+_LABEL: Final = 26
+_FIGURE: Final = 9
+_LOG_LINES: Final = 12
+
+
+def outcome_lines(view: RunView, log: tuple[str, ...], width: int, height: int) -> list[Line]:
+    """For a run that has ended; `log` is the end of its worker's log. Set closer where the height is small."""
+    if view.state in {"failed", "crashed"}:
+        return _failure(view, log, width)
+    roomy = _ended_well(view, width, tight=False)
+    return roomy if len(roomy) <= height else _ended_well(view, width, tight=True)
+
+
+def _ended_well(view: RunView, width: int, *, tight: bool) -> list[Line]:
+    gap: list[Line] = [] if tight else [()]
+    parts = (_ending(view, width), _verdict(view, width, tight=tight), _result(view, width, tight=tight))
+    lines = [line for part in parts if part for line in (*part, *gap)]
+    return lines[: len(lines) - len(gap)]
+
+
+def _ending(view: RunView, width: int) -> list[Line]:
+    cause = (view.end or {}).get("cause") or view.status.cause
+    if view.state == "done" or not cause:
+        return []
+    return [(state_span(view.state),), *wrapped(str(cause), width)]
+
+
+def _verdict(view: RunView, width: int, *, tight: bool) -> list[Line]:
+    verdict = view.verdict
+    if verdict is None:
+        return [(("no verdict: no held-out questions were answered", "dim"),)]
+    looks = {True: (glyph("✓ ", "+ "), "good"), False: (glyph("✗ ", "x "), "bad")}
+    mark = looks.get(bool(verdict["better"]), ("", "")) if verdict.get("better") is not None else ("= ", "warn")
+    words = wrapped(str(verdict.get("words") or ""), width - 2, "strong")
+    lines: list[Line] = [(mark if not row else ("  ", ""), *line) for row, line in enumerate(words)]
+    base, tuned = _numbers(verdict.get("base")), _numbers(verdict.get("tuned"))
+    names = [name for name in _METRICS if name in base or name in tuned]
+    names += [name for name in dict.fromkeys((*base, *tuned)) if name not in names]
+    if tight:
+        return [*lines, *_changes(names, base, tuned, width)]
+    return [*lines, (), *_table(names, base, tuned, one_line(str(verdict.get("rows", "?")), 12), width)]
+
+
+def _numbers(found: object) -> dict[str, float]:
+    pairs = found.items() if isinstance(found, dict) else ()
+    read = ((one_line(str(name), 40), number(value)) for name, value in pairs)
+    return {name: value for name, value in read if value is not None}
+
+
+def _changes(names: list[str], base: dict[str, float], tuned: dict[str, float], width: int) -> list[Line]:
+    """`valid JSON 0 % → 100 %`, as many in a line as fit."""
+    arrow = glyph("→", "->")
+    lines: list[Line] = [()]
+    for name in names:
+        words = _METRICS.get(name, (name.replace("_", " "), True))[0]
+        found: Line = ((f"{words} ", "dim"), (f"{_figure(name, base.get(name))} {arrow} ", ""),
+                       (_figure(name, tuned.get(name)), "strong"))  # fmt: skip
+        if not lines[-1]:
+            lines[-1] = (("  ", ""), *found)
+        elif line_width(lines[-1]) + line_width(found) + 3 <= width:
+            lines[-1] = (*lines[-1], ("   ", ""), *found)
+        else:
+            lines.append((("  ", ""), *found))
+    return lines
+
+
+def _table(names: list[str], base: dict[str, float], tuned: dict[str, float], rows: str, width: int) -> list[Line]:
+    if not names:
+        return []
+    label = min(_LABEL, max(width - 3 * _FIGURE, 10))
+    head: Line = fitted(((f"{rows} held-out rows", "dim"),), label)
+    columns: Line = (("base".rjust(_FIGURE), "dim"), ("tuned".rjust(_FIGURE), "accent"))
+    return [(*head, *columns), *(_row(name, base.get(name), tuned.get(name), label) for name in names)]
+
+
+def _row(name: str, base: float | None, tuned: float | None, label: int) -> Line:
+    words, more_is_better = _METRICS.get(name, (name.replace("_", " "), True))
+    change = ("", "")
+    if base is not None and tuned is not None and base != tuned:
+        gained = (tuned > base) == more_is_better
+        change = ("  better", "good") if gained else ("  worse", "warn")
+    return (
+        *fitted(((words, ""),), label),
+        (_figure(name, base).rjust(_FIGURE), ""),
+        (_figure(name, tuned).rjust(_FIGURE), "strong"),
+        change,
+    )
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    share = name in _METRICS and name != "held_out_loss" and 0 <= value <= 1
+    return f"{value * 100:.0f} %" if share else number_text(value)
+
+
+def _result(view: RunView, width: int, *, tight: bool) -> list[Line]:
+    if view.result is None:
+        return [(("nothing was saved as a result", "dim"),)]
+    kind = one_line(str(view.result.get("kind") or "adapter"), 20)
+    size = number(view.result.get("bytes"))
+    weight = f" ({bytes_text(size)})" if size is not None else ""
+    words = "" if tight else "; y copies how to load it:"
+    lines = wrapped(f"The {kind}{weight} lies in {result_path(view)}{words}", width)
+    return lines + [line for code in load_lines(view) for line in wrapped(code, width, "accent")]
+
+
+def result_path(view: RunView) -> Path:
+    """Where the adapter (or model) lies."""
+    return view.run.path / str((view.result or {}).get("path") or view.run.result.name)
+
+
+def load_lines(view: RunView) -> tuple[str, str, str]:
+    """Three lines of Python that load the result; every name in them is quoted."""
+    path, base = repr(str(result_path(view))), repr(str((view.result or {}).get("base") or ""))
+    if (view.result or {}).get("kind") == "model":
+        return (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"model = AutoModelForCausalLM.from_pretrained({path})",
+            f"tokenizer = AutoTokenizer.from_pretrained({path})",
+        )
+    return (
+        "from peft import PeftModel; from transformers import AutoModelForCausalLM",
+        f"base = AutoModelForCausalLM.from_pretrained({base})",
+        f"model = PeftModel.from_pretrained(base, {path})",
+    )
+
+
+def _failure(view: RunView, log: tuple[str, ...], width: int) -> list[Line]:
+    end = view.end or {}
+    cause = end.get("cause") or view.status.cause or "its worker is gone and left no word"
+    remedy = end.get("remedy") or view.status.remedy or "look at the log (l); continue from the last checkpoint (r)"
+    lines: list[Line] = [(state_span(view.state), (" ", "")), *wrapped(str(cause), width, "strong")]
+    lines += _after("What to do: ", str(remedy), width)
+    lines += _after("", _saved(view), width)
+    said = end.get("last_lines")
+    last = tuple(str(line) for line in said) if isinstance(said, list) and said else log
+    tail = log_lines(last[-_LOG_LINES:], width) if last else []
+    return [*lines, (), (("last words of the worker", "dim"),), *tail] if tail else lines
+
+
+def _after(label: str, text: str, width: int) -> list[Line]:
+    return wrapped(f"{label}{text}", width)
+
+
+def _saved(view: RunView) -> str:
+    if not view.checkpoints:
+        return "No checkpoint was written: r starts again from step 0."
+    return f"r continues from the checkpoint of step {view.checkpoints[-1].get('step')}."

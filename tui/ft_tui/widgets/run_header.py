@@ -1,0 +1,86 @@
+"""The two lines at the top of the dashboard: which run, what it does, how far it is, how long it still takes."""
+
+from __future__ import annotations
+
+import math
+
+from ft_core.runs.status import ACTIVE
+from ft_core.runs.view import RunView
+from ft_core.text import count_text, duration_text, one_line
+from ft_tui.widgets.axis import number_text
+from ft_tui.widgets.cells import Line, Span, bar, line_width, spread
+from ft_tui.widgets.states import state_span
+
+_NAME_LIMIT = 80
+_LEAST_BAR = 6
+_ROOMY = 72
+
+
+def header_lines(view: RunView, width: int, now: float) -> list[Line]:
+    """Name and state, then progress; `now` in unix seconds."""
+    name: Line = ((f" {one_line(view.run.name, _NAME_LIMIT)}", "strong"),)
+    state: Line = (state_span(view.state), *_phase(view, width // 3), (" ", ""))
+    room = width - line_width(state) - 1
+    first = spread(((one_line(name[0][0], room), "strong"),), state, width)
+    first = ((f" {first[0][0]}", "strong"), *first[1:]) if room > _NAME_LIMIT else spread(name, state, width)
+    return [first, _progress(view, width, now)]
+
+
+def _phase(view: RunView, limit: int) -> tuple[Span, ...]:
+    phase = one_line(str((view.states[-1] if view.states else {}).get("phase") or ""), max(limit, 12))
+    return ((f": {phase}", ""),) if phase and view.state in ACTIVE and phase != view.state else ()
+
+
+def _progress(view: RunView, width: int, now: float) -> Line:
+    words: Line = ((f" {'  '.join(_counts(view)[: 3 if width >= _ROOMY else 2])}  ", ""),)
+    times: Line = ((f"  {_times(view, now)} ", "dim"),)
+    share = progress(view)
+    if share is None:
+        return spread(words, times, width)
+    percent: Line = ((f" {math.floor(share * 100)} %", "strong"),)
+    room = width - sum(line_width(part) for part in (words, percent, times))
+    if room < _LEAST_BAR:
+        return spread(words, (*percent, *times), width)
+    return (*words, *bar(share, room), *percent, *times)
+
+
+def progress(view: RunView) -> float | None:
+    """How much of the run's steps is done, 0 to 1; before training, of its present phase; None when not known."""
+    if view.step and view.total:
+        return min(view.step / view.total, 1.0)
+    last = view.states[-1] if view.states else {}
+    done, total = last.get("done"), last.get("total")
+    if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
+        return max(0.0, min(done / total, 1.0))
+    return 0.0 if view.total else None
+
+
+def _counts(view: RunView) -> list[str]:
+    if not view.total:
+        return ["no steps yet"] if view.state in ACTIVE else [f"{view.step} steps"]
+    parts = [f"step {view.step}/{view.total}"]
+    if view.epoch is not None:
+        parts.append(f"epoch {number_text(view.epoch)}")
+    if view.tokens:
+        parts.append(f"{count_text(view.tokens)} tokens")
+    return parts
+
+
+def elapsed_seconds(view: RunView, now: float) -> float | None:
+    """From the first start to now, or to the end; None when it never started."""
+    if view.started is None:
+        return None
+    ended = (view.end or {}).get("t") or view.status.ended
+    if view.state not in ACTIVE:
+        now = float(ended or view.status.updated or now)
+    return max(0.0, now - view.started)
+
+
+def _times(view: RunView, now: float) -> str:
+    elapsed = elapsed_seconds(view, now)
+    if elapsed is None:
+        return "not started"
+    if view.state not in ACTIVE:
+        return f"took {duration_text(elapsed)}"
+    left = view.eta_seconds
+    return f"{duration_text(elapsed)}, {duration_text(left)} left" if left is not None else duration_text(elapsed)
