@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import Literal, TypeVar
 
 from ft_core.data.open import Row, open_rows
-from ft_core.data.shapes import ALPACA, PROMPT_COMPLETION, SAMPLE, Shape, recognise, refusal, turn_keys
+from ft_core.data.shapes import ALPACA, PROMPT_COMPLETION, Shape, recognise, refusal, turn_keys
 from ft_core.errors import Problem
 from ft_core.text import one_line
 
@@ -85,10 +85,9 @@ def load(source: str, *, limit: int | None = None, held_out: bool = False) -> tu
 
     FtError when the file cannot be opened or its shape is not known. `held_out` matters for `demo` only.
     """
-    rows = open_rows(source, held_out=held_out).rows()
-    head = list(islice(rows, SAMPLE))
-    shape = recognise(head)
-    return convert_all(islice(chain(head, rows), limit), shape)
+    rows = open_rows(source, held_out=held_out)
+    shape = recognise(rows.head())
+    return convert_all(islice(rows.rows(), limit), shape)
 
 
 def convert_all(rows: Iterable[Row], shape: Shape) -> tuple[list[Conversation], list[Problem]]:

@@ -21,6 +21,8 @@ from ft_core.errors import Problem, problem
 from ft_core.text import one_line
 
 DEMO = "demo"
+HEAD_ROWS = 1000
+HEAD_BYTES = 16 * 2**20
 _INDEX_EVERY = 256
 
 
@@ -72,6 +74,17 @@ class RowFile:
         """At most `count` rows from row number `start` on, reading no further than needed."""
         return list(islice(self.rows(start), count))
 
+    def head(self) -> list[Row]:
+        """Rows from the start to tell the shape by: at most 1000, and no more than about 16 MiB of them."""
+        rows, size = [], 0
+        with self._open() as stream:
+            for frame in self._frames(stream, 1):
+                rows.append(self._row(stream, frame))
+                size += frame.size
+                if len(rows) >= HEAD_ROWS or size >= HEAD_BYTES:
+                    break
+        return rows
+
     def rows(self, start: int = 1) -> Iterator[Row]:
         """Every row from row number `start` on, good or bad, in the order of the file."""
         with self._open() as stream:
@@ -94,12 +107,24 @@ class RowFile:
         `progress` is called with bytes read and bytes in all.
         """
         rows, size = 0, self.size
-        with self._open() as stream:
-            for rows, seen in self._counts(stream):  # noqa: B007 - the last value is the answer
-                progress(min(seen, size), size)
-                if cancel():
-                    break
+        for rows, seen in self.counting():  # noqa: B007 - the last value is the answer
+            progress(min(seen, size), size)
+            if cancel():
+                break
         return rows
+
+    def counting(self) -> Iterator[tuple[int, int]]:
+        """Pairs (rows, bytes) seen so far, in small steps; the last one is the whole file's."""
+        with self._open() as stream:
+            if self.kind == "lines":
+                yield from line_counts(stream, self._start.offset)
+                return
+            rows = 0
+            for frame in self._frames(stream, 1):
+                rows = frame.mark.number
+                if rows % _INDEX_EVERY == 0:
+                    yield rows, frame.mark.offset
+            yield rows, self.size
 
     def sha256(self) -> str:
         """SHA-256 of the whole file, in hex: proof that the rows trained on are the rows that were looked at."""
@@ -115,17 +140,6 @@ class RowFile:
     def _identity(self) -> tuple[int, int, int]:
         state = self.path.stat()
         return state.st_ino, state.st_size, state.st_mtime_ns
-
-    def _counts(self, stream: BinaryIO) -> Iterator[tuple[int, int]]:
-        if self.kind == "lines":
-            yield from line_counts(stream, self._start.offset)
-            return
-        rows = 0
-        for frame in self._frames(stream, 1):
-            rows = frame.mark.number
-            if rows % 1024 == 0:
-                yield rows, frame.mark.offset
-        yield rows, self.size
 
     def _frames(self, stream: BinaryIO, start: int) -> Iterator[Frame]:
         find = line_frames if self.kind == "lines" else array_frames

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ft_core.data.open import Row
+from ft_core.data.open import HEAD_ROWS, Row
 from ft_core.errors import FtError, Problem
 from ft_core.text import one_line
-
-SAMPLE = 1000
 
 MESSAGES, ALPACA, SHAREGPT, PROMPT_COMPLETION = "messages", "alpaca", "sharegpt", "prompt-completion"
 KNOWN_SHAPES = (
@@ -104,7 +102,7 @@ def recognise(rows: Sequence[Row]) -> Shape:
 
     FtError when most have none that can be trained on, with what was seen and the shapes that are known.
     """
-    values = [row.value for row in rows[:SAMPLE] if row.value is not None]
+    values = [row.value for row in rows[:HEAD_ROWS] if row.value is not None]
     if not values:
         raise FtError(_no_good_rows(rows))
     kinds = [refusal(value) or _pairing(value) or _nameable(value) for value in values]

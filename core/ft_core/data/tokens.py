@@ -1,0 +1,181 @@
+"""Rows as the model will see them: asked of a process of its own, since a chat template is somebody's program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ft_core.data.ask_process import AskProcess
+from ft_core.data.canonical import Conversation
+from ft_core.errors import FtError, Problem
+
+TrainOn = Literal["assistant", "all"]
+
+
+@dataclass(frozen=True)
+class TokenSpan:
+    """A stretch of text, the tokens it becomes, whether they are learnt, and whether max_length leaves them in."""
+
+    text: str
+    trained: bool
+    ids: tuple[int, ...]
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One row as the model will see it.
+
+    `pieces` holds one span a token (or a few tokens that make one character together), `spans` the same grouped into
+    stretches with equal marks; both stop after the first few thousand tokens of a long row, and so does `rendered`.
+    `tokens` counts the whole row, `cut` those beyond max_length, `trained` the learnt ones within it. A row its chat
+    template refuses has a `problem` and nothing else.
+    """
+
+    number: int
+    rendered: str
+    spans: tuple[TokenSpan, ...]
+    tokens: int
+    trained: int
+    cut: int
+    pieces: tuple[TokenSpan, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Row lengths in tokens.
+
+    `truncated` rows are longer than max_length, `without_trained` have no learnt token left within it. Rows that are
+    bad or refused by the template are `left_out`, the first few of them told in `problems`. With `sampled`, all these
+    are of a seeded sample of the `rows` of the file. `complete` is False when it was cancelled.
+    """
+
+    counts: tuple[int, ...]
+    truncated: int
+    without_trained: int
+    rows: int = 0
+    left_out: int = 0
+    problems: tuple[Problem, ...] = ()
+    sampled: bool = False
+    complete: bool = True
+
+
+def _never() -> bool:
+    return False
+
+
+def _silent(_done: int, _total: int) -> None:
+    return None
+
+
+class TokenWorker:
+    """The process that answers questions on tokens. Its methods block; any thread may call them, several at once.
+
+    `train_on` and `max_length` may be changed between calls. FtError from every method when the model's tokenizer
+    cannot be loaded or has no chat template, and when the process dies; the next call starts a new one.
+    """
+
+    def __init__(self, model_path: Path, *, train_on: TrainOn = "assistant", max_length: int | None = None) -> None:
+        self.train_on: TrainOn = train_on
+        self.max_length = max_length
+        self._process = AskProcess(model_path)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the process, if it does not run, and wait until the tokenizer is loaded."""
+        list(self._process.ask({"do": "hello"}))
+
+    def preview(self, conversations: Sequence[Conversation]) -> list[Preview]:
+        """Each row as the model will see it. FtError when not one of the rows can be rendered."""
+        if not conversations:
+            return []
+        rows = [_to_wire(conversation) for conversation in conversations]
+        answers = self._process.ask({"do": "preview", "rows": rows, **self._settings()})
+        previews = [_preview_of(answer["row"]) for answer in answers if "row" in answer]
+        problems = [found.problem for found in previews if found.problem is not None]
+        if len(problems) == len(conversations):
+            raise FtError(list(dict.fromkeys(problems))[:5])
+        return previews
+
+    def lengths(
+        self,
+        source: str,
+        progress: Callable[[int, int], None] = _silent,
+        cancel: Callable[[], bool] = _never,
+        *,
+        held_out: bool = False,
+    ) -> Lengths:
+        """Lengths of all rows of a file, or of a sample of a large one.
+
+        `progress` is called with rows done and rows in all; while these are being counted, with 0 and the rows so far.
+        """
+        request = {"do": "lengths", "source": source, "held_out": held_out, **self._settings()}
+        for answer in self._process.ask(request, cancel):
+            if "progress" in answer:
+                progress(*answer["progress"])
+            elif "counts" in answer:
+                return _lengths_of(answer)
+        return Lengths((), 0, 0, complete=False)
+
+    def close(self) -> None:
+        """End the process; calls that wait for it raise. Safe to call twice."""
+        self._process.close()
+
+    def _settings(self) -> dict[str, Any]:
+        return {"train_on": self.train_on, "max_length": self.max_length}
+
+
+def _to_wire(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "number": conversation.number,
+        "messages": [[turn.role, turn.content, turn.trained] for turn in conversation.messages],
+        "completion_only": conversation.completion_only,
+    }
+
+
+def _preview_of(row: Mapping[str, Any]) -> Preview:
+    if "problem" in row:
+        return Preview(row["number"], "", (), 0, 0, 0, problem=Problem(**row["problem"]))
+    pieces = tuple(TokenSpan(text, trained, tuple(ids), kept) for text, trained, ids, kept in row["pieces"])
+    return Preview(
+        row["number"], row["rendered"], group(pieces), row["tokens"], row["trained"], row["cut"], pieces=pieces
+    )
+
+
+def group(pieces: Sequence[TokenSpan]) -> tuple[TokenSpan, ...]:
+    """Neighbouring pieces with equal marks joined into one span."""
+    runs = [list(run) for _, run in groupby(pieces, key=lambda piece: (piece.trained, piece.kept))]
+    return tuple(
+        TokenSpan(
+            "".join(piece.text for piece in run),
+            run[0].trained,
+            tuple(token for piece in run for token in piece.ids),
+            run[0].kept,
+        )
+        for run in runs
+    )
+
+
+def _lengths_of(answer: Mapping[str, Any]) -> Lengths:
+    return Lengths(
+        counts=tuple(answer["counts"]),
+        truncated=answer["truncated"],
+        without_trained=answer["without_trained"],
+        rows=answer["rows"],
+        left_out=answer["left_out"],
+        problems=tuple(Problem(**found) for found in answer["problems"]),
+        sampled=answer["sampled"],
+    )

@@ -1,0 +1,325 @@
+"""A process that answers questions on tokens: `python -P -m ft_core.worker.ask MODEL_DIR`.
+
+Requests come as JSON lines on standard input, answers go as JSON lines to standard output, each with the request's id,
+the last one of a request with `"last": true`. It ends when standard input does. A request that takes long is done in
+slices, so that others are answered in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ft_core.data.canonical import Conversation, Message, convert
+from ft_core.data.open import open_rows
+from ft_core.data.shapes import recognise
+from ft_core.errors import FtError, Problem, problem
+from ft_core.models.config import check_config, read_json
+from ft_core.text import one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ft_core.worker.tokenise import Encoded, Encoder
+
+ROW_SECONDS = 10.0
+MEMORY = 4 * 2**30
+EXACT_ROWS = 20_000
+SHOWN_TOKENS = 4_000
+_SLICE_SECONDS = 0.05
+_TOLD_PROBLEMS = 20
+
+Answer = dict[str, Any]
+
+
+class _TooSlow(BaseException):
+    """Raised by the alarm; no `except Exception` of a library may swallow it."""
+
+
+class Asked:
+    """The questions and their answers, over one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._encoders: dict[str, Encoder] = {}
+
+    def answers(self, request: Answer) -> Iterator[Answer]:
+        """The answers to one request, in slices of a row or of a fraction of a second. Raises FtError."""
+        if request["do"] == "preview":
+            for row in request["rows"]:
+                yield {"progress": [], "row": self._preview(row, request)}
+            yield {}
+        elif request["do"] == "lengths":
+            yield from self._lengths(request)
+        else:
+            yield {}
+
+    def _encoder(self, train_on: str) -> Encoder:
+        from ft_core.worker.tokenise import Encoder
+
+        if train_on not in self._encoders:
+            self._encoders[train_on] = Encoder(self._tokenizer, "all" if train_on == "all" else "assistant")
+        return self._encoders[train_on]
+
+    def _encode(self, conversation: Conversation, train_on: str) -> Encoded:
+        encoder = self._encoder(train_on)
+        try:
+            with _time_limit(ROW_SECONDS):
+                return encoder.encode(conversation)
+        except _TooSlow:
+            why = f"it took more than {ROW_SECONDS:.0f} s"
+            raise self._refused("the row took too long to turn into tokens", why) from None
+        except MemoryError:
+            why = f"it needed more than {MEMORY // 2**30} GiB"
+            raise self._refused("the row took too much memory to turn into tokens", why) from None
+
+    def _refused(self, what: str, why: str) -> FtError:
+        remedy = "shorten the row, or choose another model: its chat template may be damaged or hostile"
+        return problem(what, where=one_line(str(self._tokenizer.name_or_path), 300), why=why, remedy=remedy)
+
+    def _preview(self, row: Answer, request: Answer) -> Answer:
+        messages = tuple(Message(*turn) for turn in row["messages"])
+        conversation = Conversation(row["number"], messages, completion_only=row["completion_only"])
+        try:
+            encoded = self._encode(conversation, request["train_on"])
+        except FtError as error:
+            return {"number": row["number"], "problem": asdict(error.problems[0])}
+        total = len(encoded.input_ids)
+        limit = min(request["max_length"] or total, total)
+        return {
+            "number": row["number"],
+            "rendered": encoded.text[: encoded.offsets[:SHOWN_TOKENS][-1][1]] if encoded.offsets else "",
+            "pieces": self._pieces(encoded, limit),
+            "tokens": total,
+            "trained": sum(encoded.trained[:limit]),
+            "cut": total - limit,
+        }
+
+    def _pieces(self, encoded: Encoded, limit: int) -> list[list[Any]]:
+        """[text, trained, ids, kept] for each token; tokens that only together make a character share one."""
+        unknown, unknown_name = self._tokenizer.unk_token_id, str(self._tokenizer.unk_token)
+        pieces: list[list[Any]] = []
+        seen = -1
+        shown = zip(encoded.input_ids, encoded.trained, encoded.offsets, strict=True)
+        for place, (token, trained, (begin, end)) in enumerate(shown):
+            if place >= SHOWN_TOKENS:
+                break
+            text = encoded.text[max(begin, seen) : end] if token != unknown else unknown_name
+            if pieces and begin < seen and pieces[-1][1] == trained and pieces[-1][3] == (place < limit):
+                pieces[-1][0] += text
+                pieces[-1][2].append(token)
+            else:
+                pieces.append([text, trained, [token], place < limit])
+            seen = max(seen, end)
+        return pieces
+
+    def _lengths(self, request: Answer) -> Iterator[Answer]:
+        rows = open_rows(request["source"], held_out=request["held_out"])
+        shape = recognise(rows.head())
+        count = 0
+        for count, _ in rows.counting():
+            yield {"progress": [0, count]}
+        sampled = count > EXACT_ROWS
+        chosen = set(random.Random(0).sample(range(1, count + 1), EXACT_ROWS)) if sampled else set()  # noqa: S311
+        tally = _Tally(request["max_length"], count, sampled=sampled)
+        told = time.monotonic()
+        for row in rows.chosen(chosen) if sampled else rows.rows():
+            converted = convert(row, shape)
+            try:
+                if isinstance(converted, Problem):
+                    tally.leave_out(converted)
+                else:
+                    tally.add(self._encode(converted, request["train_on"]))
+            except FtError as error:
+                tally.leave_out(error.problems[0])
+            if time.monotonic() - told > _SLICE_SECONDS:
+                yield {"progress": [tally.done, EXACT_ROWS if sampled else count]}
+                told = time.monotonic()
+        yield tally.result()
+
+
+class _Tally:
+    """Row lengths gathered so far."""
+
+    def __init__(self, max_length: int | None, rows: int, *, sampled: bool) -> None:
+        self._limit = max_length
+        self._rows, self._sampled = rows, sampled
+        self._counts: list[int] = []
+        self._truncated = self._without_trained = self._left_out = 0
+        self._problems: dict[Problem, None] = {}
+
+    @property
+    def done(self) -> int:
+        return len(self._counts) + self._left_out
+
+    def add(self, encoded: Encoded) -> None:
+        limit = self._limit or len(encoded.input_ids)
+        self._counts.append(len(encoded.input_ids))
+        self._truncated += len(encoded.input_ids) > limit
+        # The first token of a sequence is never predicted, so a mark on it teaches nothing.
+        self._without_trained += not any(encoded.trained[1:limit])
+
+    def leave_out(self, found: Problem) -> None:
+        self._left_out += 1
+        if len(self._problems) < _TOLD_PROBLEMS:
+            self._problems[found] = None
+
+    def result(self) -> Answer:
+        """The answer to a request for lengths. FtError when every row was left out."""
+        if self._left_out and not self._counts:
+            raise FtError(list(self._problems))
+        return {
+            "counts": self._counts,
+            "truncated": self._truncated,
+            "without_trained": self._without_trained,
+            "rows": self._rows,
+            "left_out": self._left_out,
+            "problems": [asdict(found) for found in self._problems],
+            "sampled": self._sampled,
+        }
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder. FtError when it cannot be loaded; code from the folder is never run."""
+    config = folder / "config.json"
+    check_config(read_json(config), config)
+    # Where transformers finds torch it imports it: 2 s and 200 MB that a tokenizer has no use for.
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:
+        raise problem(
+            "the model's tokenizer cannot be loaded",
+            where=one_line(str(folder), 300),
+            why=one_line(f"{type(error).__name__}: {error}", 300),
+            remedy="get the folder's tokenizer files again (tokenizer.json, tokenizer_config.json)",
+        ) from error
+    return tokenizer
+
+
+def serve(load: Callable[[], PreTrainedTokenizerBase], requests: int, send: Callable[[Answer], None]) -> None:
+    """Answer requests from a file descriptor until it ends."""
+    asked: Asked | None = None
+    running: dict[int, Iterator[Answer]] = {}
+    lines = _Lines(requests)
+    while True:
+        for line in lines.waiting(block=not running):
+            request = json.loads(line)
+            number = request["id"]
+            if request["do"] == "cancel":
+                running.pop(number, None)
+                continue
+            try:
+                asked = asked or Asked(load())
+            except FtError as error:
+                send(_failure(number, error))
+            else:
+                running[number] = asked.answers(request)
+        if lines.ended:
+            return
+        for number in list(running):
+            _advance(number, running, send)
+
+
+def _advance(number: int, running: dict[int, Iterator[Answer]], send: Callable[[Answer], None]) -> None:
+    """Give the next slice of one request."""
+    try:
+        answer = next(running[number], None)
+    except FtError as error:
+        send(_failure(number, error))
+        del running[number]
+        return
+    if answer is None:
+        del running[number]
+    else:
+        send({"id": number, **answer, "last": "progress" not in answer})
+
+
+def _failure(number: int, error: FtError) -> Answer:
+    return {"id": number, "failed": True, "problems": [asdict(found) for found in error.problems], "last": True}
+
+
+class _Lines:
+    """Lines from a file descriptor, taken without waiting where there is other work to do."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._held = b""
+        self.ended = False
+
+    def waiting(self, *, block: bool) -> list[bytes]:
+        """The complete lines that have come; with `block` at least one, unless the end has come."""
+        while not self.ended:
+            ready, _, _ = select.select([self._descriptor], [], [], None if block else 0)
+            if not ready:
+                break
+            text = os.read(self._descriptor, 2**20)
+            self.ended = not text
+            *lines, self._held = (self._held + text).split(b"\n")
+            if lines:
+                return lines
+        return []
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _limit_memory(more: int) -> None:
+    """Let the process have `more` bytes of address space than it has now, so that a hostile row cannot take it all."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def main() -> None:
+    """Serve standard input and output; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    folder = Path(sys.argv[1])
+
+    def send(answer: Answer) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    def load() -> PreTrainedTokenizerBase:
+        tokenizer = load_tokenizer(folder)
+        _limit_memory(MEMORY)
+        return tokenizer
+
+    try:
+        serve(load, 0, send)
+    except BrokenPipeError:
+        # Whoever asked is gone, and nobody is left to be told.
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
