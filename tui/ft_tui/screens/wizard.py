@@ -1,0 +1,342 @@
+"""The wizard: from what is here to a run, in five steps. Whatever is typed is kept."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, HorizontalGroup
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Button, ContentSwitcher, Footer, Input
+
+from ft_core.errors import FtError, Problem
+from ft_core.plan.prepare import prepare
+from ft_core.recipe.schema import Recipe
+from ft_core.runs.directory import RunDir, create
+from ft_core.runs.launch import launch
+from ft_tui.actions import bindings
+from ft_tui.screens.wizard_data import DataStep
+from ft_tui.screens.wizard_hardware import HardwareStep
+from ft_tui.screens.wizard_model import ModelStep
+from ft_tui.screens.wizard_review import ReviewStep
+from ft_tui.screens.wizard_save import SaveRecipe
+from ft_tui.screens.wizard_settings import SettingsStep
+from ft_tui.screens.wizard_step import Step, StepWanted
+from ft_tui.start import plan_of
+from ft_tui.widgets.field_form import Typed
+from ft_tui.widgets.steps_list import StepsList, StepState
+from ft_tui.widgets.words import Line
+from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft, save_draft
+from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
+from ft_tui.wizard.summary import summaries
+
+SAVE_PAUSE = 0.4
+REREAD_PAUSE = 0.05
+
+
+class WizardScreen(Screen[None]):
+    """Opened with a recipe it starts from that, at the review; without one, from the newest draft."""
+
+    SCOPE: ClassVar[str] = "wizard"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("wizard")
+    CSS_PATH = "wizard.tcss"
+    AUTO_FOCUS = ""
+
+    class Launched(Message):
+        """The run was started."""
+
+        def __init__(self, run: RunDir) -> None:
+            super().__init__()
+            self.run = run
+
+    class LaunchFailed(Message):
+        """The run was not started."""
+
+        def __init__(self, problems: tuple[Problem, ...]) -> None:
+            super().__init__()
+            self.problems = problems
+
+    class DraftFailed(Message):
+        """The disk refused the draft."""
+
+        def __init__(self, why: str) -> None:
+            super().__init__()
+            self.why = why
+
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        super().__init__()
+        restored = newest_draft() if recipe is None else None
+        self._restored = restored is not None
+        draft = draft_of(recipe) if recipe is not None else restored or Draft(new_name())
+        self.session = Session(draft)
+        self._steps: tuple[Step, ...] = ()
+        self._save_timer: Timer | None = None
+        self._reread_timer: Timer | None = None
+        self._launching = False
+        self._saved_text = ""
+
+    @property
+    def draft(self) -> Draft:
+        """What was typed."""
+        return self.session.draft
+
+    # Building
+
+    def compose(self) -> ComposeResult:
+        """The list of steps, the open step, the way on."""
+        session = self.session
+        self._steps = (
+            HardwareStep(session), ModelStep(session), DataStep(session), SettingsStep(session), ReviewStep(session),
+        )  # fmt: skip
+        with Container(id="wizard"):
+            yield StepsList(id="steps")
+            with ContentSwitcher(initial=self._steps[self.draft.step].id, id="pages"):
+                yield from self._steps
+        with HorizontalGroup(id="ways"):
+            yield Button("Back", id="way-back", compact=True)
+            yield Line(id="note", classes="dim")
+            yield Button("Save", id="way-save", compact=True)
+            yield Button("Launch", id="way-launch", compact=True, variant="success")
+            yield Button("Next", id="way-next", compact=True, variant="primary")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Open the step one was at."""
+        if self._restored:
+            self._note("Your draft is back. f starts afresh.")
+        self._go(self.draft.step)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The list of steps is a column where there is room."""
+        self.query_one(StepsList).set_class(event.size.width >= 100, "-column")
+
+    # Moving
+
+    @property
+    def step(self) -> Step:
+        """The open step."""
+        return self._steps[self.draft.step]
+
+    def _go(self, number: int) -> None:
+        number = min(max(number, 0), REVIEW)
+        self.draft.step = number
+        self.draft.visited.add(number)
+        self.query_one(ContentSwitcher).current = self.step.id
+        self.query_one("#way-back", Button).disabled = number == 0
+        for name, wanted in (("next", number != REVIEW), ("save", number == REVIEW), ("launch", number == REVIEW)):
+            self.query_one(f"#way-{name}").display = wanted
+        self._refresh()
+        (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
+        self.refresh_bindings()
+        self._save_soon()
+
+    def on_step_wanted(self, message: StepWanted) -> None:
+        """A page was left at its end or its top."""
+        self._go(self.draft.step + message.by)
+
+    def on_steps_list_picked(self, message: StepsList.Picked) -> None:
+        """A step was clicked."""
+        self._go(message.step)
+
+    def action_next_step(self) -> None:
+        """One step on."""
+        self._go(self.draft.step + 1)
+
+    def action_previous_step(self) -> None:
+        """One step back."""
+        self._go(self.draft.step - 1)
+
+    def action_step(self, number: int) -> None:
+        """To a step by its number."""
+        self._go(number - 1)
+
+    def action_browse(self) -> None:
+        """Choose a file or folder for the step that takes one."""
+        step = self.step
+        if isinstance(step, ModelStep | DataStep):
+            step.browse()
+
+    def action_leave(self) -> None:
+        """Leave the field; with no field to leave, the wizard."""
+        if isinstance(self.focused, Input):
+            self.step.focus(scroll_visible=False)
+            return
+        self._save_now()
+        if self.draft.edited:
+            self.app.notify("The draft is kept: New opens it again.")
+        self.leave_wizard()
+
+    def leave_wizard(self) -> None:
+        """Back to the list of runs."""
+        self.dismiss()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Save and launch belong to the review; there is nothing before the first step and after the last."""
+        del parameters
+        if action in ("save", "launch"):
+            return self.draft.step == REVIEW
+        if action == "browse":
+            return self.draft.step in (MODEL, DATA)
+        return {"next_step": self.draft.step != REVIEW, "previous_step": self.draft.step != 0}.get(action, True)
+
+    # Typing
+
+    def on_typed(self, message: Typed) -> None:
+        """Take down what was typed; what follows from it is worked out when the keys rest for a moment."""
+        if not self.draft.type(message.path, message.text):
+            return
+        self._save_soon()
+        self._reread_soon()
+        self.query_one(ModelStep).draft_changed()
+        self.query_one(DataStep).draft_changed()
+
+    def on_facts_changed(self) -> None:
+        """Something was found out."""
+        self._reread_soon()
+
+    def _reread_soon(self) -> None:
+        if self._reread_timer is None:
+            self._reread_timer = self.set_timer(REREAD_PAUSE, self._reread)
+
+    def _reread(self) -> None:
+        self._reread_timer = None
+        self.session.dry_run = ()
+        self.session.reread()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Show the open step and the list of steps as things stand."""
+        self.step.show()
+        counts, words = self.session.problem_counts(), summaries(self.session)
+        self.query_one(StepsList).show(
+            [
+                StepState(
+                    name,
+                    STEP_SHORTS[index],
+                    words[index],
+                    index == self.draft.step,
+                    index in self.draft.visited,
+                    counts[index],
+                )
+                for index, name in enumerate(STEP_NAMES)
+            ]
+        )
+
+    def on_review_step_checked(self) -> None:
+        """The dry run may have found problems of other steps."""
+        self._refresh()
+
+    # Keeping the draft
+
+    def _save_soon(self) -> None:
+        if self._save_timer is not None:
+            self._save_timer.stop()
+        self._save_timer = self.set_timer(SAVE_PAUSE, self._save_now)
+
+    def _save_now(self) -> None:
+        text = self.draft.to_json()
+        if self.draft.edited and text != self._saved_text and not self._launching:
+            self._saved_text = text
+            self._write_draft(self.draft)
+
+    @work(thread=True, group="draft", exit_on_error=False)
+    def _write_draft(self, draft: Draft) -> None:
+        try:
+            save_draft(draft)
+        except OSError as error:
+            self.post_message(self.DraftFailed(error.strerror or str(error)))
+
+    def on_wizard_screen_draft_failed(self, message: DraftFailed) -> None:
+        """Say that what is typed is not kept."""
+        self._saved_text = ""
+        self.app.notify(f"The draft cannot be kept: {message.why}.", severity="warning", markup=False)
+
+    def action_fresh(self) -> None:
+        """Begin anew; the old draft stays on the disk."""
+        self._save_now()
+        self.app.notify("A new draft. The old one is kept among the drafts.")
+        self.session.draft = Draft(new_name())
+        self._reread()
+        self.query_one(ModelStep).draft_changed()
+        self.query_one(DataStep).draft_changed()
+        self._go(0)
+
+    # Saving and launching
+
+    def _note(self, text: str) -> None:
+        self.query_one("#note", Line).say(text)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """The buttons below the page."""
+        ways = {
+            "way-back": self.action_previous_step,
+            "way-next": self.action_next_step,
+            "way-save": self.action_save,
+            "way-launch": self.action_launch,
+        }
+        way = ways.get(event.button.id or "")
+        if way is not None:
+            event.stop()
+            way()
+
+    def action_save(self) -> None:
+        """Write the recipe to a file."""
+        recipe = self.query_one(ReviewStep).recipe
+        self.app.push_screen(SaveRecipe(recipe, self.draft.save_path or "recipe.yaml"), self._saved)
+
+    def _saved(self, path: str | None) -> None:
+        if path is None:
+            return
+        self.draft.save_path = path
+        self.query_one(ReviewStep).saved_to = path
+        self._note(f"Saved to {path}")
+        self._save_soon()
+        self._refresh()
+
+    def action_launch(self) -> None:
+        """Check once more, make the run directory, start the run, and look at it."""
+        problems = self.session.problems()
+        if problems:
+            self._note(f"{sum(map(len, problems.values()))} problems stand in the way: see above.")
+            self.query_one(ReviewStep).scroll_home(animate=False)
+        elif not self._launching:
+            self._launching = True
+            self.query_one("#way-launch", Button).disabled = True
+            self._note("Launching …")
+            self._launch(self.session.recipe, self.session.token_lengths())
+
+    @work(thread=True, exclusive=True, group="launch", exit_on_error=False)
+    def _launch(self, recipe: Recipe, lengths: tuple[int, ...] | None) -> None:
+        try:
+            prepared = prepare(recipe, lengths=lengths)
+            run = create(prepared.recipe, plan_of(prepared))
+            launch(run)
+        except FtError as error:
+            self.post_message(self.LaunchFailed(error.problems))
+        else:
+            drop_draft(self.draft)
+            self.post_message(self.Launched(run))
+
+    def on_wizard_screen_launched(self, message: Launched) -> None:
+        """The run goes on by itself from here; look at it."""
+        self.open_run(message.run)
+
+    def open_run(self, run: RunDir) -> None:
+        """Show the run."""
+        from ft_tui.app import FtApp
+
+        if isinstance(self.app, FtApp):
+            self.app.open_dashboard(run)
+
+    def on_wizard_screen_launch_failed(self, message: LaunchFailed) -> None:
+        """Show each problem at its field."""
+        self._launching = False
+        self.query_one("#way-launch", Button).disabled = False
+        self.session.dry_run = message.problems
+        self._note("Not launched: see above.")
+        self._refresh()
+        self.step.scroll_home(animate=False)

@@ -1,0 +1,488 @@
+"""The third step: what it learns from, row by row, as data and as the model will see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import HorizontalGroup
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Button, Input
+from textual.worker import get_current_worker
+
+from ft_core.data.open import Row
+from ft_core.data.shapes import Shape
+from ft_core.data.tokens import Lengths, Preview, TrainOn
+from ft_core.errors import FtError, Problem
+from ft_core.plan.facts import DataFacts
+from ft_core.plan.rows import count_rows
+from ft_core.recipe.schema import DEMO, Recipe
+from ft_core.text import bytes_text, clean, one_line
+from ft_tui.screens.wizard_step import FactsChanged, Step
+from ft_tui.widgets.field_form import FieldForm, Typed, problem_words
+from ft_tui.widgets.file_browser import FileBrowser
+from ft_tui.widgets.histogram import Histogram
+from ft_tui.widgets.path_input import PathInput
+from ft_tui.widgets.row_view import PAGE, RowView, preview_content
+from ft_tui.widgets.words import Line, Words
+from ft_tui.wizard.row_facts import SUFFIXES, Checked, Opened, check_rows, open_source
+from ft_tui.wizard.session import DATA, DataLook, Session, guides_of
+from ft_tui.wizard.token_link import TokenLink
+
+TYPING_PAUSE: Final = 0.3
+PROBLEMS_SHOWN: Final = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a question to the tokenizer depends on, besides the rows."""
+
+    model: Path
+    train_on: TrainOn
+    limit: int | None
+
+
+class DataStep(Step):
+    """A file, its rows, their lengths, and what is wrong with them."""
+
+    NUMBER: ClassVar[int] = DATA
+    DEFAULT_CSS = """
+    DataStep .line { height: 1; }
+    DataStep .line-label { width: 12; }
+    DataStep #field-data-source { width: 1fr; margin-right: 2; }
+    DataStep #data-problem, DataStep #data-summary { margin-left: 12; }
+    DataStep #use-demo { margin-left: 2; }
+    DataStep #lengths-words { margin-top: 1; }
+    DataStep Histogram { margin-bottom: 1; }
+    DataStep #row-problems { margin-bottom: 1; }
+    """
+
+    @dataclass
+    class RowsRead(Message):
+        """A file was opened, or could not be."""
+
+        source: str
+        opened: Opened | None
+        problems: tuple[Problem, ...]
+
+    @dataclass
+    class PageRead(Message):
+        """Rows around a wanted row were read."""
+
+        source: str
+        number: int
+        rows: tuple[Row, ...]
+
+    @dataclass
+    class Counted(Message):
+        """The rows were counted."""
+
+        source: str
+        facts: DataFacts | None
+
+    @dataclass
+    class RowsChecked(Message):
+        """The rows were converted."""
+
+        source: str
+        checked: Checked
+
+    @dataclass
+    class Previewed(Message):
+        """A row went through the chat template and the tokenizer, or could not."""
+
+        key: object
+        preview: Preview | None
+        problems: tuple[Problem, ...]
+
+    @dataclass
+    class Measured(Message):
+        """The lengths of all rows are known, or cannot be; `done` of `total` while they are counted."""
+
+        key: object
+        lengths: Lengths | None
+        problems: tuple[Problem, ...]
+        progress: str = ""
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest progress matters."""
+            return isinstance(message, DataStep.Measured) and message.lengths is None and not message.problems
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._source = ""
+        self._opened: Opened | None = None
+        self._pause: Timer | None = None
+        self._counted_for: object = None
+        self._previewed_for: object = None
+        self._measured_for: object = None
+        self._preview: Preview | None = None
+        self._template_problems: tuple[Problem, ...] = ()
+        self._progress = ""
+        self._checked: Checked | None = None
+        self._link = TokenLink()
+
+    def compose(self) -> ComposeResult:
+        """The file first, then what is in it."""
+        with HorizontalGroup(classes="line"):
+            yield Line("rows from", classes="line-label")
+            yield PathInput(
+                self.session.draft.texts.get("data.source", ""),
+                placeholder="demo, or a .jsonl or .json file",
+                suffixes=SUFFIXES,
+                id="field-data-source",
+            )
+            yield Button("Browse", id="browse-data", compact=True)
+            yield Button("Demo", id="use-demo", compact=True)
+        yield Words(id="data-problem")
+        yield Words(id="data-summary")
+        yield RowView(id="rows")
+        yield Words(id="row-problems")
+        yield Words(id="lengths-words")
+        yield Histogram(id="lengths")
+        yield FieldForm(guides_of(DATA, "first"), self.session.draft.texts)
+
+    def on_mount(self) -> None:
+        """Open the file that is named."""
+        self.open_named()
+
+    def on_unmount(self) -> None:
+        """The tokenizer's process ends with the page."""
+        self._link.close()
+
+    def first_focus(self) -> Widget:
+        """The list of rows, or the field where there are none."""
+        return self.query_one("#row-list") if self._opened is not None else self
+
+    # What is read, in threads
+
+    def draft_changed(self) -> None:
+        """Something was typed anywhere: look again once the typing pauses."""
+        if self._pause is not None:
+            self._pause.stop()
+        self._pause = self.set_timer(TYPING_PAUSE, self.open_named)
+
+    def open_named(self) -> None:
+        """Open the file the recipe names, if it is another one than before; bring counts up to date."""
+        recipe = self.session.recipe
+        if recipe.data.source != self._source:
+            self._source = recipe.data.source
+            self._opened, self._checked, self._preview = None, None, None
+            self._previewed_for = self._measured_for = None
+            self.session.data = DataLook(self._source)
+            self._open(self._source)
+        self._count_again(recipe)
+
+    def _count_again(self, recipe: Recipe) -> None:
+        asked = (recipe.data.source, recipe.data.held_out, recipe.data.held_out_share)
+        if asked != self._counted_for:
+            self._counted_for = asked
+            self._count(recipe)
+
+    @work(thread=True, exclusive=True, group="open", exit_on_error=False)
+    def _open(self, source: str) -> None:
+        try:
+            opened = open_source(source, PAGE)
+        except FtError as error:
+            self.post_message(self.RowsRead(source, None, error.problems))
+        else:
+            self.post_message(self.RowsRead(source, opened, opened.problems))
+
+    @work(thread=True, exclusive=True, group="count", exit_on_error=False)
+    def _count(self, recipe: Recipe) -> None:
+        try:
+            facts, _, _ = count_rows(recipe)
+        except FtError:
+            self.post_message(self.Counted(recipe.data.source, None))
+        else:
+            self.post_message(self.Counted(recipe.data.source, facts))
+
+    @work(thread=True, exclusive=True, group="check", exit_on_error=False)
+    def _check(self, opened: Opened) -> None:
+        worker = get_current_worker()
+        if opened.shape is not None:
+            checked = check_rows(opened.file, opened.shape, lambda: worker.is_cancelled)
+            self.post_message(self.RowsChecked(opened.source, checked))
+
+    @work(thread=True, exclusive=True, group="page", exit_on_error=False)
+    def _read_page(self, opened: Opened, number: int, start: int) -> None:
+        try:
+            rows = tuple(opened.file.first(PAGE, start))
+        except (FtError, OSError):
+            rows = ()
+        self.post_message(self.PageRead(opened.source, number, rows))
+
+    @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
+    def _make_preview(self, key: object, row: Row, shape: Shape, asked: Asked) -> None:
+        try:
+            preview = self._link.preview(row, shape, asked.model, asked.train_on, asked.limit)
+            self.post_message(self.Previewed(key, preview, ()))
+        except FtError as error:
+            self.post_message(self.Previewed(key, None, error.problems))
+
+    @work(thread=True, exclusive=True, group="lengths", exit_on_error=False)
+    def _measure(self, key: object, source: str, asked: Asked) -> None:
+        worker = get_current_worker()
+
+        def progress(done: int, total: int) -> None:
+            self.post_message(self.Measured(key, None, (), f"{done} of {total}"))
+
+        try:
+            cancel = lambda: worker.is_cancelled  # noqa: E731
+            found = self._link.lengths(source, asked.model, asked.train_on, asked.limit, progress, cancel)
+            self.post_message(self.Measured(key, found, ()))
+        except FtError as error:
+            self.post_message(self.Measured(key, None, error.problems))
+
+    # What came of it
+
+    def on_data_step_rows_read(self, message: RowsRead) -> None:
+        """Show the first rows at once."""
+        if message.source != self._source:
+            return
+        self._opened = message.opened
+        self.session.data = DataLook(self._source, message.opened.shape if message.opened else None)
+        self.session.data.problems = message.problems
+        rows = message.opened.first if message.opened is not None else ()
+        self.query_one(RowView).show_total(None)
+        self.query_one(RowView).show_page(rows, rows[0].number if rows else 1)
+        self._counted_for = None
+        self._count_again(self.session.recipe)
+        if message.opened is not None:
+            self._check(message.opened)
+        self.post_message(FactsChanged())
+
+    def on_data_step_counted(self, message: Counted) -> None:
+        """The number of rows is known."""
+        data = self.session.data
+        if data is None or message.source != self._source:
+            return
+        data.facts = message.facts
+        self.query_one(RowView).show_total(self._total())
+        self.post_message(FactsChanged())
+
+    def _total(self) -> int | None:
+        data = self.session.data
+        if data is None or data.facts is None:
+            return None
+        apart = self.session.recipe.data.held_out is not None
+        return data.facts.rows + (0 if apart else data.facts.held_out_rows)
+
+    def on_data_step_rows_checked(self, message: RowsChecked) -> None:
+        """What is wrong with which rows."""
+        if message.source == self._source:
+            self._checked = message.checked
+            self.show()
+
+    def on_row_view_wanted(self, message: RowView.Wanted) -> None:
+        """Go to a row; read its page first when it is on another one."""
+        message.stop()
+        view = self.query_one(RowView)
+        if self._opened is None:
+            return
+        shown = [row.number for row in view.rows]
+        if message.number in shown:
+            view.show_row(message.number)
+            self._show_preview()
+        else:
+            start = max(1, message.number - (PAGE - 1 if shown and message.number < shown[0] else 0))
+            self._read_page(self._opened, message.number, start)
+
+    def on_data_step_page_read(self, message: PageRead) -> None:
+        """Show the page; past the end of the file, its last rows stay."""
+        if message.source != self._source or not message.rows:
+            return
+        numbers = [row.number for row in message.rows]
+        number = message.number if message.number in numbers else numbers[-1]
+        self.query_one(RowView).show_page(message.rows, number)
+        self._show_preview()
+
+    def on_data_step_previewed(self, message: Previewed) -> None:
+        """Show the row as the model sees it."""
+        if message.key == self._previewed_for:
+            self._preview, self._template_problems = message.preview, message.problems
+            self._say_preview()
+
+    def on_data_step_measured(self, message: Measured) -> None:
+        """The lengths are known: automatic values may come out differently."""
+        if message.key != self._measured_for or self.session.data is None:
+            return
+        self._progress = message.progress
+        if message.lengths is not None:
+            self.session.data.lengths = message.lengths
+            self.post_message(FactsChanged())
+        elif message.problems:
+            self._template_problems = message.problems
+        self._say_lengths()
+
+    # Showing
+
+    def show(self) -> None:
+        """Bring the page up to date."""
+        session = self.session
+        source = self.query_one("#field-data-source", PathInput)
+        typed = session.draft.texts.get("data.source", "")
+        if source.value != typed:
+            with source.prevent(Input.Changed):
+                source.value = typed
+        self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
+        self.query_one("#data-summary", Words).say(self._summary())
+        self.query_one("#row-problems", Words).say(self._row_problems())
+        self.query_one(FieldForm).show(session.draft.texts, {g.path: session.view(g) for g in guides_of(DATA, "first")})
+        self._start_measuring()
+        self._show_preview()
+        self._say_lengths()
+
+    def _summary(self) -> Content:
+        opened = self._opened
+        if opened is None:
+            return Content("" if self.session.problems().get("data.source") else "Reading …")
+        total = self._total()
+        rows = f"{total} rows" if total is not None else "counting rows …"
+        shape = f", {opened.shape.name}: {opened.shape.evidence}" if opened.shape is not None else ""
+        facts = self.session.data.facts if self.session.data is not None else None
+        held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""
+        return Content(clean(one_line(f"{rows}, {bytes_text(opened.file.size)}{shape}.{held}", 500)))
+
+    def _row_problems(self) -> Content:
+        checked = self._checked
+        if checked is None:
+            return Content()
+        if not checked.bad:
+            return Content(f"No problem found in {checked.rows} rows.").stylize("$text-muted")
+        lines = [f"! {checked.bad} of {checked.rows} rows cannot be used and will be left out:"]
+        lines += [
+            f"  {one_line(f'{one.where}: {one.what} - {one.why}', 200)}" for one in checked.problems[:PROBLEMS_SHOWN]
+        ]
+        more = checked.bad - PROBLEMS_SHOWN
+        return Content(clean("\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])]))).stylize(
+            "$text-warning"
+        )
+
+    def _asked(self) -> Asked | None:
+        """What the tokenizer is to be asked with; None while there is no model on this machine."""
+        model, recipe = self.session.model, self.session.resolved
+        if model is None or model.problem is not None or model.path is None:
+            return None
+        return Asked(model.path, recipe.data.train_on, recipe.data.max_length)
+
+    def _show_preview(self) -> None:
+        """Ask for the row as the model sees it, if that is another question than the last."""
+        row, asked, opened = self.query_one(RowView).row, self._asked(), self._opened
+        if row is None or opened is None or opened.shape is None or asked is None:
+            self._preview = None
+            self._say_preview()
+            return
+        key = (opened.source, row.number, asked)
+        if key != self._previewed_for:
+            self._previewed_for, self._preview, self._template_problems = key, None, ()
+            self._make_preview(key, row, opened.shape, asked)
+        self._say_preview()
+
+    def _say_preview(self) -> None:
+        view = self.query_one(RowView)
+        if self._template_problems:
+            view.show_model(problem_words(self._template_problems))
+        elif self._preview is not None:
+            view.show_model(preview_content(self._preview), token_words(self._preview))
+        elif self._asked() is None:
+            view.show_model(self._no_model_words())
+        elif self._opened is not None and self._opened.shape is not None:
+            view.show_model("Starting the tokenizer: the first time takes some seconds …")
+        else:
+            view.show_model("")
+
+    def _no_model_words(self) -> str:
+        model = self.session.model
+        if model is not None and model.kind == "hub":
+            return "The model is not on this machine yet: how it sees the rows can be shown once it is."
+        return "Choose a model first: how it sees the rows depends on its chat template."
+
+    def _start_measuring(self) -> None:
+        """Count the tokens of all rows as soon as model and data are known.
+
+        An automatic max length follows from the lengths, so only a typed one makes it another question.
+        """
+        asked, opened = self._asked(), self._opened
+        if asked is None or opened is None or opened.shape is None:
+            return
+        asked = replace(asked, limit=self.session.recipe.data.max_length)
+        key = (opened.source, asked)
+        if key != self._measured_for:
+            self._measured_for, self._progress = key, ""
+            self._measure(key, opened.source, asked)
+
+    def _say_lengths(self) -> None:
+        data = self.session.data
+        lengths = data.lengths if data is not None else None
+        limit = self.session.resolved.data.max_length
+        words = self.query_one("#lengths-words", Words)
+        if lengths is None:
+            waiting = self._measured_for is not None and not self._template_problems
+            words.say(f"Counting tokens … {self._progress}".rstrip() if waiting else "")
+            self.query_one(Histogram).show_lengths((), limit)
+            return
+        words.say(length_words(lengths, limit))
+        self.query_one(Histogram).show_lengths(lengths.counts, limit)
+
+    # Typing
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The draft takes every letter at once."""
+        if event.input.id == "field-data-source":
+            event.stop()
+            self.post_message(Typed("data.source", event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter goes on."""
+        event.stop()
+        self.screen.focus_next()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Browse, or take the demo data."""
+        if event.button.id == "browse-data":
+            event.stop()
+            self.browse()
+        elif event.button.id == "use-demo":
+            event.stop()
+            self.post_message(Typed("data.source", DEMO))
+
+    def browse(self) -> None:
+        """Choose a file."""
+        named = Path(self.session.recipe.data.source).expanduser().absolute()
+        start = named.parent if named.parent.is_dir() else Path.cwd()
+        self.app.push_screen(FileBrowser("Choose a file of rows", start, SUFFIXES), self._take_file)
+
+    def _take_file(self, chosen: str | None) -> None:
+        if chosen is not None:
+            self.post_message(Typed("data.source", chosen))
+
+
+def token_words(preview: Preview) -> str:
+    """Tokens of a row, how many are trained on, and how many are cut."""
+    words = f"{preview.tokens} tokens, {preview.trained} trained on"
+    return f"{words}, the last {preview.cut} are cut" if preview.cut else words
+
+
+def length_words(lengths: Lengths, limit: int | None) -> Content:
+    """The lengths of all rows in one or two sentences."""
+    counts = sorted(lengths.counts)
+    if not counts:
+        return Content()
+    middle = counts[len(counts) // 2]
+    whose = f"of a sample of {len(counts)} rows" if lengths.sampled else "a row"
+    words = f"Tokens {whose}: {middle} at the median, {counts[-1]} at most. "
+    cut = sum(count > limit for count in counts) if limit is not None else 0
+    parts: list[str | tuple[str, str]] = [words]
+    if limit is not None:
+        whole = f"No row is longer than max length {limit}."
+        parts.append((f"! {cut} rows are cut at max length {limit}. ", "$text-warning") if cut else whole)
+    if lengths.without_trained:
+        parts.append((f" ! {lengths.without_trained} rows have no trained token.", "$text-error"))
+    return Content.assemble(*parts)

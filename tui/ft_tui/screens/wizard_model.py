@@ -1,0 +1,280 @@
+"""The second step: which model is tuned, and how its base is compressed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final
+
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import HorizontalGroup
+from textual.content import Content
+from textual.message import Message
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Button, Input
+
+from ft_core.errors import FtError, Problem
+from ft_core.models.facts import ModelFacts
+from ft_core.models.find import find, list_models
+from ft_core.plan.memory import estimate
+from ft_core.recipe.check import with_values
+from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
+from ft_tui.screens.wizard_step import FactsChanged, Step
+from ft_tui.widgets.choice_row import ChoiceRow
+from ft_tui.widgets.field_form import FieldForm, Typed, problem_words
+from ft_tui.widgets.file_browser import FileBrowser
+from ft_tui.widgets.memory_bar import MemoryBar
+from ft_tui.widgets.model_table import ModelTable
+from ft_tui.widgets.path_input import PathInput
+from ft_tui.widgets.words import Line, Words
+from ft_tui.wizard.session import MODEL, Session, guides_of
+
+TYPING_PAUSE: Final = 0.3
+METHODS: Final = ("none", "int8", "nf4")
+METHOD_WORDS: Final = {
+    "none": "The weights stay as they are: the fastest steps and the most exact base, for the most memory.",
+    "int8": "Half the memory of 16 bits for the frozen base; steps are slower, its answers all but the same.",
+    "nf4": (
+        "QLoRA: about a quarter of the memory of 16 bits for the frozen base. Steps take about 1.04 times as long with "
+        "4096 tokens in a micro-batch, 1.45 times with 512. A little of the base's exactness goes."
+    ),
+}
+
+
+class ModelStep(Step):
+    """The models found here, a field for any other, quantisation, and what it all needs in memory."""
+
+    NUMBER: ClassVar[int] = MODEL
+    DEFAULT_CSS = """
+    ModelStep .line { height: 1; }
+    ModelStep .line-label { width: 12; }
+    ModelStep #field-model-source { width: 1fr; margin-right: 2; }
+    ModelStep #model-problem, ModelStep #quantisation-words { margin-left: 12; }
+    ModelStep #quantisation-words { color: $text-muted; }
+    ModelStep #model-details { margin: 1 0; }
+    .-short ModelStep #model-details { margin: 0; }
+    ModelStep MemoryBar { margin: 1 0; }
+    """
+
+    @dataclass
+    class Listed(Message):
+        """The models of this machine were listed."""
+
+        models: tuple[ModelFacts, ...]
+
+    @dataclass
+    class Found(Message):
+        """The model named in the recipe was looked at."""
+
+        asked: tuple[str, str | None]
+        model: ModelFacts | None
+        problems: tuple[Problem, ...]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._models: tuple[ModelFacts, ...] = ()
+        self._asked: tuple[str, str | None] = ("", None)
+        self._pause: Timer | None = None
+        self._looked_at: ModelFacts | None = None
+
+    def compose(self) -> ComposeResult:
+        """A list, a field for anything else, details, quantisation, memory."""
+        yield ModelTable(id="models")
+        with HorizontalGroup(classes="line"):
+            yield Line("or another", classes="line-label")
+            yield PathInput(
+                self.session.draft.texts.get("model.source", ""),
+                placeholder="a folder, or owner/name on the hub",
+                suffixes=("/",),
+                id="field-model-source",
+            )
+            yield Button("Browse", id="browse-model", compact=True)
+        yield Words(id="model-problem")
+        yield Words("Looking for models …", id="model-details")
+        with HorizontalGroup(classes="line"):
+            yield Line("quantise", classes="line-label")
+            yield ChoiceRow([(name, name) for name in METHODS], "none", id="field-quantization-method")
+        yield Words(id="quantisation-words")
+        yield Words(id="quantisation-problem")
+        yield MemoryBar(id="memory")
+        yield FieldForm(guides_of(MODEL, "first"), self.session.draft.texts)
+
+    def on_mount(self) -> None:
+        """List the models, and look at the chosen one."""
+        self._list()
+        self.find_model()
+
+    def first_focus(self) -> Widget:
+        """The list."""
+        return self.query_one(ModelTable)
+
+    @work(thread=True, exclusive=True, group="models", exit_on_error=False)
+    def _list(self) -> None:
+        self.post_message(self.Listed(list_models((Path.cwd(),))))
+
+    def on_model_step_listed(self, message: Listed) -> None:
+        """Show the list."""
+        self._models = message.models
+        self.show()
+
+    def find_model(self) -> None:
+        """Look at the model the recipe names, if it is another one than before."""
+        model = self.session.recipe.model
+        asked = (model.source, model.revision)
+        if asked != self._asked:
+            self._asked = asked
+            self._find(*asked)
+
+    @work(thread=True, exclusive=True, group="model", exit_on_error=False)
+    def _find(self, source: str, revision: str | None) -> None:
+        try:
+            model = find(source, revision)
+        except FtError as error:
+            self.post_message(self.Found((source, revision), None, error.problems))
+        else:
+            self.post_message(self.Found((source, revision), model, (model.problem,) if model.problem else ()))
+
+    def on_model_step_found(self, message: Found) -> None:
+        """Take what was found, unless another model was named meanwhile."""
+        if message.asked != self._asked:
+            return
+        self.session.model = message.model
+        self.session.found["model.source"] = message.problems
+        self._looked_at = None
+        self.post_message(FactsChanged())
+
+    def show(self) -> None:
+        """Bring the page up to date."""
+        session = self.session
+        self.query_one(ModelTable).show(self._models, session.recipe.model.source)
+        source = self.query_one("#field-model-source", PathInput)
+        typed = session.draft.texts.get("model.source", "")
+        if source.value != typed:
+            with source.prevent(Input.Changed):
+                source.value = typed
+        problems = session.problems()
+        self.query_one("#model-problem", Words).say(problem_words(problems.get("model.source", ())))
+        self._show_details()
+        self.query_one("#field-quantization-method", ChoiceRow).show(session.recipe.quantization.method)
+        self.query_one("#quantisation-words", Words).say(self._method_words())
+        self.query_one("#quantisation-problem", Words).say(problem_words(problems.get("quantization.method", ())))
+        self._show_memory()
+        self.query_one(FieldForm).show(
+            session.draft.texts, {g.path: session.view(g) for g in guides_of(MODEL, "first")}
+        )
+
+    def _show_details(self) -> None:
+        model = self._looked_at or self.session.model
+        if model is None:
+            return
+        chosen = model.source == self.session.recipe.model.source
+        self.query_one("#model-details", Words).say(details(model, chosen=chosen))
+
+    def _method_words(self) -> Content:
+        session = self.session
+        words = METHOD_WORDS[session.recipe.quantization.method]
+        figures = self._method_figures()
+        return Content(f"{words} {figures}".strip())
+
+    def _method_figures(self) -> str:
+        """What the weights of this model take with each method."""
+        session = self.session
+        if session.model is None:
+            return ""
+        found = []
+        for method in METHODS:
+            recipe = with_values(session.resolved, {"quantization.method": method})
+            guess = estimate(session.model, recipe, session.device)
+            if guess is not None:
+                found.append(f"{method} {memory_text(guess.parts['weights'])}")
+        return f"Weights of this model: {', '.join(found)}." if found else ""
+
+    def _show_memory(self) -> None:
+        session = self.session
+        name, total, free = session.device_memory()
+        unknown = "The memory is estimated as soon as the model's shapes are known."
+        if session.model is not None and session.model.kind == "hub":
+            unknown = "The memory can be estimated once the model is on this machine: its shapes are not known yet."
+        self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown)
+
+    def on_model_table_looked(self, event: ModelTable.Looked) -> None:
+        """Details of the model under the cursor."""
+        self._looked_at = event.model
+        self._show_details()
+
+    def on_model_table_taken(self, event: ModelTable.Taken) -> None:
+        """A model was chosen from the list."""
+        self.post_message(Typed("model.source", event.model.source))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The draft takes every letter at once; the disk is asked when the typing pauses."""
+        if event.input.id == "field-model-source":
+            event.stop()
+            self.post_message(Typed("model.source", event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter goes on."""
+        event.stop()
+        self.screen.focus_next()
+
+    def draft_changed(self) -> None:
+        """Something was typed anywhere: look at the model once the typing pauses."""
+        if self._pause is not None:
+            self._pause.stop()
+        self._pause = self.set_timer(TYPING_PAUSE, self.find_model)
+
+    def on_choice_row_chosen(self, event: ChoiceRow.Chosen) -> None:
+        """Another quantisation."""
+        if event.control.id == "field-quantization-method":
+            event.stop()
+            self.post_message(Typed("quantization.method", "" if event.value == "none" else event.value))
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Browse."""
+        if event.button.id == "browse-model":
+            event.stop()
+            self.browse()
+
+    def browse(self) -> None:
+        """Choose a model's folder."""
+        start = Path(self.session.recipe.model.source).expanduser()
+        folder = start if start.is_absolute() and start.is_dir() else Path.cwd()
+        self.app.push_screen(FileBrowser("Choose a model's folder", folder, ("/",), folders=True), self._take_folder)
+
+    def _take_folder(self, chosen: str | None) -> None:
+        if chosen is not None:
+            self.post_message(Typed("model.source", chosen))
+
+
+def details(model: ModelFacts, *, chosen: bool) -> Content:
+    """Everything that is known of a model, in a few lines."""
+    head = "Chosen: " if chosen else "Enter takes: "
+    name = clean(one_line(model.source, 200))
+    if model.kind == "hub":
+        offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+        why = (
+            "HF_HUB_OFFLINE is set, so it cannot be downloaded." if offline else "It is downloaded when the run starts."
+        )
+        return Content.assemble(head, (name, "bold"), f", not on this machine. {why}")
+    facts = [
+        model.architecture,
+        f"{count_text(model.parameters)} parameters" if model.parameters else None,
+        f"{model.layers} layers of {model.hidden}" if model.layers and model.hidden else None,
+        f"context {model.context} tokens" if model.context else None,
+        f"vocabulary {model.vocabulary}" if model.vocabulary else None,
+        f"stored as {model.dtype}" if model.dtype else None,
+        f"already quantised ({model.quantized})" if model.quantized else None,
+        f"{bytes_text(model.size_bytes)} on disk" if model.size_bytes else None,
+        f"licence {model.licence or 'not stated'}",
+        {True: "has a chat template", False: "no chat template", None: "chat template unknown"}[
+            model.has_chat_template
+        ],
+    ]
+    known = one_line(", ".join(fact for fact in facts if fact), 600)
+    parts: list[str | tuple[str, str]] = [head, (name, "bold"), f": {known}."]
+    if model.problem is not None and not chosen:
+        parts.append((clean(f"\n! {model.problem.what}: {model.problem.why}"), "$text-error"))
+    return Content.assemble(*parts)

@@ -1,0 +1,191 @@
+"""The last step: what will happen, in words and as a file; then save it, or launch it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.message import Message
+
+from ft_core.errors import FtError, Problem
+from ft_core.hardware.look import Hardware
+from ft_core.paths import runs_root
+from ft_core.plan.prepare import Prepared, prepare
+from ft_core.recipe.schema import GUIDES, Recipe
+from ft_core.recipe.yaml_io import dump
+from ft_core.runs.launch import logout_risk
+from ft_core.text import bytes_text, clean, count_text, one_line
+from ft_tui.screens.wizard_step import Step
+from ft_tui.widgets.field_form import problem_words
+from ft_tui.widgets.memory_bar import MemoryBar
+from ft_tui.widgets.words import Words
+from ft_tui.wizard.session import REVIEW, STEP_NAMES, Session, step_of
+
+
+class ReviewStep(Step):
+    """A dry run of the recipe, told in words; the recipe; the command that does the same."""
+
+    NUMBER: ClassVar[int] = REVIEW
+    DEFAULT_CSS = """
+    ReviewStep Words { margin-bottom: 1; }
+    ReviewStep MemoryBar { margin-bottom: 1; }
+    ReviewStep #review-yaml { color: $text-muted; }
+    """
+
+    @dataclass
+    class Prepared(Message):
+        """The dry run is done: a plan, or what stands in its way."""
+
+        recipe: Recipe
+        prepared: Prepared | None
+        problems: tuple[Problem, ...]
+        risk: Problem | None
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._asked: Recipe | None = None
+        self.prepared: Prepared | None = None
+        self._risk: Problem | None = None
+        self.saved_to = ""
+
+    def compose(self) -> ComposeResult:
+        """Words, memory, warnings, command, recipe."""
+        yield Words("Checking the recipe …", id="review-words")
+        yield Words(id="review-problems")
+        yield MemoryBar(id="review-memory")
+        yield Words(id="review-warnings")
+        yield Words(id="review-place")
+        yield Words(id="review-command")
+        yield Words(id="review-yaml")
+
+    def show(self) -> None:
+        """Start a dry run if the recipe is another one than at the last; show what is known."""
+        if not self.display:
+            return
+        if self._asked != self.session.recipe:
+            self._asked = self.session.recipe
+            self._prepare(self.session.recipe, self.session.token_lengths(), self.session.hardware)
+        self._fill()
+
+    @work(thread=True, exclusive=True, group="prepare", exit_on_error=False)
+    def _prepare(self, recipe: Recipe, lengths: tuple[int, ...] | None, hardware: Hardware | None) -> None:
+        risk = logout_risk()
+        try:
+            prepared = prepare(recipe, lengths=lengths, hardware=hardware)
+            self.post_message(self.Prepared(recipe, prepared, (), risk))
+        except FtError as error:
+            self.post_message(self.Prepared(recipe, None, error.problems, risk))
+
+    def on_review_step_prepared(self, message: Prepared) -> None:
+        """Take the result, unless something was changed meanwhile."""
+        if message.recipe != self._asked:
+            return
+        self.prepared, self._risk = message.prepared, message.risk
+        self.session.dry_run = message.problems
+        self._fill()
+        self.post_message(self.Checked())
+
+    class Checked(Message):
+        """The dry run's result is shown; the steps may have other problems now."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that is shown and saved: resolved when that is possible."""
+        return self.prepared.recipe if self.prepared is not None else self.session.recipe
+
+    def _fill(self) -> None:
+        problems = self.session.problems()
+        ready = self.prepared is not None and not problems
+        self.query_one("#review-words", Words).say(
+            what_will_happen(self.prepared) if self.prepared is not None and ready else self._not_ready()
+        )
+        self.query_one("#review-problems", Words).say(problems_by_step(problems))
+        self._show_memory()
+        self._show_warnings()
+        self.query_one("#review-place", Words).say(self._place_words())
+        self.query_one("#review-command", Words).say(self._command_words())
+        self.query_one("#review-yaml", Words).say(dump(self.recipe))
+
+    def _not_ready(self) -> str:
+        return "" if self.session.problems() else "Checking the recipe …"
+
+    def _show_memory(self) -> None:
+        name, total, free = self.session.device_memory()
+        need = self.prepared.memory if self.prepared is not None else self.session.memory
+        self.query_one(MemoryBar).show_need(need, name, total, free, "The memory cannot be estimated yet.")
+
+    def _show_warnings(self) -> None:
+        warnings = list(self.prepared.warnings) if self.prepared is not None else []
+        if self._risk is not None and self._risk not in warnings:
+            warnings.append(self._risk)
+        lines = [f"{one.what}: {one.why}\n  {one.remedy}" for one in warnings]
+        text = "\n".join(f"! {line}" for line in lines)
+        self.query_one("#review-warnings", Words).say(Content(clean(text)).stylize("$text-warning"))
+
+    def _place_words(self) -> Content:
+        hardware = self.session.hardware
+        free = f"  {bytes_text(hardware.host.disk_free)} free there." if hardware is not None else ""
+        return Content.assemble(("Written to  ", "bold"), clean(one_line(f"{runs_root()}/", 300)), free)
+
+    def _command_words(self) -> Content:
+        path = self.saved_to or "recipe.yaml"
+        note = "" if self.saved_to else "  (after s has saved it)"
+        return Content.assemble(("Same by hand  ", "bold"), f"ft-tui train {clean(shlex.quote(path))}", note)
+
+
+def what_will_happen(prepared: Prepared) -> Content:
+    """The run in three sentences."""
+    recipe, model = prepared.recipe, prepared.model
+    size = f", {count_text(model.parameters)} parameters" if model.parameters else ""
+    parts: list[str | tuple[str, str]] = [
+        ("Tune ", ""), (clean(one_line(model.source, 120)), "bold"), f"{size}, {_method(recipe)}, {_device(prepared)}.\n",
+    ]  # fmt: skip
+    if prepared.data is not None:
+        loss = "the assistant's words" if recipe.data.train_on == "assistant" else "every word"
+        held = f", {prepared.data.held_out_rows} more are held out" if prepared.data.held_out_rows else ""
+        parts.append(
+            f"It learns {loss} of {prepared.data.rows} rows of {clean(one_line(recipe.data.source, 120))}{held}.\n"
+        )
+    if prepared.steps is not None:
+        steps = prepared.steps
+        parts.append(
+            f"{steps.total} steps of {steps.effective_batch} sequences: {steps.epochs:g} epochs, "
+            f"learning rate {recipe.training.learning_rate:g}, {recipe.training.schedule}.\n"
+            if recipe.training.learning_rate is not None
+            else f"{steps.total} steps.\n"
+        )
+    parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
+    return Content.assemble(*parts)
+
+
+def _method(recipe: Recipe) -> str:
+    if recipe.adapter.kind == "none":
+        return "every weight"
+    base = {"none": "LoRA", "int8": "LoRA on an int8 base", "nf4": "QLoRA (LoRA on an nf4 base)"}
+    return f"{base[recipe.quantization.method]} of rank {recipe.adapter.rank}"
+
+
+def _device(prepared: Prepared) -> str:
+    if prepared.recipe.hardware.device == "cpu" or not prepared.hardware.gpus:
+        return "on the CPU"
+    named = prepared.recipe.hardware.gpus
+    gpus = [gpu for gpu in prepared.hardware.gpus if gpu.uuid in named or str(gpu.index) in named]
+    return "on " + ", ".join(
+        f"GPU {gpu.index} ({one_line(gpu.name, 40)})" for gpu in gpus or prepared.hardware.gpus[:1]
+    )
+
+
+def problems_by_step(problems: dict[str, tuple[Problem, ...]]) -> Content:
+    """Everything that must be put right before the launch, with the step where that is done."""
+    if not problems:
+        return Content()
+    blocks = [Content("Before it can be launched:").stylize("bold")]
+    for path, found in problems.items():
+        step = step_of(path) if path in GUIDES else REVIEW
+        place = f"Step {step + 1}, {STEP_NAMES[step]}, {path}" if path in GUIDES else path
+        blocks += [Content(clean(one_line(place, 200))), problem_words(found)]
+    return Content("\n").join(blocks)

@@ -1,0 +1,93 @@
+"""The fourth step: how it is trained. Every field of the recipe that no other step shows has its place here."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.widgets import Collapsible
+
+from ft_core.recipe.fields import FieldGuide
+from ft_core.recipe.schema import SECTIONS
+from ft_tui.screens.wizard_step import Step
+from ft_tui.widgets.field_form import FieldForm
+from ft_tui.widgets.words import Line
+from ft_tui.wizard.session import SETTINGS, Session, guides_of
+
+
+class SettingsStep(Step):
+    """The few fields that matter first; the others by section, folded."""
+
+    NUMBER: ClassVar[int] = SETTINGS
+    DEFAULT_CSS = """
+    SettingsStep #computed { text-style: bold; dock: top; background: $background; padding: 0 1; }
+    SettingsStep #first-fields { margin-top: 1; }
+    SettingsStep Collapsible { background: transparent; border: none; padding: 0; height: auto; }
+    SettingsStep CollapsibleTitle { padding: 0; }
+    SettingsStep Contents { padding: 0 0 0 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """What the numbers come to, stays in view; then the fields."""
+        yield Line(id="computed")
+
+    def _first_form(self) -> FieldForm | None:
+        return next(iter(self.query("#first-fields").results(FieldForm)), None)
+
+    def _build(self) -> None:
+        form = FieldForm(guides_of(SETTINGS, "first"), self.session.draft.texts)
+        form.id = "first-fields"
+        folds = [
+            Collapsible(FieldForm(guides, self.session.draft.texts), title=_title(section), id=f"fold-{section}")
+            for section, guides in advanced_sections()
+        ]
+        self.mount(form, *folds)
+
+    def show(self) -> None:
+        """Bring the page up to date; its many fields are made when it is first looked at."""
+        if not self.is_shown:
+            return
+        if self._first_form() is None:
+            self._build()
+            self.call_after_refresh(self._fill)
+            return
+        self._fill()
+
+    def _fill(self) -> None:
+        session = self.session
+        self.query_one("#computed", Line).say(computed_words(session))
+        problems = session.problems()
+        for fold in self.query(Collapsible):
+            wrong = any(problems.get(guide.path) for form in fold.query(FieldForm) for guide in form.guides)
+            if wrong and fold.collapsed:
+                fold.collapsed = False
+        for form in self.query(FieldForm):
+            form.show(session.draft.texts, {guide.path: session.view(guide) for guide in form.guides})
+
+
+def advanced_sections() -> list[tuple[str, tuple[FieldGuide, ...]]]:
+    """The other fields of the recipe, by section."""
+    by_section = groupby(guides_of(SETTINGS, "advanced"), lambda guide: guide.path.partition(".")[0])
+    return [(section, tuple(guides)) for section, guides in by_section]
+
+
+def _title(section: str) -> str:
+    # The docstring of a section is its heading: written in the schema, so never hostile.
+    return f"Advanced: {section}. {SECTIONS[section].__doc__ or ''}".replace("[", "\\[")
+
+
+def computed_words(session: Session) -> Content:
+    """Effective batch, steps and epochs as the fields stand now."""
+    recipe, steps = session.resolved, session.steps
+    training = recipe.training
+    if training.micro_batch is None or training.accumulation is None:
+        return Content("Steps are counted once model and data are known.").stylize("$text-muted")
+    gpus = max(len(session.gpus), 1)
+    times = f" x {gpus} GPUs" if gpus > 1 else ""
+    batch = training.micro_batch * training.accumulation * gpus
+    words = f"Effective batch {batch} = {training.micro_batch} x {training.accumulation}{times}"
+    if steps is None:
+        return Content(f"{words}; steps are counted once the rows are.")
+    return Content(f"{words}   {steps.total} steps   {steps.epochs:g} epochs of {steps.per_epoch}   {steps.rows} rows")

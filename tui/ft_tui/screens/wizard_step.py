@@ -1,0 +1,62 @@
+"""What the five steps of the wizard have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.widget import Widget
+
+from ft_tui.wizard.session import Session
+
+
+class FactsChanged(Message):
+    """A step has found something out: everything that follows from it is to be worked out anew."""
+
+
+@dataclass
+class StepWanted(Message):
+    """Go this many steps forward (or back)."""
+
+    by: int
+
+
+class Step(VerticalScroll):
+    """One step: a page that scrolls. Paging past its end (or its top) goes on to the next step (or back)."""
+
+    NUMBER: ClassVar[int] = 0
+    DEFAULT_CSS = """
+    Step { height: 1fr; width: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(id=f"step-{self.NUMBER + 1}")
+        self.session = session
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether this step is the one in view."""
+        return self.display and self.screen.is_current
+
+    def show(self) -> None:
+        """Bring everything on the page up to date with the session."""
+
+    def first_focus(self) -> Widget:
+        """What has the focus when the step is opened: no text field, so that the letters are keys."""
+        return self
+
+    def action_page_down(self) -> None:
+        """One page down, or on to the next step."""
+        if self.scroll_offset.y < self.max_scroll_y:
+            self.scroll_page_down(animate=False)
+        else:
+            self.post_message(StepWanted(1))
+
+    def action_page_up(self) -> None:
+        """One page up, or back to the step before."""
+        if self.scroll_offset.y > 0:
+            self.scroll_page_up(animate=False)
+        else:
+            self.post_message(StepWanted(-1))

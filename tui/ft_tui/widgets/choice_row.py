@@ -1,0 +1,109 @@
+"""A choice between few words, all of them visible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.style import Style
+from textual.widgets import Static
+
+from ft_tui.widgets.cells import glyph
+
+
+class ChoiceRow(Static, can_focus=True):
+    """`(•) none  ( ) int8  ( ) nf4`: the arrow keys and the space bar go through the choices, a click takes one.
+
+    What is chosen is told by a mark, never by colour alone.
+    """
+
+    DEFAULT_CSS = """
+    ChoiceRow { height: auto; width: 1fr; }
+    ChoiceRow:focus { text-style: none; background: $boost; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "move(-1)", "Choice before", show=False),
+        Binding("right,space,enter", "move(1)", "Next choice", show=False),
+    ]
+
+    @dataclass
+    class Chosen(Message):
+        """Another choice was taken by the user."""
+
+        row: ChoiceRow
+        value: str
+
+        @property
+        def control(self) -> ChoiceRow:
+            """The row in which it was taken."""
+            return self.row
+
+    def __init__(
+        self,
+        choices: Sequence[tuple[str, str]],
+        value: str,
+        *,
+        id: str | None = None,  # noqa: A002 - Textual's word
+        classes: str | None = None,
+    ) -> None:
+        """`choices` are pairs (value, word shown)."""
+        self.choices = tuple(choices)
+        self._value = value
+        super().__init__(markup=False, id=id, classes=classes)
+
+    def on_mount(self) -> None:
+        """Show the first state."""
+        self._draw()
+
+    @property
+    def value(self) -> str:
+        """The value that is chosen; one outside the choices when none is."""
+        return self._value
+
+    def show(self, value: str) -> None:
+        """Mark this value, without a message."""
+        if value != self._value:
+            self._value = value
+            self._draw()
+
+    def _draw(self) -> None:
+        self.update(Content("   ").join(self._words(index) for index in range(len(self.choices))))
+
+    def _words(self, index: int) -> Content:
+        value, label = self.choices[index]
+        chosen = value == self._value
+        mark = glyph("(•)", "(*)") if chosen else "( )"
+        text = f"{mark} {label}".replace(" ", "\u00a0")
+        looks = Style(bold=True, reverse=self.has_focus) if chosen else Style()
+        return Content(text).stylize(looks + Style.from_meta({"choice": index}))
+
+    def on_focus(self) -> None:
+        """The choice is shown reversed while keys act on it."""
+        self._draw()
+
+    def on_blur(self) -> None:
+        """Back to the plain mark."""
+        self._draw()
+
+    def action_move(self, by: int) -> None:
+        """Take the next choice, or the one before."""
+        values = [value for value, _ in self.choices]
+        at = values.index(self._value) if self._value in values else -1 if by > 0 else 0
+        self._take(values[(at + by) % len(values)])
+
+    def on_click(self, event: events.Click) -> None:
+        """Take the choice under the mouse."""
+        index = event.style.meta.get("choice")
+        if isinstance(index, int):
+            self._take(self.choices[index][0])
+
+    def _take(self, value: str) -> None:
+        if value != self._value:
+            self._value = value
+            self._draw()
+            self.post_message(self.Chosen(self, value))

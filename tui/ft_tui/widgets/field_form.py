@@ -1,0 +1,199 @@
+"""A form for recipe fields, made from their guides: a field added to the schema appears by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import HorizontalGroup, Vertical, VerticalGroup
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input
+
+from ft_core.errors import Problem
+from ft_core.recipe.fields import AUTO, FieldGuide
+from ft_core.text import clean
+from ft_tui.widgets.choice_row import ChoiceRow
+from ft_tui.widgets.words import Line, Words
+
+LABEL_WIDTH = 16
+
+
+def label_of(path: str) -> str:
+    """`training.learning_rate` as the form calls it: `learning rate`."""
+    return path.rpartition(".")[2].replace("_", " ")
+
+
+def id_of(path: str) -> str:
+    """The widget id of a field's control."""
+    return "field-" + path.replace(".", "-")
+
+
+def problem_words(problems: Sequence[Problem]) -> Content:
+    """Problems as they stand below a field: what, why, and what to do."""
+    lines = [f"! {one.what}: {one.why}\n  {one.remedy}" for one in problems]
+    return Content(clean("\n".join(lines))).stylize("$text-error")
+
+
+@dataclass(frozen=True)
+class FieldView:
+    """What a form shows beside one field: the value that holds now, why, and what is wrong with it."""
+
+    value: str
+    reason: str
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass
+class Typed(Message):
+    """Something was typed or chosen for a field; empty text means the automatic or default value."""
+
+    path: str
+    text: str
+
+
+class FieldInput(Input):
+    """A one-row text field that neither blinks nor is left by Enter without going on to the next one."""
+
+    def __init__(self, value: str, placeholder: str, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
+        self.cursor_blink = False
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter goes on to the next field."""
+        event.stop()
+        self.screen.focus_next()
+
+
+class FieldRow(VerticalGroup):
+    """Label, control and value of one field; below them its reason, its help and its problems."""
+
+    DEFAULT_CSS = """
+    FieldRow { height: auto; margin-bottom: 1; }
+    .-short FieldRow { margin-bottom: 0; }
+    FieldRow HorizontalGroup { height: auto; }
+    FieldRow .field-label { width: 18; }
+    FieldRow Input { width: 24; margin-right: 2; }
+    FieldRow Input.-long { width: 1fr; margin-right: 0; }
+    .-narrow FieldRow Input { width: 18; }
+    .-narrow FieldRow Input.-long { width: 1fr; }
+    FieldRow .field-help { margin-left: 18; color: $text-muted; }
+    FieldRow .field-problem { margin-left: 18; }
+    .-narrow FieldRow .field-help { margin-left: 2; }
+    .-narrow FieldRow .field-problem { margin-left: 2; }
+    """
+
+    def __init__(self, guide: FieldGuide, text: str) -> None:
+        super().__init__(id=f"row-{guide.path.replace('.', '-')}")
+        self.guide = guide
+        self._text = text
+        self._choices = choices_of(guide)
+
+    def compose(self) -> ComposeResult:
+        """A text field, or a row of choices."""
+        with HorizontalGroup():
+            yield Line(label_of(self.guide.path), classes="field-label")
+            if self._choices:
+                yield ChoiceRow(self._choices, self._choice(self._text), id=id_of(self.guide.path))
+            else:
+                control = FieldInput(self._text, self._placeholder(), id_of(self.guide.path))
+                control.set_class(self._is_long, "-long")
+                yield control
+                yield Line(classes="field-value")
+        yield Words(classes="field-help")
+        yield Words(classes="field-problem")
+
+    @property
+    def _is_long(self) -> bool:
+        return self.guide.kind in ("text", "value")
+
+    def _placeholder(self) -> str:
+        if self.guide.takes_auto:
+            return AUTO
+        return str(self.guide.default) if self.guide.default not in (None, "", []) else "none"
+
+    def _choice(self, text: str) -> str:
+        stripped = text.strip()
+        if stripped:
+            return stripped
+        if self.guide.takes_auto:
+            return AUTO
+        default = self.guide.default
+        return str(default).lower() if isinstance(default, bool) else str(default)
+
+    def show(self, text: str, view: FieldView) -> None:
+        """Show what was typed, the value that holds, its reason and its problems."""
+        self._show_text(text)
+        value = Content(clean(view.value)) if not view.problems else Content()
+        lines = self.query(".field-value").results(Line)
+        for line in lines:
+            line.say(value)
+        self.query_one(".field-help", Words).say(self._help(view))
+        self.query_one(".field-problem", Words).say(problem_words(view.problems))
+
+    def _show_text(self, text: str) -> None:
+        control = self.query_one(f"#{id_of(self.guide.path)}")
+        if isinstance(control, ChoiceRow):
+            control.show(self._choice(text))
+        elif isinstance(control, Input) and control.value != text:
+            with self.prevent(Input.Changed):
+                control.value = text
+
+    def _help(self, view: FieldView) -> Content:
+        bounds = " ".join(part for part in (self.guide.range, self.guide.unit) if part)
+        help_text = self.guide.help + (f" ({bounds})" if bounds else "")
+        head = view.reason if self._choices == () else " ".join(part for part in (view.value, view.reason) if part)
+        return Content.assemble((f"{clean(head)}. " if head else "", "$foreground"), help_text)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """A letter was typed."""
+        event.stop()
+        self.post_message(Typed(self.guide.path, event.value))
+
+    def on_choice_row_chosen(self, event: ChoiceRow.Chosen) -> None:
+        """Another choice was taken; the default one counts as nothing typed."""
+        event.stop()
+        text = "" if event.value == self._choice("") else event.value
+        self.post_message(Typed(self.guide.path, text))
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The whole field comes into view, with its help and its problems."""
+        if event.widget.id == id_of(self.guide.path):
+            self.scroll_visible(animate=False)
+
+
+def choices_of(guide: FieldGuide) -> tuple[tuple[str, str], ...]:
+    """The choices of a field as (value, word shown); empty for a field that is typed."""
+    if guide.kind == "switch":
+        words = (("true", "on"), ("false", "off"))
+        return ((AUTO, AUTO), *words) if guide.takes_auto else words
+    return tuple((choice, choice) for choice in guide.choices)
+
+
+class FieldForm(Vertical):
+    """Some fields under an optional title."""
+
+    DEFAULT_CSS = """
+    FieldForm { height: auto; }
+    FieldForm .form-title { text-style: bold; margin-bottom: 0; }
+    """
+
+    def __init__(self, guides: Iterable[FieldGuide], texts: dict[str, str], title: str = "") -> None:
+        super().__init__()
+        self.guides = tuple(guides)
+        self._texts = texts
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        """The title and a row a field."""
+        if self._title:
+            yield Words(self._title, classes="form-title")
+        for guide in self.guides:
+            yield FieldRow(guide, self._texts.get(guide.path, ""))
+
+    def show(self, texts: dict[str, str], views: dict[str, FieldView]) -> None:
+        """Bring every row up to date."""
+        for row in self.query(FieldRow):
+            row.show(texts.get(row.guide.path, ""), views[row.guide.path])

@@ -1,0 +1,124 @@
+"""What a run needs in memory, part by part, against what the device has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ft_core.plan.memory import MemoryEstimate
+from ft_core.text import memory_text
+from ft_tui.widgets.cells import Line, Span, ascii_only, line_width
+from ft_tui.widgets.flow_cells import FlowCells
+
+# Each part has a texture and a letter of its own, so that it is told apart without colours.
+_LOOKS: Final = {
+    "weights": ("█", "w", "series-1"),
+    "adapter": ("▓", "a", "series-2"),
+    "gradients": ("▒", "g", "series-3"),
+    "optimiser": ("▚", "o", "warn"),
+    "activations": ("▞", "c", "series-4"),
+    "reserve": ("░", "r", "dim"),
+}
+_OTHER: Final = ("▤", "x", "accent")
+
+
+class MemoryBar(FlowCells):
+    """A bar of the parts on the scale of the device, a legend with figures, and one line of verdict."""
+
+    def show_need(self, need: MemoryEstimate | None, device: str, total: int, free: int, unknown: str) -> None:
+        """`device` in words, its memory in bytes; `unknown` says why there is no estimate."""
+
+        def draw(width: int, _height: int) -> list[Line]:
+            if need is None:
+                return _wrap_spans([(f"{word} ", "dim") for word in unknown.split()], width)
+            return bar_lines(need, device, total, free, width)
+
+        self.show(draw)
+
+
+def bar_lines(estimate: MemoryEstimate, device: str, total: int, free: int, width: int) -> list[Line]:
+    """The bar, its legend and the verdict as lines of at most `width` cells."""
+    scale = max(estimate.total, total, 1)
+    legend: list[Span] = []
+    for name, size in estimate.parts.items():
+        if size > 0:
+            legend += [(sign(name), look(name)), (f" {name} {memory_text(size)}   ".replace(" ", "\u00a0"), "")]
+    return [
+        _bar(estimate, scale, total, width),
+        *_wrap_pairs(legend, width),
+        *_verdict(estimate, device, total, free, width),
+    ]
+
+
+def look(part: str) -> str:
+    """The style of a part."""
+    return _LOOKS.get(part, _OTHER)[2]
+
+
+def sign(part: str) -> str:
+    """The texture or letter of a part."""
+    picture, letter, _ = _LOOKS.get(part, _OTHER)
+    return letter if ascii_only() else picture
+
+
+def _bar(estimate: MemoryEstimate, scale: int, total: int, width: int) -> Line:
+    spans: list[Span] = []
+    used = summed = 0
+    for name, size in estimate.parts.items():
+        summed += max(size, 0)
+        end = min(round(summed / scale * width), width)
+        spans.append((sign(name) * (end - used), look(name)))
+        used = max(used, end)
+    rest = width - used
+    spans.append((("." if ascii_only() else "·") * rest, "faint"))
+    edge = round(total / scale * width)
+    return _with_edge(spans, edge) if 0 < edge < width else tuple(spans)
+
+
+def _with_edge(spans: list[Span], edge: int) -> Line:
+    """Mark in the bar where the device's memory ends."""
+    found: list[Span] = []
+    at = 0
+    for text, style in spans:
+        inside = edge - at
+        if 0 <= inside < len(text):
+            found += [(text[:inside], style), ("|", "bad"), (text[inside + 1 :], style)]
+        else:
+            found.append((text, style))
+        at += len(text)
+    return tuple(found)
+
+
+def _verdict(estimate: MemoryEstimate, device: str, total: int, free: int, width: int) -> list[Line]:
+    need = estimate.total
+    words = f"needs about {memory_text(need)} of {memory_text(total)} on {device}, {memory_text(free)} free"
+    if need > total > 0:
+        state, style = f"does not fit: {memory_text(need - total)} too much", "bad"
+    elif need > free:
+        state, style = f"would fit, but others use it now: {memory_text(need - free)} are missing", "warn"
+    else:
+        state, style = f"fits, {memory_text(free - need)} to spare", "good"
+    spans = [(word + " ", "") for word in f"{words}:".split()] + [(word + " ", style) for word in state.split()]
+    return _wrap_spans(spans, width)
+
+
+def _wrap_pairs(spans: list[Span], width: int) -> list[Line]:
+    pairs = [(*spans[at : at + 2],) for at in range(0, len(spans), 2)]
+    lines: list[Line] = []
+    line: Line = ()
+    for pair in pairs:
+        if line and line_width(line) + line_width(pair) - 3 > width:
+            lines.append(line)
+            line = ()
+        line = (*line, *pair)
+    return [*lines, line] if line else lines
+
+
+def _wrap_spans(spans: list[Span], width: int) -> list[Line]:
+    lines: list[Line] = []
+    line: Line = ()
+    for span in spans:
+        if line and line_width((*line, (span[0].rstrip(), ""))) > width:
+            lines.append(line)
+            line = ()
+        line = (*line, span)
+    return [*lines, line] if line else lines

@@ -1,0 +1,112 @@
+"""The models one can tune, to look at and to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import BindingType
+from textual.message import Message
+from textual.widgets import DataTable
+
+from ft_core.models.facts import ModelFacts
+from ft_core.text import bytes_text, count_text, one_line
+from ft_tui.widgets.cells import glyph
+
+_COLUMNS = (" ", "Model", "Params", "Context", "Chat", "Licence", "Size", "Architecture")
+_NAME_WIDTH = 30
+
+
+def chat_word(model: ModelFacts) -> str:
+    """Whether the model has a chat template, as a word."""
+    return {True: "yes", False: "no", None: "?"}[model.has_chat_template]
+
+
+def cells_of(model: ModelFacts, *, chosen: bool) -> tuple[str, ...]:
+    """One model as the table's cells; what is not known is a question mark."""
+    name = f"demo {glyph('·', '-')} ships with ft-tui" if model.kind == "demo" else model.source
+    if len(name) > _NAME_WIDTH and model.kind == "folder":
+        name = glyph("…", "~") + name[-(_NAME_WIDTH - 1) :]
+    return (
+        glyph("●", "*") if chosen else "!" if model.problem else " ",
+        one_line(name, _NAME_WIDTH),
+        count_text(model.parameters) if model.parameters else "?",
+        str(model.context or "?"),
+        chat_word(model),
+        one_line(model.licence or "?", 12),
+        bytes_text(model.size_bytes) if model.size_bytes else "?",
+        one_line(model.architecture or "?", 30),
+    )
+
+
+class ModelTable(DataTable[Text]):
+    """The list of models found here; Enter or a click takes one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+    DEFAULT_CSS = """
+    ModelTable { height: auto; max-height: 9; background: transparent; }
+    .-short ModelTable { max-height: 6; }
+    """
+
+    @dataclass
+    class Looked(Message):
+        """The cursor stands on another model."""
+
+        model: ModelFacts
+
+    @dataclass
+    class Taken(Message):
+        """A model was chosen."""
+
+        model: ModelFacts
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
+        super().__init__(cursor_type="row", zebra_stripes=False, id=id)
+        self._models: tuple[ModelFacts, ...] = ()
+        self._rows: list[tuple[str, ...]] = []
+
+    def on_mount(self) -> None:
+        """The head of the table."""
+        for index, label in enumerate(_COLUMNS):
+            self.add_column(Text(label), key=str(index))
+
+    @property
+    def looked_at(self) -> ModelFacts | None:
+        """The model under the cursor."""
+        return self._models[self.cursor_row] if 0 <= self.cursor_row < len(self._models) else None
+
+    def show(self, models: Sequence[ModelFacts], chosen: str) -> None:
+        """Show these models; the one whose source is `chosen` is marked."""
+        rows = [cells_of(model, chosen=model.source == chosen) for model in models]
+        same_models = tuple(models) == self._models
+        if same_models and rows == self._rows:
+            return
+        if same_models:
+            for number, row in enumerate(rows):
+                self.update_cell(str(number), "0", Text(row[0]))
+        else:
+            self._fill(models, rows, chosen)
+        self._rows = rows
+
+    def _fill(self, models: Sequence[ModelFacts], rows: Sequence[tuple[str, ...]], chosen: str) -> None:
+        kept = self.looked_at.source if self.looked_at else chosen
+        self._models = tuple(models)
+        self.clear()
+        for number, row in enumerate(rows):
+            self.add_row(*(Text(cell) for cell in row), key=str(number))
+        sources = [model.source for model in models]
+        self.move_cursor(row=sources.index(kept) if kept in sources else 0, animate=False)
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Tell which model one looks at."""
+        event.stop()
+        if self.looked_at is not None:
+            self.post_message(self.Looked(self.looked_at))
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Tell which model was taken."""
+        event.stop()
+        if self.looked_at is not None:
+            self.post_message(self.Taken(self.looked_at))

@@ -1,0 +1,255 @@
+"""Rows of a data file: a list of some, and one of them as data and as the model will see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, HorizontalGroup, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
+
+from ft_core.data.open import Row
+from ft_core.data.tokens import Preview
+from ft_core.errors import Problem
+from ft_core.text import clean, one_line
+from ft_tui.widgets.cells import glyph, safe
+from ft_tui.widgets.choice_row import ChoiceRow
+from ft_tui.widgets.words import Line, Words
+
+PAGE: Final = 50
+TEXT_SHOWN: Final = 4000
+_LINE_SHOWN: Final = 160
+_TRAINED: Final = "bold $text-success"
+
+
+def marks() -> tuple[str, str]:
+    """What stands before and after text that is trained on; told by signs, not by colour alone."""
+    return glyph("▌", "[["), glyph("▐", "]]")
+
+
+def row_text(row: Row) -> str:
+    """A row as indented JSON, cut; or what is wrong with it."""
+    if row.value is None:
+        return _problem_text(row.problem) if row.problem is not None else "(empty)"
+    return safe(json.dumps(row.value, ensure_ascii=False, indent=2), TEXT_SHOWN)
+
+
+def _problem_text(found: Problem) -> str:
+    return f"{found.what}\n{found.why}\n{found.remedy}"
+
+
+def row_line(row: Row) -> str:
+    """A row on one line of the list."""
+    if row.value is None:
+        return f"{row.number} ! {row.problem.what if row.problem else 'empty'}"
+    texts = list(_texts(row.value))
+    return one_line(f"{row.number} {' | '.join(texts)}", _LINE_SHOWN)
+
+
+def _texts(value: object) -> list[str]:
+    """The longer texts of a row, which tell rows apart better than their braces and keys."""
+    if isinstance(value, str):
+        return [value[:_LINE_SHOWN]] if " " in value or len(value) > 12 else []
+    if isinstance(value, dict):
+        return [text for item in list(value.values())[:8] for text in _texts(item)]
+    return [text for item in value[:4] for text in _texts(item)] if isinstance(value, list) else []
+
+
+def preview_content(preview: Preview) -> Content:
+    """The row as the model sees it: what is trained on stands underlined between marks; what is cut is struck out."""
+    begin, end = marks()
+    parts: list[str | tuple[str, str]] = []
+    shown = 0
+    for span in preview.spans:
+        text = clean(span.text[: TEXT_SHOWN - shown])
+        shown += len(span.text)
+        looks = "" if span.kept else "strike $text-muted"
+        if span.trained:
+            parts += [(begin, _TRAINED), (text, f"underline {looks or '$text-success'}"), (end, _TRAINED)]
+        else:
+            parts.append((text, looks))
+        if shown >= TEXT_SHOWN:
+            parts.append(f" {glyph('…', '...')} (more is not shown)")
+            break
+    return Content.assemble(*parts)
+
+
+class RowView(Vertical):
+    """A page of rows to walk through, beside (or above) the row one stands on."""
+
+    DEFAULT_CSS = """
+    RowView { height: 22; margin: 1 0; }
+    .-short RowView { height: 15; margin: 0; }
+    RowView #row-head { height: 1; }
+    RowView #row-jump { width: 14; margin-left: 2; }
+    RowView #row-view { width: auto; margin-left: 2; }
+    RowView #row-body { height: 1fr; layout: vertical; }
+    RowView #row-list { height: 5; border: none; padding: 0; background: $surface; }
+    RowView #row-list { text-wrap: nowrap; text-overflow: ellipsis; }
+    RowView .row-pane { height: 1fr; width: 1fr; padding: 0 1 0 0; scrollbar-size-vertical: 1; }
+    RowView .row-pane { border-top: solid $border; }
+    RowView .row-pane:focus { border-top: heavy $primary; }
+    .-wide RowView #row-body { layout: horizontal; }
+    .-wide RowView #row-list { height: 1fr; width: 28; }
+    .-wide RowView .row-pane { border-top: none; border-left: solid $border; padding: 0 1; }
+    .-wide RowView .row-pane:focus { border-left: heavy $primary; }
+    RowView #row-legend { color: $text-muted; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left_square_bracket", "by(-1)", "Row before", show=False),
+        Binding("right_square_bracket", "by(1)", "Next row", show=False),
+        Binding("v", "view", "As data, or as the model sees it", show=False),
+        Binding("j", "jump", "Go to a row", show=False),
+    ]
+
+    @dataclass
+    class Wanted(Message):
+        """The user goes to this row (from 1)."""
+
+        number: int
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id=id)
+        self._rows: tuple[Row, ...] = ()
+        self._number = 1
+        self._total: int | None = None
+        self._tokens = ""
+
+    def compose(self) -> ComposeResult:
+        """Where one is and how to go on; the list; the row twice."""
+        with HorizontalGroup(id="row-head"):
+            yield Line(id="row-where")
+            yield ChoiceRow((("data", "as data"), ("model", "as the model sees it")), "model", id="row-view")
+            yield Input(placeholder="j: go to row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
+        with Container(id="row-body"):
+            yield OptionList(markup=False, compact=True, id="row-list")
+            with VerticalScroll(id="as-data", classes="row-pane"):
+                yield Words(id="row-data")
+            with VerticalScroll(id="as-model", classes="row-pane"):
+                yield Words(id="row-model")
+        yield Line(id="row-legend")
+
+    def on_mount(self) -> None:
+        """One view at a time where there is no room for two."""
+        self.query_one(Input).cursor_blink = False
+        begin, end = marks()
+        self.query_one("#row-legend", Line).say(
+            f"{begin}trained on{end}  the rest is context   [ ] row before, next   j go to   v view"
+        )
+        self._place()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Two views side by side on a wide terminal."""
+        del event
+        self._place()
+
+    def _place(self) -> None:
+        wide = self.screen.has_class("-wide")
+        view = self.query_one("#row-view", ChoiceRow)
+        view.display = not wide
+        self.query_one("#as-data").display = wide or view.value == "data"
+        self.query_one("#as-model").display = wide or view.value == "model"
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of the page."""
+        return self._rows
+
+    @property
+    def number(self) -> int:
+        """The row one stands on."""
+        return self._number
+
+    @property
+    def row(self) -> Row | None:
+        """The row one stands on, if it is on the page."""
+        return next((row for row in self._rows if row.number == self._number), None)
+
+    def show_page(self, rows: Sequence[Row], number: int) -> None:
+        """List these rows and stand on one of them."""
+        listing = self.query_one("#row-list", OptionList)
+        if tuple(rows) != self._rows:
+            self._rows = tuple(rows)
+            with self.prevent(OptionList.OptionHighlighted):
+                listing.clear_options()
+                listing.add_options(Option(Content(row_line(row)), id=str(row.number)) for row in rows)
+        self.show_row(number)
+
+    def show_row(self, number: int) -> None:
+        """Stand on another row of the page."""
+        self._number = number
+        listing = self.query_one("#row-list", OptionList)
+        numbers = [row.number for row in self._rows]
+        if number in numbers and listing.highlighted != numbers.index(number):
+            with self.prevent(OptionList.OptionHighlighted):
+                listing.highlighted = numbers.index(number)
+        self.query_one("#row-data", Words).say(row_text(self.row) if self.row is not None else "")
+        self._say_where()
+
+    def show_total(self, total: int | None) -> None:
+        """How many rows there are."""
+        self._total = total
+        self._say_where()
+
+    def _say_where(self) -> None:
+        total = f" of {self._total}" if self._total is not None else ""
+        tokens = f": {self._tokens}" if self._tokens else ""
+        self.query_one("#row-where", Line).say(f"row {self._number}{total}{tokens}" if self._rows else "no rows yet")
+
+    def show_model(self, content: Content | str, tokens: str = "") -> None:
+        """The row as the model sees it and its number of tokens in words; or why it cannot be shown."""
+        self.query_one("#row-model", Words).say(content)
+        self._tokens = tokens
+        self._say_where()
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """The cursor went to another row."""
+        event.stop()
+        if event.option_id is not None and int(event.option_id) != self._number:
+            self.post_message(self.Wanted(int(event.option_id)))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter in the list changes the view."""
+        event.stop()
+        self.action_view()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Go to the row with the typed number."""
+        event.stop()
+        if event.value:
+            self.post_message(self.Wanted(max(int(event.value), 1)))
+            event.input.value = ""
+        self.query_one(OptionList).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """A row number is nothing to keep."""
+        event.stop()
+
+    def on_choice_row_chosen(self, event: ChoiceRow.Chosen) -> None:
+        """The other view."""
+        event.stop()
+        self._place()
+
+    def action_by(self, by: int) -> None:
+        """One row on, or back."""
+        wanted = self._number + by
+        if wanted >= 1 and (self._total is None or wanted <= self._total):
+            self.post_message(self.Wanted(wanted))
+
+    def action_view(self) -> None:
+        """As data, or as the model sees it."""
+        view = self.query_one("#row-view", ChoiceRow)
+        view.show("data" if view.value == "model" else "model")
+        self._place()
+
+    def action_jump(self) -> None:
+        """Type a row number."""
+        self.query_one("#row-jump").focus()

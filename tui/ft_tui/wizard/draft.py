@@ -1,0 +1,189 @@
+"""The draft of a recipe: exactly what was typed, also what cannot be read yet, so that nothing is ever lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ft_core.errors import FtError, Problem
+from ft_core.files import write_atomic
+from ft_core.paths import drafts_root
+from ft_core.recipe.check import check, from_text, with_values
+from ft_core.recipe.fields import AUTO
+from ft_core.recipe.schema import GUIDES, Recipe
+
+DRAFT_VERSION = 1
+KEPT_DRAFTS = 20
+STEP_COUNT = 5
+_LONGEST_DRAFT = 1 << 20
+
+
+@dataclass
+class Draft:
+    """Texts by field path, as typed; the step one was at and the steps one has seen (0 to 4)."""
+
+    name: str
+    texts: dict[str, str] = field(default_factory=dict)
+    step: int = 0
+    visited: set[int] = field(default_factory=lambda: {0})
+    save_path: str = ""
+    edited: bool = False
+
+    @property
+    def file(self) -> Path:
+        """Where the draft is kept."""
+        return drafts_root() / f"{self.name}.json"
+
+    def type(self, path: str, text: str) -> bool:
+        """Take down what was typed for a field; False when it already stood so. Empty means: as if never touched."""
+        if self.texts.get(path, "") == text:
+            return False
+        if text:
+            self.texts[path] = text
+        else:
+            del self.texts[path]
+        self.edited = True
+        return True
+
+    def to_json(self) -> str:
+        """The draft as the text of its file."""
+        return json.dumps(
+            {
+                "v": DRAFT_VERSION,
+                "step": self.step,
+                "visited": sorted(self.visited),
+                "save_path": self.save_path,
+                "texts": self.texts,
+            },
+            ensure_ascii=True,
+            indent=1,
+        )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a draft means: the recipe of everything that could be read, and the problems by field path."""
+
+    recipe: Recipe
+    problems: dict[str, tuple[Problem, ...]]
+
+
+def read_draft(draft: Draft) -> Reading:
+    """Turn typed texts into a recipe; a text that cannot be read leaves the default and a problem at its field."""
+    values, found = _values(draft.texts)
+    recipe = _recipe_of(values, found)
+    return Reading(recipe, by_field([*found, *check(recipe)]))
+
+
+def _values(texts: dict[str, str]) -> tuple[dict[str, object], list[Problem]]:
+    values: dict[str, object] = {}
+    found: list[Problem] = []
+    for path, text in texts.items():
+        if path not in GUIDES:
+            continue
+        try:
+            values[path] = from_text(path, text)
+        except FtError as error:
+            found.extend(error.problems)
+    return values, found
+
+
+def _recipe_of(values: dict[str, object], found: list[Problem]) -> Recipe:
+    try:
+        return with_values(Recipe(), values)
+    except FtError as error:
+        found.extend(error.problems)
+        bad = {one.where for one in error.problems}
+    return with_values(Recipe(), {path: value for path, value in values.items() if path not in bad})
+
+
+def by_field(problems: Iterable[Problem]) -> dict[str, tuple[Problem, ...]]:
+    """Problems grouped by the field (or place) they stand at."""
+    grouped: dict[str, tuple[Problem, ...]] = {}
+    for one in problems:
+        if one not in grouped.get(one.where, ()):
+            grouped[one.where] = (*grouped.get(one.where, ()), one)
+    return grouped
+
+
+def text_of(value: object) -> str:
+    """A recipe value as one would type it: `0.0002`, `true`, `["q_proj"]`, nothing for None.
+
+    `from_text` reads it back as the same value.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def draft_of(recipe: Recipe) -> Draft:
+    """A draft that means this recipe; what had been chosen automatically is automatic again."""
+    draft = Draft(new_name(), visited=set(range(STEP_COUNT)), step=STEP_COUNT - 1)
+    for path, guide in GUIDES.items():
+        value = recipe.get(path)
+        if path not in recipe.reasons and value != guide.default:
+            draft.texts[path] = text_of(value)
+    return draft
+
+
+def new_name() -> str:
+    """A name no draft of this machine has yet."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 1_000_000:06d}"
+
+
+def save_draft(draft: Draft) -> None:
+    """Write the draft in one atomic step. Raises OSError when the disk refuses."""
+    write_atomic(draft.file, draft.to_json())
+
+
+def newest_draft() -> Draft | None:
+    """The draft one worked at last; None when there is none that can be read."""
+    files = sorted(drafts_root().glob("*.json"), key=_modified, reverse=True)
+    for old in files[KEPT_DRAFTS:]:
+        old.unlink(missing_ok=True)
+    return next((draft for file in files[:KEPT_DRAFTS] if (draft := load_draft(file)) is not None), None)
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def load_draft(file: Path) -> Draft | None:
+    """Read one draft; None when the file is gone, damaged or of another version."""
+    try:
+        if file.stat().st_size > _LONGEST_DRAFT:
+            return None
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
+        if data["v"] != DRAFT_VERSION:
+            return None
+        texts = {str(path): str(text) for path, text in data["texts"].items()}
+        visited = {int(step) for step in data["visited"] if 0 <= int(step) < STEP_COUNT}
+        step = min(max(int(data["step"]), 0), STEP_COUNT - 1)
+        return Draft(file.stem, texts, step, visited | {step}, str(data["save_path"]), edited=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def drop_draft(draft: Draft) -> None:
+    """Forget a draft whose recipe has been launched."""
+    draft.file.unlink(missing_ok=True)
+
+
+def shown_text(path: str, value: object) -> str:
+    """A value as the form shows it: automatic ones as `auto`, empty ones as `none`."""
+    if value is None:
+        return AUTO if GUIDES[path].takes_auto else "none"
+    if value in ([], ""):
+        return "none"
+    return text_of(value)

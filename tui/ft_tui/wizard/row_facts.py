@@ -1,0 +1,69 @@
+"""The data file as the wizard reads it: first rows at once, then counts and bad rows. Blocking; run in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ft_core.data.canonical import convert
+from ft_core.data.open import Row, RowFile, open_rows
+from ft_core.data.shapes import Shape, recognise
+from ft_core.errors import FtError, Problem
+
+# What the browser and the completion offer; `open_rows` has the last word.
+SUFFIXES: Final = (".jsonl", ".json", ".ndjson")
+# Enough to tell the shape of a file by.
+SAMPLE: Final = 1000
+ROWS_CHECKED: Final = 100_000
+PROBLEMS_KEPT: Final = 100
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that could be opened: its rows are read from it as one walks through them."""
+
+    source: str
+    file: RowFile
+    first: tuple[Row, ...]
+    shape: Shape | None
+    problems: tuple[Problem, ...]
+
+
+def open_source(source: str, page: int) -> Opened:
+    """Open a source and read its first rows. Raises FtError when it cannot be opened.
+
+    A shape that is not recognised is no error here: the rows can be shown all the same.
+    """
+    file = open_rows(source)
+    first = file.first(SAMPLE)
+    try:
+        shape, problems = recognise(first), ()
+    except FtError as error:
+        return Opened(source, file, tuple(first[:page]), None, error.problems)
+    return Opened(source, file, tuple(first[:page]), shape, problems)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Rows looked at, how many of them are bad, and the problems of the first of those."""
+
+    rows: int
+    bad: int
+    problems: tuple[Problem, ...]
+
+
+def check_rows(file: RowFile, shape: Shape, cancel: Callable[[], bool]) -> Checked:
+    """Convert up to `ROWS_CHECKED` rows and collect what is wrong with them."""
+    rows = bad = 0
+    problems: list[Problem] = []
+    for row in file.rows():
+        if rows >= ROWS_CHECKED or cancel():
+            break
+        rows += 1
+        converted = convert(row, shape)
+        if isinstance(converted, Problem):
+            bad += 1
+            if len(problems) < PROBLEMS_KEPT:
+                problems.append(converted)
+    return Checked(rows, bad, tuple(problems))

@@ -1,0 +1,205 @@
+"""Everything the wizard knows at one moment, and what follows from it. No widgets, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Final
+
+from ft_core.data.shapes import Shape
+from ft_core.data.tokens import Lengths
+from ft_core.errors import FtError, Problem
+from ft_core.hardware.choose import choose_device
+from ft_core.hardware.look import Gpu, Hardware
+from ft_core.models.facts import ModelFacts
+from ft_core.plan.advice import advise, apply, situation, steps_of
+from ft_core.plan.facts import Choice, DataFacts
+from ft_core.plan.memory import MemoryEstimate, estimate
+from ft_core.plan.steps import Steps
+from ft_core.recipe.fields import AUTO, FieldGuide
+from ft_core.recipe.schema import GUIDES, Recipe
+from ft_core.text import memory_text
+from ft_tui.widgets.field_form import FieldView
+from ft_tui.wizard.draft import Draft, Reading, by_field, read_draft, shown_text
+
+HARDWARE, MODEL, DATA, SETTINGS, REVIEW = range(5)
+STEP_NAMES: Final = ("Hardware", "Model", "Data", "Hyperparameters", "Review")
+STEP_SHORTS: Final = ("Hardw.", "Model", "Data", "Hyperp.", "Review")
+# Fields with a control of their own on their step; every other field has a row in a form.
+SHOWN_APART: Final = frozenset(
+    {"hardware.device", "hardware.gpus", "model.source", "quantization.method", "data.source"}
+)
+_STEP_OF_SECTION: Final = {"hardware": HARDWARE, "model": MODEL, "quantization": MODEL, "data": DATA}
+
+
+def step_of(path: str) -> int:
+    """The step on which a field is shown: the first fields of a section on its own step, all others on the fourth."""
+    guide = GUIDES.get(path)
+    if path in SHOWN_APART or (guide is not None and guide.level == "first"):
+        return _STEP_OF_SECTION.get(path.partition(".")[0], SETTINGS)
+    return SETTINGS
+
+
+def guides_of(step: int, level: str) -> tuple[FieldGuide, ...]:
+    """The fields that a step shows in its form."""
+    return tuple(
+        guide
+        for path, guide in GUIDES.items()
+        if path not in SHOWN_APART and step_of(path) == step and guide.level == level
+    )
+
+
+@dataclass
+class DataLook:
+    """What is known of the data file so far: rows and their number first, lengths in tokens later."""
+
+    source: str
+    shape: Shape | None = None
+    facts: DataFacts | None = None
+    lengths: Lengths | None = None
+    problems: tuple[Problem, ...] = ()
+
+    def full_facts(self) -> DataFacts | None:
+        """The data in numbers, with lengths in tokens as soon as they are known; None before the rows are counted."""
+        if self.facts is None or self.lengths is None or not self.lengths.counts or self.facts.rows < 1:
+            return self.facts
+        counts = spread(self.lengths.counts, self.facts.rows)
+        return replace(self.facts, token_lengths=counts, longest=max(self.lengths.counts))
+
+
+@lru_cache(maxsize=4)
+def spread(counts: tuple[int, ...], rows: int) -> tuple[int, ...]:
+    """Lengths of `rows` rows with the distribution of `counts`.
+
+    Counted were all rows of the file or a sample of them; the training rows are a random part of the file.
+    """
+    ordered = sorted(counts)
+    return tuple(ordered[(2 * index + 1) * len(ordered) // (2 * rows)] for index in range(rows))
+
+
+@dataclass
+class Session:
+    """The draft, what was found out about this machine, model and data, and everything that follows from these."""
+
+    draft: Draft
+    hardware: Hardware | None = None
+    model: ModelFacts | None = None
+    data: DataLook | None = None
+    found: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    dry_run: tuple[Problem, ...] = ()
+    reading: Reading = field(init=False)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    resolved: Recipe = field(init=False)
+    device: str = "cpu"
+    gpus: tuple[Gpu, ...] = ()
+    device_reason: str = ""
+    steps: Steps | None = None
+    memory: MemoryEstimate | None = None
+
+    def __post_init__(self) -> None:
+        self.reread()
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was typed, as a recipe; automatic values are still open."""
+        return self.reading.recipe
+
+    def reread(self) -> None:
+        """Work out everything anew. Microseconds to a few milliseconds: it runs as one types."""
+        self.reading = read_draft(self.draft)
+        self.resolved, self.choices, self.steps, self.memory = self.recipe, {}, None, None
+        if self.hardware is None:
+            return
+        self._choose_device(self.hardware)
+        self._advise(self.hardware)
+
+    def _choose_device(self, hardware: Hardware) -> None:
+        for path in ("hardware.device", "hardware.gpus"):
+            self.found.pop(path, None)
+        try:
+            self.device, self.gpus, self.device_reason = choose_device(self.recipe, hardware)
+        except FtError as error:
+            self.found.update(by_field(error.problems))
+
+    def _advise(self, hardware: Hardware) -> None:
+        if self.model is None or self.found.get("hardware.device") or self.found.get("hardware.gpus"):
+            return
+        data = self.data.full_facts() if self.data is not None else None
+        choices = advise(self.recipe, hardware, self.model, data)
+        self.choices = {choice.field: choice for choice in choices}
+        self.resolved = apply(self.recipe, choices)
+        self.memory = estimate(self.model, self.resolved, self.device)
+        self.steps = steps_of(situation(self.resolved, hardware, self.model, data))
+
+    def token_lengths(self) -> tuple[int, ...] | None:
+        """Tokens of each training row, once they are counted."""
+        facts = self.data.full_facts() if self.data is not None else None
+        return facts.token_lengths if facts is not None else None
+
+    def device_memory(self) -> tuple[str, int, int]:
+        """Device in words, its memory and what of it is free, in bytes."""
+        if self.device == "cuda" and self.gpus:
+            gpu = min(self.gpus, key=lambda one: one.memory_free)
+            return f"GPU {gpu.index}", gpu.memory_total, gpu.memory_free
+        if self.hardware is None:
+            return "the CPU", 0, 0
+        host = self.hardware.host
+        return "the CPU", host.memory_total, host.memory_available
+
+    def memory_problem(self) -> str:
+        """In words, why the run will not fit; empty when it does or cannot be said."""
+        name, total, _ = self.device_memory()
+        if self.memory is None or not total or self.memory.total <= total:
+            return ""
+        return f"needs {memory_text(self.memory.total)}, {name} has {memory_text(total)}"
+
+    def problems(self) -> dict[str, tuple[Problem, ...]]:
+        """All problems by the field they belong to; what belongs to no field stands under its own place."""
+        data = self.data.problems if self.data is not None else ()
+        every = [
+            *((path, one) for path, found in self.reading.problems.items() for one in found),
+            *((path, one) for path, found in self.found.items() for one in found),
+            *(("data.source", one) for one in data),
+            *((self._place(one), one) for one in self.dry_run),
+        ]
+        merged: dict[str, tuple[Problem, ...]] = {}
+        for path, one in every:
+            known = merged.get(path, ())
+            if not any(one.what == other.what for other in known):
+                merged[path] = (*known, one)
+        return merged
+
+    def _place(self, problem: Problem) -> str:
+        """The field a problem of a file belongs to."""
+        if problem.where in GUIDES:
+            return problem.where
+        for path in ("data.source", "data.held_out", "model.source"):
+            named = str(self.recipe.get(path) or "")
+            name = named.rstrip("/").rpartition("/")[2]
+            if name and (named in problem.where or problem.where.startswith(name)):
+                return path
+        return problem.where
+
+    def problem_counts(self) -> list[int]:
+        """How many problems each step has."""
+        counts = [0] * len(STEP_NAMES)
+        for path, found in self.problems().items():
+            counts[step_of(path) if path in GUIDES else REVIEW] += len(found)
+        return counts
+
+    def view(self, guide: FieldGuide) -> FieldView:
+        """What the form shows beside a field."""
+        path = guide.path
+        problems = self.problems().get(path, ())
+        typed = self.draft.texts.get(path, "").strip()
+        choice = self.choices.get(path)
+        if choice is not None:
+            return FieldView(f"auto: {shown_text(path, choice.value)}", f"because {choice.reason}", problems)
+        if self.recipe.get(path) is None and guide.takes_auto:
+            return FieldView("auto", "chosen once model and data are known", problems)
+        if not typed or self.recipe.get(path) == guide.default:
+            return FieldView("default", "", problems)
+        usual = AUTO if guide.takes_auto else shown_text(path, guide.default)
+        return FieldView(
+            "", f"yours; {'clear it for auto' if usual == 'auto' else f'the default is {usual}'}", problems
+        )

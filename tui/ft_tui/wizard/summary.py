@@ -1,0 +1,47 @@
+"""Each step in a few words, for the list of steps."""
+
+from __future__ import annotations
+
+from ft_core.text import clean, count_text, one_line
+from ft_tui.wizard.session import Session
+
+_WIDTH = 22
+
+
+def summaries(session: Session) -> tuple[str, ...]:
+    """One short line a step; empty where nothing is known yet."""
+    lines = (_hardware(session), _model(session), _data(session), _settings(session), _review(session))
+    return tuple(one_line(clean(line), _WIDTH) for line in lines)
+
+
+def _hardware(session: Session) -> str:
+    if session.hardware is None:
+        return ""
+    if session.device == "cpu":
+        return f"CPU, {session.hardware.host.cores} cores"
+    return ", ".join(f"GPU {gpu.index}" for gpu in session.gpus)
+
+
+def _model(session: Session) -> str:
+    recipe = session.recipe
+    name = recipe.model.source.rstrip("/").rpartition("/")[2]
+    method = recipe.quantization.method
+    return name if method == "none" else f"{name}, {method}"
+
+
+def _data(session: Session) -> str:
+    look = session.data
+    name = session.recipe.data.source.rstrip("/").rpartition("/")[2]
+    if look is None or look.facts is None:
+        return name
+    return f"{name}, {count_text(look.facts.rows + look.facts.held_out_rows)} rows"
+
+
+def _settings(session: Session) -> str:
+    adapter = session.recipe.adapter
+    kind = f"LoRA rank {adapter.rank}" if adapter.kind == "lora" else "every weight"
+    return f"{kind}, {session.steps.total} steps" if session.steps is not None else kind
+
+
+def _review(session: Session) -> str:
+    return "" if session.problems() else "ready"

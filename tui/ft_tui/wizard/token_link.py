@@ -1,0 +1,61 @@
+"""The one tokenizer process of the wizard: started for the chosen model, ended with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ft_core.data.canonical import convert
+from ft_core.data.open import Row
+from ft_core.data.shapes import Shape
+from ft_core.data.tokens import Lengths, Preview, TokenWorker, TrainOn
+from ft_core.errors import FtError, Problem
+
+
+class TokenLink:
+    """Asks the process of the current model; every method blocks, and is called from threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: TokenWorker | None = None
+        self._model: Path | None = None
+
+    def preview(self, row: Row, shape: Shape, model: Path, train_on: TrainOn, limit: int | None) -> Preview:
+        """The row as this model will see it. Raises FtError when the row, the template or the process refuses."""
+        converted = convert(row, shape)
+        if isinstance(converted, Problem):
+            raise FtError(converted)
+        return self._for(model, train_on, limit).preview([converted])[0]
+
+    def lengths(
+        self,
+        source: str,
+        model: Path,
+        train_on: TrainOn,
+        limit: int | None,
+        progress: Callable[[int, int], None],
+        cancel: Callable[[], bool],
+    ) -> Lengths:
+        """Lengths in tokens of the rows of a source. Raises FtError as `preview` does."""
+        return self._for(model, train_on, limit).lengths(source, progress, cancel)
+
+    def close(self) -> None:
+        """End the process; whoever waits for it gets an FtError."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def _for(self, model: Path, train_on: TrainOn, limit: int | None) -> TokenWorker:
+        with self._lock:
+            old = self._worker
+            if old is not None and self._model == model:
+                old.train_on, old.max_length = train_on, limit
+                return old
+            self._model = model
+            self._worker = TokenWorker(model, train_on=train_on, max_length=limit)
+            current = self._worker
+        if old is not None:
+            old.close()
+        return current
