@@ -119,7 +119,7 @@ async def test_deleting_asks_with_the_harmless_answer_chosen(size: tuple[int, in
 
 async def test_a_confirmed_delete_removes_the_run_and_its_line(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("down", "d", "left", "enter")
         await until(pilot, "3 runs")
@@ -129,7 +129,7 @@ async def test_a_confirmed_delete_removes_the_run_and_its_line(four_runs: list[R
 
 async def test_a_run_at_work_is_not_deleted_and_the_reason_is_told(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("d")
         await until(pilot, "Stop it first")
@@ -138,15 +138,15 @@ async def test_a_run_at_work_is_not_deleted_and_the_reason_is_told(four_runs: li
 
 async def test_a_run_at_work_cannot_be_resumed(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("r")
-        await until(pilot, "only a run that ended early")
+        await until(pilot, "Only a run that ended early")
 
 
 async def test_enter_opens_the_chosen_run_and_home_lists_it_still(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("down", "down", "enter")
         await pilot.pause()
@@ -161,7 +161,7 @@ async def test_enter_opens_the_chosen_run_and_home_lists_it_still(four_runs: lis
 
 async def test_a_clone_opens_the_wizard_with_automatic_values_automatic_again(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("c")
         await pilot.pause()
@@ -183,7 +183,7 @@ def test_a_cloned_value_is_automatic_again_where_it_had_a_reason() -> None:
 
 async def test_the_filter_keeps_matching_runs_and_esc_brings_all_back(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("slash", *"POE", "enter")
         await pilot.pause()
@@ -196,7 +196,7 @@ async def test_the_filter_keeps_matching_runs_and_esc_brings_all_back(four_runs:
 
 async def test_the_cursor_stays_on_its_run_when_a_new_one_appears(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         home = app.screen
         assert isinstance(home, HomeScreen)
@@ -213,7 +213,7 @@ async def test_a_step_forward_changes_only_its_own_cells(
     four_runs: list[RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         home = app.screen
         assert isinstance(home, HomeScreen)
@@ -250,7 +250,7 @@ async def test_a_damaged_run_is_listed_and_opening_its_recipe_tells_what_is_wron
     four_runs[3].recipe_file.write_text("model: [")
     four_runs[3].status_file.write_text("{")
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         assert "legal-nf4" in plain(app)
         await pilot.press("home", "c")
@@ -261,7 +261,7 @@ async def test_a_damaged_run_is_listed_and_opening_its_recipe_tells_what_is_wron
 
 async def test_q_leaves_the_program(fixed_names: float) -> None:
     app = HomeOnly()
-    async with app.run_test() as pilot:
+    async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
         await pilot.press("q")
     assert app.return_value == 0

@@ -225,7 +225,7 @@ class HomeScreen(Screen[None]):
         if row is None:
             return
         if row.summary.state not in _CAN_RESUME:
-            self._refuse(f"{row.run.name} is {row.summary.state}: only a run that ended early can go on.")
+            self._refuse(f"Only a run that ended early can be resumed; this one is {one_line(row.summary.state, 12)}.")
             return
         self._resume(row)
 
@@ -246,7 +246,7 @@ class HomeScreen(Screen[None]):
         if row is None:
             return
         if row.busy:
-            self._refuse(f"{row.run.name} is at work. Stop it first: Enter opens it, x stops it.")
+            self._refuse("Stop it first: this run is at work. Enter opens it, x stops it.")
             return
 
         def answered(answer: str | None) -> None:
