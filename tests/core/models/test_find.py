@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ft_core import demo
+from ft_core.errors import FtError
+from ft_core.models.find import find, hub_cache, list_models
+from tests.core.models.folders import cached_model, model_folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "hf" / "hub"
+
+
+@pytest.fixture(autouse=True)
+def demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = model_folder(tmp_path / "demo-model")
+    monkeypatch.setattr(demo, "model_dir", lambda: folder)
+    return folder
+
+
+def test_the_demo_is_found_by_its_word(demo_model: Path) -> None:
+    facts = find("demo")
+    assert (facts.kind, facts.path, facts.problem) == ("demo", demo_model, None)
+
+
+def test_a_cached_model_is_found_by_its_id_at_the_main_branch(cache: Path) -> None:
+    cached_model(cache, "org/small", commit="old", branch=None)
+    snapshot = cached_model(cache, "org/small", commit="new")
+    facts = find("org/small")
+    assert (facts.kind, facts.source, facts.path, facts.revision) == ("cache", "org/small", snapshot, "new")
+
+
+def test_a_revision_is_found_by_branch_or_whole_commit(cache: Path) -> None:
+    cached_model(cache, "org/small", commit="main-commit")
+    dev = cached_model(cache, "org/small", commit="dev-commit", branch="dev")
+    assert find("org/small", "dev").path == dev
+    assert find("org/small", "dev-commit").path == dev
+    assert find("org/small", "dev-com").kind == "hub"
+
+
+def test_an_id_that_is_not_on_this_machine_is_on_the_hub_with_all_unknown() -> None:
+    facts = find("Qwen/Qwen3-0.6B", "v1")
+    assert (facts.kind, facts.path, facts.revision, facts.parameters) == ("hub", None, "v1", None)
+
+
+def test_a_folder_is_found_by_path_and_by_a_name_that_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = model_folder(tmp_path / "org" / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert find(str(folder)).kind == "folder"
+    assert find("org/mine").path == folder
+    assert find("./org/mine").path == folder
+
+
+@pytest.mark.parametrize("source", ["./nothing", "/nothing/here", "~/no-such-folder-at-all"])
+def test_a_folder_that_is_not_there_is_an_error(source: str) -> None:
+    with pytest.raises(FtError, match="no such folder"):
+        find(source)
+
+
+def test_a_folder_that_holds_no_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FtError, match=r"config\.json"):
+        find(str(tmp_path))
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(FtError, match="this is a file"):
+        find(str(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "source", ["", "gpt2", "a/b/c", "a b/c", "../up/x/y/z", "org/..", "org/na--me", "org/x.git", "\x1b/x"]
+)
+def test_text_that_is_neither_path_nor_id_is_refused(source: str) -> None:
+    with pytest.raises(FtError) as caught:
+        find(source)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_bad_revision_is_refused_with_the_bad_id() -> None:
+    with pytest.raises(FtError) as caught:
+        find("nonsense", "../../etc")
+    assert [found.where for found in caught.value.problems] == ["model.source", "model.revision"]
+
+
+def test_a_ref_cannot_lead_out_of_the_cache(cache: Path, tmp_path: Path) -> None:
+    model_folder(tmp_path / "secret")
+    refs = cache / "models--org--small" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(str(tmp_path / "secret"))
+    assert find("org/small").kind == "hub"
+
+
+def test_models_are_listed_demo_first_then_newest_first(cache: Path, tmp_path: Path) -> None:
+    older = cached_model(cache, "org/older")
+    newer = cached_model(cache, "org/newer-with-a-dash")
+    folder = model_folder(tmp_path / "models" / "mine")
+    for age, path in ((300, older), (200, folder), (100, newer)):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    listed = list_models([tmp_path / "models"])
+    assert [facts.source for facts in listed] == ["demo", "org/newer-with-a-dash", str(folder), "org/older"]
+
+
+def test_a_model_that_cannot_be_used_is_listed_with_its_problem(cache: Path) -> None:
+    snapshot = cached_model(cache, "org/half")
+    (snapshot / "model.safetensors").unlink()
+    _, half = list_models()
+    assert half.problem is not None
+
+
+def test_a_tokenizer_alone_in_the_cache_is_no_model(cache: Path) -> None:
+    snapshot = cached_model(cache, "org/tokenizer-only")
+    (snapshot / "config.json").unlink()
+    assert [facts.kind for facts in list_models()] == ["demo"]
+
+
+def test_a_folder_that_is_a_model_itself_is_listed(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "mine")
+    assert [facts.path for facts in list_models([folder, folder])][1:] == [folder]
+
+
+def test_the_cache_is_where_the_hub_library_puts_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert hub_cache() == tmp_path / ".cache" / "huggingface" / "hub"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert hub_cache() == Path("/xdg/huggingface/hub")
+    monkeypatch.setenv("HF_HOME", "~/hf")
+    assert hub_cache() == tmp_path / "hf" / "hub"
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "/old")
+    assert hub_cache() == Path("/old")
+    monkeypatch.setenv("HF_HUB_CACHE", "$HOME/hub")
+    assert hub_cache() == tmp_path / "hub"
