@@ -37,7 +37,7 @@ def make_tokenizer(
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    found = re.findall(r"<[|｜][^<>]*?[|｜]>|<(?:start|end)_of_turn>|<turn\|>|<\|turn>", template or "")
+    found = re.findall(r"<[|\uff5c][^<>]*?[|\uff5c]>|<(?:start|end)_of_turn>|<turn\|>|<\|turn>", template or "")
     names = sorted({*found, *special, "<s>", *([eos] if eos else [])})
     trainer = trainers.BpeTrainer(
         vocab_size=400,
@@ -58,6 +58,6 @@ def make_tokenizer(
 def make_model_folder(folder: Path, template: str | None = CHATML) -> Path:
     """A model folder with everything but weights."""
     make_tokenizer(template).save_pretrained(str(folder))
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_attention_heads": 4}
     (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+
 from ft_core.data.canonical import Conversation, Message
 from ft_core.errors import FtError
 from ft_core.worker.tokenise import Encoded, Encoder, training_template
-
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
 
 USER, ANSWER = Message("user", "What is it?"), Message("assistant", "It is a fox.")
@@ -39,7 +39,7 @@ def learnt(encoded: Encoded) -> list[str]:
         ("gemma", "<end_of_turn>", ""),
         ("gemma3", "<end_of_turn>", ""),
         ("gemma4", "<turn|>", ""),
-        ("deepseekv3", "<｜end▁of▁sentence｜>", ""),
+        ("deepseekv3", "<\uff5cend▁of▁sentence\uff5c>", ""),
         ("lfm2", "<|im_end|>", ""),
         ("lfm2_2_5", "<|im_end|>", ""),
         ("cohere", "<|END_OF_TURN_TOKEN|>", ""),
