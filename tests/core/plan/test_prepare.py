@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ft_core.data.canonical import Conversation, split
+from ft_core.errors import FtError, Problem
+from ft_core.plan.prepare import Prepared, prepare
+from ft_core.plan.rows import held_out_rows
+from ft_core.recipe.schema import GUIDES
+from tests.core.models.folders import model_folder
+from tests.core.plan.cases import recipe
+from tests.fakes import gpu, machine
+
+CPU = machine()
+
+
+def row(number: int) -> dict[str, Any]:
+    turns = (("user", f"Question {number}?"), ("assistant", f"Answer {number}."))
+    return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+
+def rows_file(path: Path, count: int, *more: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in [*map(row, range(count)), *more]))
+    return path
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, object]:
+    """A model folder and a file of 100 rows, as recipe values."""
+    return {
+        "model.source": str(model_folder(tmp_path / "model")),
+        "data.source": str(rows_file(tmp_path / "rows.jsonl", 100)),
+    }
+
+
+def problems_of(values: dict[str, object], **more: Any) -> list[Problem]:
+    with pytest.raises(FtError) as caught:
+        prepare(recipe(values), **{"hardware": CPU, **more})
+    return list(caught.value.problems)
+
+
+def test_a_recipe_becomes_a_plan_with_every_value_filled(parts: dict[str, object]) -> None:
+    plan: Prepared = prepare(recipe(parts), hardware=CPU)
+    assert plan.model.kind == "folder"
+    assert plan.data is not None
+    assert (plan.data.rows, plan.data.held_out_rows, plan.data.token_lengths) == (95, 5, None)
+    assert plan.steps is not None
+    assert plan.steps.total >= 3
+    assert plan.memory is not None
+    assert plan.warnings == ()
+    for path, guide in GUIDES.items():
+        assert not guide.takes_auto or plan.recipe.get(path) is not None
+
+
+def test_what_was_prepared_once_is_prepared_again_unchanged(parts: dict[str, object]) -> None:
+    once = prepare(recipe(parts), hardware=CPU)
+    assert prepare(once.recipe, hardware=CPU).recipe == once.recipe
+
+
+def test_token_lengths_that_are_known_set_the_length(parts: dict[str, object]) -> None:
+    plan = prepare(recipe(parts), hardware=CPU, lengths=[40] * 94 + [90])
+    assert plan.data is not None
+    assert (plan.data.longest, plan.recipe.data.max_length) == (90, 96)
+
+
+def test_a_held_out_file_is_counted_and_leaves_all_rows_for_training(parts: dict[str, object], tmp_path: Path) -> None:
+    held_out = rows_file(tmp_path / "held_out.jsonl", 12)
+    plan = prepare(recipe({**parts, "data.held_out": str(held_out)}), hardware=CPU)
+    assert plan.data is not None
+    assert (plan.data.rows, plan.data.held_out_rows) == (100, 12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.13, 0.5])
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 40, 101])
+def test_held_out_rows_are_counted_as_they_are_parted(rows: int, share: float) -> None:
+    conversations = [Conversation(number, ()) for number in range(rows)]
+    assert held_out_rows(rows, share) == len(split(conversations, share, 42)[1])
+
+
+def test_paths_become_absolute_since_a_run_lives_elsewhere(
+    parts: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = prepare(recipe({"model.source": "./model", "data.source": "rows.jsonl"}), hardware=CPU)
+    assert plan.recipe.model.source == str(tmp_path / "model")
+    assert plan.recipe.data.source == str(tmp_path / "rows.jsonl")
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    found = problems_of(
+        {
+            "model.source": "./no-model",
+            "data.source": str(tmp_path / "no-rows.jsonl"),
+            "training.epochs": 1.0,
+            "training.max_steps": 10,
+            "hardware.device": "cuda",
+        }
+    )
+    places = " ".join(problem.where for problem in found)
+    for where in ("training.max_steps", "no-model", "no-rows.jsonl", "hardware.device"):
+        assert where in places
+    assert len(found) == 4
+
+
+def test_a_model_that_cannot_be_tuned_stops_the_plan(parts: dict[str, object]) -> None:
+    (Path(str(parts["model.source"])) / "model.safetensors").unlink()
+    (found,) = problems_of(parts)
+    assert "no weights" in found.what
+
+
+def test_a_model_on_the_hub_is_planned_with_what_is_known(parts: dict[str, object]) -> None:
+    plan = prepare(recipe({**parts, "model.source": "org/unseen"}), hardware=CPU)
+    assert (plan.model.kind, plan.memory) == ("hub", None)
+    assert plan.recipe.training.micro_batch == 1
+
+
+def test_conversations_need_a_chat_template_and_plain_texts_do_not(parts: dict[str, object], tmp_path: Path) -> None:
+    bare = {**parts, "model.source": str(model_folder(tmp_path / "base", chat_template=False))}
+    (found,) = problems_of(bare)
+    assert "no chat template" in found.what
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"prompt": f"{n} is", "completion": " a number"}) + "\n" for n in range(50)))
+    assert prepare(recipe({**bare, "data.source": str(texts)}), hardware=CPU).warnings == ()
+
+
+def test_bad_rows_are_counted_and_named_but_do_not_stop_the_plan(parts: dict[str, object], tmp_path: Path) -> None:
+    source = rows_file(tmp_path / "some-bad.jsonl", 20, {"messages": "none"}, {"messages": []})
+    plan = prepare(recipe({**parts, "data.source": str(source)}), hardware=CPU)
+    summary, *each = plan.warnings
+    assert "2 of 22 rows" in summary.what
+    assert ["some-bad.jsonl:21" in bad.where or "some-bad.jsonl:22" in bad.where for bad in each] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "values", "where"),
+    [
+        ({"quant_method": "gptq"}, {}, "model.source"),
+        ({"quant_method": "bitsandbytes"}, {"quantization.method": "nf4"}, "quantization.method"),
+        ({"quant_method": "bitsandbytes"}, {"adapter.kind": "none"}, "adapter.kind"),
+    ],
+)
+def test_a_model_quantised_already_is_tuned_in_one_way_only(
+    parts: dict[str, object], tmp_path: Path, quantization: dict[str, str], values: dict[str, object], where: str
+) -> None:
+    packed = model_folder(tmp_path / "packed", config={"quantization_config": quantization})
+    (found,) = problems_of({**parts, "model.source": str(packed), **values})
+    assert found.where == where
+
+
+@pytest.mark.parametrize(
+    ("values", "hardware", "where"),
+    [
+        ({"data.max_length": 4096}, CPU, "data.max_length"),
+        ({"model.dtype": "float16"}, CPU, "model.dtype"),
+        ({"model.dtype": "bfloat16"}, machine(gpu(capability=(7, 5))), "model.dtype"),
+        ({"hardware.gpus": ["0", "1"]}, machine(gpu(0), gpu(1)), "hardware.gpus"),
+        ({}, machine(disk_gib=0), "/"),
+    ],
+)
+def test_what_would_fail_in_the_worker_is_told_before(
+    parts: dict[str, object], values: dict[str, object], hardware: Any, where: str
+) -> None:
+    (found,) = problems_of({**parts, **values}, hardware=hardware)
+    assert found.where == where
+
+
+def test_a_run_that_is_too_large_for_the_gpu_is_warned_of(parts: dict[str, object]) -> None:
+    plan = prepare(recipe(parts), hardware=machine(gpu(free_gib=0.1)))
+    assert "are free" in plan.warnings[0].what
+
+
+def test_planning_imports_nothing_of_the_training_stack(parts: dict[str, object]) -> None:
+    script = (
+        "import sys; from ft_core.plan.prepare import prepare; from ft_core.recipe.check import with_values;"
+        f"from ft_core.recipe.schema import Recipe; prepare(with_values(Recipe(), {parts!r}));"
+        "print(*sorted({'torch', 'transformers', 'peft', 'trl', 'datasets', 'rich', 'textual'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.strip() == ""
