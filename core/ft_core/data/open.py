@@ -202,7 +202,8 @@ def _constant(name: str) -> None:
 
 def _not_json(data: bytes, error: json.JSONDecodeError) -> Fault:
     why = f"{one_line(error.msg, 80)}, at character {error.pos + 1}"
-    if error.pos >= len(error.doc.rstrip()) and not data.endswith(b"\n"):
+    ends_early = error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip())
+    if ends_early and not data.endswith(b"\n"):
         return Fault("the row ends in the middle", f"{why}; {_CUT}", "copy the file again, or remove this row")
     remedy = "mend the row, or remove it; a row has to be complete on one line, with names and texts in double quotes"
     return Fault("the row is not JSON", why, remedy)

@@ -75,16 +75,11 @@ def _check_kind_of_file(path: Path) -> None:
 def _check_not_one_object(path: Path, text: bytes) -> None:
     """Refuse a file that is one JSON object over all its lines, instead of calling every line a bad row."""
     lines = [line for line in text.splitlines()[:8] if line.strip()]
-    complete = [_is_object(line) for line in lines]
     if len(lines) == 1 and path.suffix.lower() == ".json" and _is_whole_file(path):
         raise _one_object(path)
-    if not any(complete) and len(lines) > 1 and _is_opening(lines[0]):
+    left_open = lines[0].rstrip().endswith((b",", b"{", b"[")) and not any(map(_is_object, lines))
+    if len(lines) > 1 and (left_open or lines[0].strip() == b"{"):
         raise _one_object(path)
-
-
-def _is_opening(line: bytes) -> bool:
-    """Whether a line opens an object and leaves it open, as the first line of a pretty-printed one does."""
-    return line.strip() == b"{" or line.rstrip().endswith((b",", b"{", b"["))
 
 
 def _is_object(line: bytes) -> bool:
