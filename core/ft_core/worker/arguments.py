@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from trl import SFTConfig
+from trl.trainer.sft_config import SFTConfig
 
 from ft_core.recipe.schema import ALL_LINEAR, Recipe
 from ft_core.worker.device import Device

@@ -106,7 +106,7 @@ def clear_stages(folder: Path) -> None:
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and in words what is wrong with each newer one that is not."""
-    damaged = []
+    damaged: list[str] = []
     for path in sorted(_sealed(folder), key=_step, reverse=True):
         found, trouble = _verify(path)
         if found is not None:

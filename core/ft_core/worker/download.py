@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from tqdm.auto import tqdm
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 # Weights as safetensors only, never pickles, and never code.
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*", "README.md"]
@@ -30,8 +30,8 @@ def download(source: str, revision: str | None, progress: Progress) -> Path:
     return Path(snapshot_download(source, tqdm_class=bar, **wanted))
 
 
-def _bar(tell: Callable[[int], None]) -> type[tqdm[Any]]:
-    class Bar(tqdm):  # type: ignore[type-arg]
+def _bar(tell: Callable[[int], None]) -> type[Any]:
+    class Bar(tqdm):  # type: ignore[misc]
         """A progress bar that shows nothing and tells the bytes it counts."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - tqdm's own
@@ -39,11 +39,10 @@ def _bar(tell: Callable[[int], None]) -> type[tqdm[Any]]:
             self._counts_bytes = kwargs.get("unit") == "B"
             super().__init__(*args, **(kwargs | {"disable": False, "file": _Nowhere()}))
 
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
+        def update(self, n: float | None = 1) -> None:
+            super().update(n)
             if self._counts_bytes:
                 tell(int(self.n))
-            return shown
 
     return Bar
 

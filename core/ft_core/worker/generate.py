@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -98,8 +98,8 @@ class Generator:
             # Some tokenizers end every text; an answer would then follow an end.
             return ids[:-1] if ids[-1:] == [self._tokenizer.eos_token_id] else ids
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        ids = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-        return [int(token) for token in ids]
+        chat = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        return [int(token) for token in cast("list[int]", chat)]
 
     def answer(
         self,
@@ -158,11 +158,11 @@ class Generator:
 
     def _settings(self, max_new_tokens: int, temperature: float) -> GenerationConfig:
         """Every setting named: what is left out would be filled in from the model's own habits."""
-        return GenerationConfig(
+        return GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=max_new_tokens,
             do_sample=temperature > 0,
             temperature=temperature or 1.0,
-            top_k=0,
+            top_k=0 if temperature > 0 else 50,
             top_p=1.0,
             num_beams=1,
             repetition_penalty=1.0,

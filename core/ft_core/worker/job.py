@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerState
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTTrainer
+from trl.trainer.sft_trainer import SFTTrainer
 
 from ft_core.errors import FtError, problem
 from ft_core.recipe.schema import Recipe

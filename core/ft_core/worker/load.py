@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as hub_logging
 
 from ft_core.errors import problem
 from ft_core.recipe.schema import Recipe
@@ -32,6 +33,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
     """The base model on its device, quantised where the recipe says so; never code or pickles from its folder."""
+    hub_logging.disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path),
         dtype=device.dtype,
@@ -52,15 +54,16 @@ def _quantization(recipe: Recipe, device: Device) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     if recipe.quantization.method == "int8":
-        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    config = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=recipe.quantization.double,
-        # bitsandbytes computes in float32 unless told.
-        bnb_4bit_compute_dtype=device.autocast or device.dtype,
-    )
-    return {"quantization_config": config}
+        settings: dict[str, Any] = {"load_in_8bit": True}
+    else:
+        settings = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": recipe.quantization.double,
+            # bitsandbytes computes in float32 unless told.
+            "bnb_4bit_compute_dtype": device.autocast or device.dtype,
+        }
+    return {"quantization_config": BitsAndBytesConfig(**settings)}  # type: ignore[no-untyped-call]
 
 
 def keep_packed(model: torch.nn.Module) -> None:
@@ -69,7 +72,7 @@ def keep_packed(model: torch.nn.Module) -> None:
     It happens on the first forward pass in evaluation mode, and afterwards gradients through these layers are
     None without a word (bitsandbytes 0.50, CPU).
     """
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):

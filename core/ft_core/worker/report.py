@@ -24,7 +24,7 @@ class Reporter:
         self._shown: tuple[str, str] = ("", "")
         self._shown_at = float("-inf")
 
-    def event(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def event(self, kind: str, /, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
         """Write one event."""
         self._journal.write(kind, **fields)
 
@@ -53,9 +53,9 @@ class Reporter:
             self._status.update(state=state, phase=phase)
             self.log(f"{state}: {phase}")
 
-    def position(self, **values: object) -> None:
-        """Change step, total, epoch or loss in the status."""
-        self._status.update(**values)
+    def position(self, step: int, total: int, epoch: float | None = None, loss: float | None = None) -> None:
+        """How far the run is, for lists of runs."""
+        self._status.update(step=step, total=total, epoch=epoch, loss=loss)
 
     def begun(self) -> None:
         """Training begins; a resumed run keeps the time it first began."""

@@ -5,9 +5,11 @@ Everything it does is told through the run directory. Exit codes: 0 done or stop
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 from ft_core.recipe import yaml_io
@@ -20,6 +22,7 @@ FINE, WRONG_USE, FAILED = 0, 2, 3
 _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # Blocks that grow in place leave fewer holes: rows of many lengths would else fragment the GPU's memory.
@@ -50,6 +53,7 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, *, resume: 
     try:
         reporter.state("preparing", "importing")
         recipe = yaml_io.load(reporter.run.recipe_file)
+        _hush()
         # Seconds of imports: the run is already visible while they last.
         from ft_core.worker.job import Job
 
@@ -63,6 +67,12 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, *, resume: 
     remedy = "continue it with `ft-tui resume`" if cause == TERMINATED else None
     reporter.end(state, cause, remedy)
     return FINE
+
+
+def _hush() -> None:
+    """Keep out of the log what no one can act on: int8 on a CPU alone says a line for every matrix product."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)\.")
 
 
 def _fail(reporter: Reporter, controls: Controls, error: BaseException) -> int:
