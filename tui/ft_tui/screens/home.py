@@ -92,7 +92,8 @@ class HomeScreen(Screen[None]):
     # Reading
 
     def _look(self) -> None:
-        if self.is_current and not self._reading:
+        # A screen below another one counts as current for Textual, and what it repaints is sent.
+        if self.is_active and not self._reading:
             self._reading = True
             self._read_runs()
 
