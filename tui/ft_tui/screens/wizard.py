@@ -19,6 +19,7 @@ from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir, create
 from ft_core.runs.launch import launch
 from ft_tui.actions import bindings
+from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.wizard_data import DataStep
 from ft_tui.screens.wizard_hardware import HardwareStep
 from ft_tui.screens.wizard_model import ModelStep
@@ -98,7 +99,8 @@ class WizardScreen(Screen[None]):
                 yield from self._steps
         with HorizontalGroup(id="ways"):
             yield Button("Back", id="way-back", compact=True)
-            yield Line(id="note", classes="dim")
+            with Container(id="note-place"):
+                yield Line(id="note", classes="dim")
             yield Button("Save", id="way-save", compact=True)
             yield Button("Launch", id="way-launch", compact=True, variant="success")
             yield Button("Next", id="way-next", compact=True, variant="primary")
@@ -115,6 +117,14 @@ class WizardScreen(Screen[None]):
         self.query_one(StepsList).set_class(event.size.width >= 100, "-column")
 
     # Moving
+
+    def on_key(self, event: events.Key) -> None:
+        """The paging keys turn the page from anywhere, also from the buttons below it."""
+        outside = self.focused is None or self.step not in self.focused.ancestors_with_self
+        if outside and event.key in ("pagedown", "pageup"):
+            event.stop()
+            event.prevent_default()
+            (self.step.action_page_down if event.key == "pagedown" else self.step.action_page_up)()
 
     @property
     def step(self) -> Step:
@@ -256,9 +266,17 @@ class WizardScreen(Screen[None]):
         self.app.notify(f"The draft cannot be kept: {message.why}.", severity="warning", markup=False)
 
     def action_fresh(self) -> None:
-        """Begin anew; the old draft stays on the disk."""
+        """Begin anew, when that is really meant."""
+        question = "Everything set so far is put aside, and an empty recipe is begun."
+        self.app.push_screen(
+            Confirm("Start afresh?", question, (("fresh", "Start afresh"), ("go", "Go on"))), self._fresh
+        )
+
+    def _fresh(self, answer: str | None) -> None:
+        if answer != "fresh":
+            return
         self._save_now()
-        self.app.notify("A new draft. The old one is kept among the drafts.")
+        self._note("A new recipe.")
         self.session.draft = Draft(new_name())
         self._reread()
         self.query_one(ModelStep).draft_changed()

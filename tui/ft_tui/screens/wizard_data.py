@@ -466,7 +466,7 @@ class DataStep(Step):
 
 def token_words(preview: Preview) -> str:
     """Tokens of a row, how many are trained on, and how many are cut."""
-    words = f"{preview.tokens} tokens, {preview.trained} trained on"
+    words = f"{preview.tokens} tokens, {preview.trained} learnt"
     return f"{words}, the last {preview.cut} are cut" if preview.cut else words
 
 

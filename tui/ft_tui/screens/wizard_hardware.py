@@ -112,9 +112,14 @@ class HardwareStep(Step):
         )
         if session.hardware is None:
             return
-        reason = "" if found else f"{'GPU' if session.device == 'cuda' else 'CPU'}: {session.device_reason}"
-        self.query_one("#device-reason", Words).say(one_line(reason, 300))
+        self.query_one("#device-reason", Words).say("" if found else self._reason(session.hardware))
         self._show_machine(session.hardware)
+
+    def _reason(self, hardware: Hardware) -> str:
+        if not hardware.gpus:
+            return "The CPU: there is no GPU to choose."
+        reason = self.session.device_reason
+        return one_line(reason[:1].upper() + reason[1:] + ".", 300)
 
     def _show_machine(self, hardware: Hardware) -> None:
         self.query_one("#driver", OneLine).say(_driver_words(hardware))

@@ -55,7 +55,6 @@ class ModelStep(Step):
     ModelStep #model-problem, ModelStep #quantisation-words { margin-left: 12; }
     ModelStep #quantisation-words { color: $text-muted; }
     ModelStep #model-details { margin: 1 0; }
-    .-short ModelStep #model-details { margin: 0; }
     ModelStep MemoryBar { margin: 1 0; }
     """
 
@@ -149,7 +148,7 @@ class ModelStep(Step):
     def show(self) -> None:
         """Bring the page up to date."""
         session = self.session
-        self.query_one(ModelTable).show(self._models, session.recipe.model.source)
+        self.query_one(ModelTable).show(self._listed(), session.recipe.model.source)
         source = self.query_one("#field-model-source", PathInput)
         typed = session.draft.texts.get("model.source", "")
         if source.value != typed:
@@ -165,6 +164,13 @@ class ModelStep(Step):
         self.query_one(FieldForm).show(
             session.draft.texts, {g.path: session.view(g) for g in guides_of(MODEL, "first")}
         )
+
+    def _listed(self) -> tuple[ModelFacts, ...]:
+        """The models found here, and the chosen one where it is another."""
+        chosen = self.session.model
+        if not self._models or chosen is None or any(model.source == chosen.source for model in self._models):
+            return self._models
+        return (*self._models[:1], chosen, *self._models[1:])
 
     def _show_details(self) -> None:
         model = self._looked_at or self.session.model
@@ -259,6 +265,8 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
             "HF_HUB_OFFLINE is set, so it cannot be downloaded." if offline else "It is downloaded when the run starts."
         )
         return Content.assemble(head, (name, "bold"), f", not on this machine. {why}")
+    if model.problem is not None and chosen:
+        return Content.assemble(head, (name, "bold"), ". What is wrong with it stands above.")
     facts = [
         model.architecture,
         f"{count_text(model.parameters)} parameters" if model.parameters else None,

@@ -23,7 +23,11 @@ from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.memory_bar import MemoryBar
 from ft_tui.widgets.words import Words
+from ft_tui.wizard.draft import number_text
 from ft_tui.wizard.session import REVIEW, STEP_NAMES, Session, step_of
+
+# A recipe, and the tokens of each training row where they are known.
+Question = tuple[Recipe, tuple[int, ...] | None]
 
 
 class ReviewStep(Step):
@@ -40,14 +44,14 @@ class ReviewStep(Step):
     class Prepared(Message):
         """The dry run is done: a plan, or what stands in its way."""
 
-        recipe: Recipe
+        asked: Question
         prepared: Prepared | None
         problems: tuple[Problem, ...]
         risk: Problem | None
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._asked: Recipe | None = None
+        self._asked: Question | None = None
         self.prepared: Prepared | None = None
         self._risk: Problem | None = None
         self.saved_to = ""
@@ -66,23 +70,26 @@ class ReviewStep(Step):
         """Start a dry run if the recipe is another one than at the last; show what is known."""
         if not self.display:
             return
-        if self._asked != self.session.recipe:
-            self._asked = self.session.recipe
-            self._prepare(self.session.recipe, self.session.token_lengths(), self.session.hardware)
+        session = self.session
+        asked = (session.recipe, session.token_lengths())
+        if self._asked != asked:
+            self._asked = asked
+            self._prepare(asked, session.hardware)
         self._fill()
 
     @work(thread=True, exclusive=True, group="prepare", exit_on_error=False)
-    def _prepare(self, recipe: Recipe, lengths: tuple[int, ...] | None, hardware: Hardware | None) -> None:
+    def _prepare(self, asked: Question, hardware: Hardware | None) -> None:
+        recipe, lengths = asked
         risk = logout_risk()
         try:
             prepared = prepare(recipe, lengths=lengths, hardware=hardware)
-            self.post_message(self.Prepared(recipe, prepared, (), risk))
+            self.post_message(self.Prepared(asked, prepared, (), risk))
         except FtError as error:
-            self.post_message(self.Prepared(recipe, None, error.problems, risk))
+            self.post_message(self.Prepared(asked, None, error.problems, risk))
 
     def on_review_step_prepared(self, message: Prepared) -> None:
         """Take the result, unless something was changed meanwhile."""
-        if message.recipe != self._asked:
+        if message.asked != self._asked:
             return
         self.prepared, self._risk = message.prepared, message.risk
         self.session.dry_run = message.problems
@@ -154,7 +161,7 @@ def what_will_happen(prepared: Prepared) -> Content:
         steps = prepared.steps
         parts.append(
             f"{steps.total} steps of {steps.effective_batch} sequences: {steps.epochs:g} epochs, "
-            f"learning rate {recipe.training.learning_rate:g}, {recipe.training.schedule}.\n"
+            f"learning rate {number_text(recipe.training.learning_rate)}, {recipe.training.schedule}.\n"
             if recipe.training.learning_rate is not None
             else f"{steps.total} steps.\n"
         )

@@ -18,12 +18,15 @@ from ft_core.text import clean
 from ft_tui.widgets.choice_row import ChoiceRow
 from ft_tui.widgets.words import Line, Words
 
-LABEL_WIDTH = 16
+# What these hold is told by the field's name alone.
+_PLAIN_SECTIONS = ("training", "data")
 
 
-def label_of(path: str) -> str:
-    """`training.learning_rate` as the form calls it: `learning rate`."""
-    return path.rpartition(".")[2].replace("_", " ")
+def label_of(path: str, *, mixed: bool) -> str:
+    """`training.learning_rate` as the form calls it: `learning rate`; among other sections `adapter rank`."""
+    section, _, name = path.partition(".")
+    label = name.replace("_", " ")
+    return f"{section} {label}" if mixed and section not in _PLAIN_SECTIONS else label
 
 
 def id_of(path: str) -> str:
@@ -72,29 +75,25 @@ class FieldRow(VerticalGroup):
 
     DEFAULT_CSS = """
     FieldRow { height: auto; margin-bottom: 1; }
-    .-short FieldRow { margin-bottom: 0; }
     FieldRow HorizontalGroup { height: auto; }
     FieldRow .field-label { width: 18; }
     FieldRow Input { width: 24; margin-right: 2; }
-    FieldRow Input.-long { width: 1fr; margin-right: 0; }
-    .-narrow FieldRow Input { width: 18; }
-    .-narrow FieldRow Input.-long { width: 1fr; }
+    FieldRow Input.-long { width: 2fr; }
     FieldRow .field-help { margin-left: 18; color: $text-muted; }
     FieldRow .field-problem { margin-left: 18; }
-    .-narrow FieldRow .field-help { margin-left: 2; }
-    .-narrow FieldRow .field-problem { margin-left: 2; }
     """
 
-    def __init__(self, guide: FieldGuide, text: str) -> None:
+    def __init__(self, guide: FieldGuide, text: str, *, mixed: bool = False) -> None:
         super().__init__(id=f"row-{guide.path.replace('.', '-')}")
         self.guide = guide
+        self._label = label_of(guide.path, mixed=mixed)
         self._text = text
         self._choices = choices_of(guide)
 
     def compose(self) -> ComposeResult:
         """A text field, or a row of choices."""
         with HorizontalGroup():
-            yield Line(label_of(self.guide.path), classes="field-label")
+            yield Line(self._label, classes="field-label")
             if self._choices:
                 yield ChoiceRow(self._choices, self._choice(self._text), id=id_of(self.guide.path))
             else:
@@ -144,7 +143,8 @@ class FieldRow(VerticalGroup):
     def _help(self, view: FieldView) -> Content:
         bounds = " ".join(part for part in (self.guide.range, self.guide.unit) if part)
         help_text = self.guide.help + (f" ({bounds})" if bounds else "")
-        head = view.reason if self._choices == () else " ".join(part for part in (view.value, view.reason) if part)
+        value = "" if not self._choices or view.value == "default" else view.value.capitalize()
+        head = ". ".join(part for part in (value, view.reason) if part)
         return Content.assemble((f"{clean(head)}. " if head else "", "$foreground"), help_text)
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -185,13 +185,14 @@ class FieldForm(Vertical):
         self.guides = tuple(guides)
         self._texts = texts
         self._title = title
+        self._mixed = len({guide.path.partition(".")[0] for guide in self.guides}) > 1
 
     def compose(self) -> ComposeResult:
         """The title and a row a field."""
         if self._title:
             yield Words(self._title, classes="form-title")
         for guide in self.guides:
-            yield FieldRow(guide, self._texts.get(guide.path, ""))
+            yield FieldRow(guide, self._texts.get(guide.path, ""), mixed=self._mixed)
 
     def show(self, texts: dict[str, str], views: dict[str, FieldView]) -> None:
         """Bring every row up to date."""

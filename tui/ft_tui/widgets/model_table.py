@@ -16,7 +16,9 @@ from ft_core.text import bytes_text, count_text, one_line
 from ft_tui.widgets.cells import glyph
 
 _COLUMNS = (" ", "Model", "Params", "Context", "Chat", "Licence", "Size", "Architecture")
-_NAME_WIDTH = 30
+_NAME_WIDTH = 28
+# Least width of the table, and how many of the columns it then shows.
+_COLUMNS_FOR = ((88, 8), (72, 7), (0, 5))
 
 
 def chat_word(model: ModelFacts) -> str:
@@ -47,7 +49,6 @@ class ModelTable(DataTable[Text]):
     BINDINGS: ClassVar[list[BindingType]] = []
     DEFAULT_CSS = """
     ModelTable { height: auto; max-height: 9; background: transparent; }
-    .-short ModelTable { max-height: 6; }
     """
 
     @dataclass
@@ -66,11 +67,19 @@ class ModelTable(DataTable[Text]):
         super().__init__(cursor_type="row", zebra_stripes=False, id=id)
         self._models: tuple[ModelFacts, ...] = ()
         self._rows: list[tuple[str, ...]] = []
+        self._columns = 0
+        self._wanted = ""
 
-    def on_mount(self) -> None:
-        """The head of the table."""
-        for index, label in enumerate(_COLUMNS):
+    def on_resize(self) -> None:
+        """As many columns as there is room for; the details below the table tell everything."""
+        columns = next(count for least, count in _COLUMNS_FOR if self.size.width >= least)
+        if columns == self._columns:
+            return
+        self._columns = columns
+        self.clear(columns=True)
+        for index, label in enumerate(_COLUMNS[:columns]):
             self.add_column(Text(label), key=str(index))
+        self._add_rows()
 
     @property
     def looked_at(self) -> ModelFacts | None:
@@ -83,21 +92,28 @@ class ModelTable(DataTable[Text]):
         same_models = tuple(models) == self._models
         if same_models and rows == self._rows:
             return
-        if same_models:
+        if same_models and self._columns:
             for number, row in enumerate(rows):
                 self.update_cell(str(number), "0", Text(row[0]))
         else:
             self._fill(models, rows, chosen)
         self._rows = rows
 
-    def _fill(self, models: Sequence[ModelFacts], rows: Sequence[tuple[str, ...]], chosen: str) -> None:
-        kept = self.looked_at.source if self.looked_at else chosen
-        self._models = tuple(models)
+    def _fill(self, models: Sequence[ModelFacts], rows: list[tuple[str, ...]], chosen: str) -> None:
+        here = self.looked_at
+        was_there = chosen in {model.source for model in self._models}
+        self._wanted = here.source if here is not None and was_there else chosen
+        self._models, self._rows = tuple(models), rows
         self.clear()
-        for number, row in enumerate(rows):
-            self.add_row(*(Text(cell) for cell in row), key=str(number))
-        sources = [model.source for model in models]
-        self.move_cursor(row=sources.index(kept) if kept in sources else 0, animate=False)
+        self._add_rows()
+
+    def _add_rows(self) -> None:
+        if not self._columns:
+            return
+        for number, row in enumerate(self._rows):
+            self.add_row(*(Text(cell) for cell in row[: self._columns]), key=str(number))
+        sources = [model.source for model in self._models]
+        self.move_cursor(row=sources.index(self._wanted) if self._wanted in sources else 0, animate=False)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Tell which model one looks at."""

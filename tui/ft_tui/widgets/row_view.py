@@ -87,7 +87,6 @@ class RowView(Vertical):
 
     DEFAULT_CSS = """
     RowView { height: 22; margin: 1 0; }
-    .-short RowView { height: 15; margin: 0; }
     RowView #row-head { height: 1; }
     RowView #row-jump { width: 14; margin-left: 2; }
     RowView #row-view { width: auto; margin-left: 2; }
@@ -97,10 +96,6 @@ class RowView(Vertical):
     RowView .row-pane { height: 1fr; width: 1fr; padding: 0 1 0 0; scrollbar-size-vertical: 1; }
     RowView .row-pane { border-top: solid $border; }
     RowView .row-pane:focus { border-top: heavy $primary; }
-    .-wide RowView #row-body { layout: horizontal; }
-    .-wide RowView #row-list { height: 1fr; width: 28; }
-    .-wide RowView .row-pane { border-top: none; border-left: solid $border; padding: 0 1; }
-    .-wide RowView .row-pane:focus { border-left: heavy $primary; }
     RowView #row-legend { color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -127,7 +122,7 @@ class RowView(Vertical):
         """Where one is and how to go on; the list; the row twice."""
         with HorizontalGroup(id="row-head"):
             yield Line(id="row-where")
-            yield ChoiceRow((("data", "as data"), ("model", "as the model sees it")), "model", id="row-view")
+            yield ChoiceRow((("data", "as data"), ("model", "as model")), "model", id="row-view")
             yield Input(placeholder="j: go to row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
         with Container(id="row-body"):
             yield OptionList(markup=False, compact=True, id="row-list")
@@ -140,10 +135,7 @@ class RowView(Vertical):
     def on_mount(self) -> None:
         """One view at a time where there is no room for two."""
         self.query_one(Input).cursor_blink = False
-        begin, end = marks()
-        self.query_one("#row-legend", Line).say(
-            f"{begin}trained on{end}  the rest is context   [ ] row before, next   j go to   v view"
-        )
+        self._say_where()
         self._place()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -201,8 +193,10 @@ class RowView(Vertical):
 
     def _say_where(self) -> None:
         total = f" of {self._total}" if self._total is not None else ""
-        tokens = f": {self._tokens}" if self._tokens else ""
-        self.query_one("#row-where", Line).say(f"row {self._number}{total}{tokens}" if self._rows else "no rows yet")
+        self.query_one("#row-where", Line).say(f"row {self._number}{total}" if self._rows else "no rows yet")
+        begin, end = marks()
+        tokens = f"{self._tokens}: " if self._tokens else ""
+        self.query_one("#row-legend", Line).say(f"{tokens}{begin}trained on{end}, the rest is context.   [ ] rows")
 
     def show_model(self, content: Content | str, tokens: str = "") -> None:
         """The row as the model sees it and its number of tokens in words; or why it cannot be shown."""

@@ -111,7 +111,7 @@ def by_field(problems: Iterable[Problem]) -> dict[str, tuple[Problem, ...]]:
 
 
 def text_of(value: object) -> str:
-    """A recipe value as one would type it: `0.0002`, `true`, `["q_proj"]`, nothing for None.
+    """A recipe value as one would type it: `2e-4`, `true`, `["q_proj"]`, nothing for None.
 
     `from_text` reads it back as the same value.
     """
@@ -120,8 +120,16 @@ def text_of(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.12g}"
+        return number_text(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def number_text(value: float) -> str:
+    """A number as people write it: `2e-4` rather than `0.0002`, but `0.05`."""
+    if 0 < abs(value) < 0.001:
+        mantissa, _, exponent = f"{value:.11e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{value:.12g}"
 
 
 def draft_of(recipe: Recipe) -> Draft:

@@ -194,12 +194,14 @@ class Session:
         typed = self.draft.texts.get(path, "").strip()
         choice = self.choices.get(path)
         if choice is not None:
-            return FieldView(f"auto: {shown_text(path, choice.value)}", f"because {choice.reason}", problems)
+            return FieldView(
+                f"auto: {shown_text(path, choice.value)}", choice.reason[:1].upper() + choice.reason[1:], problems
+            )
         if self.recipe.get(path) is None and guide.takes_auto:
-            return FieldView("auto", "chosen once model and data are known", problems)
+            return FieldView("auto", "Chosen once model and data are known", problems)
         if not typed or self.recipe.get(path) == guide.default:
             return FieldView("default", "", problems)
         usual = AUTO if guide.takes_auto else shown_text(path, guide.default)
         return FieldView(
-            "", f"yours; {'clear it for auto' if usual == 'auto' else f'the default is {usual}'}", problems
+            "", f"Yours; {'clear it for auto' if usual == 'auto' else f'the default is {usual}'}", problems
         )
