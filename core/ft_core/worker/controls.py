@@ -100,6 +100,9 @@ class Controls:
 
     def _round(self, actions: Actions) -> None:
         for request in take(self._run, _OURS):
+            if self.stopping is not None:
+                self._reporter.answer(request.id, request.request, "the run is being stopped", ok=False)
+                continue
             try:
                 text, ok = self._act(request, actions), True
             except FtError as error:

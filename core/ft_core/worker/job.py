@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from transformers import TrainerState
 from transformers.trainer_callback import PrinterCallback
-from trl.trainer.sft_trainer import SFTTrainer
 
 from ft_core.errors import FtError, problem
 from ft_core.recipe.schema import Recipe
@@ -33,6 +32,7 @@ from ft_core.worker.prepare import find_base, read_data
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
+from ft_core.worker.trainer import Trainer
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 # A measurement shorter than this does not change the state people see.
@@ -90,7 +90,7 @@ class Job:
         self._tell_plan()
 
     def _build_trainer(self, model: Any) -> None:  # noqa: ANN401 - a transformers model
-        self.trainer: Any = SFTTrainer(
+        self.trainer: Any = Trainer(
             model=model,
             args=sft_config(self.recipe, self.device, self.run.checkpoints),
             train_dataset=to_dataset(self.data.train),

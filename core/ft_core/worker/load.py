@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as hub_logging
 
 from ft_core.errors import problem
 from ft_core.recipe.schema import Recipe
@@ -33,7 +32,6 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
     """The base model on its device, quantised where the recipe says so; never code or pickles from its folder."""
-    hub_logging.disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path),
         dtype=device.dtype,

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 from ft_core.runs.status import read_status
 from ft_core.runs.view import RunView
-
 from tests.core.worker import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

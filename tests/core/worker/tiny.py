@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir, create
 from ft_core.runs.journal import Event, Tail
@@ -165,5 +166,5 @@ def losses(run: RunDir) -> dict[int, float]:
 
 def ended(run: RunDir) -> Event:
     found = events(run, "end")
-    assert found, (run.log_file.read_text() if run.log_file.exists() else "no end event")
+    assert found, run.log_file.read_text() if run.log_file.exists() else "no end event"
     return found[-1]
