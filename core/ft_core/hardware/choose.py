@@ -19,7 +19,8 @@ def choose_device(recipe: Recipe, hardware: Hardware) -> tuple[str, tuple[Gpu, .
     if not hardware.gpus:
         if asked.device == "cuda" or asked.gpus:
             raise FtError(_no_gpu(hardware))
-        return "cpu", (), f"no GPU: {hardware.problem or 'none was found'}"
+        # The first sentence says why; what to do about it is shown with the hardware.
+        return "cpu", (), f"no GPU can be used: {(hardware.problem or 'none was found').partition('. ')[0].rstrip('.')}"
     if asked.gpus:
         return "cuda", _named(asked.gpus, hardware.gpus), "the recipe names the GPUs"
     freest = max(hardware.gpus, key=lambda gpu: (gpu.memory_free, -gpu.index))

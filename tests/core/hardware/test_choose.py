@@ -22,7 +22,7 @@ def test_the_freest_gpu_is_taken_and_said_to_be() -> None:
 
 
 def test_without_a_gpu_it_is_the_cpu_with_the_reason() -> None:
-    assert choose_device(recipe(), machine()) == ("cpu", (), "no GPU: No NVIDIA driver was found.")
+    assert choose_device(recipe(), machine()) == ("cpu", (), "no GPU can be used: No NVIDIA driver was found")
 
 
 def test_a_cpu_that_is_asked_for_is_taken_though_there_are_gpus() -> None:
