@@ -106,11 +106,13 @@ def _read(path: Path) -> Request | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as stream:
+    try:
         info = os.fstat(handle)
         if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode) or info.st_size > _LARGEST:
             return None
-        return _parse(path.stem, stream.read(_LARGEST))
+        return _parse(path.stem, os.read(handle, _LARGEST))
+    finally:
+        os.close(handle)
 
 
 def _parse(name: str, data: bytes) -> Request | None:

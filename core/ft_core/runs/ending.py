@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ft_core.text import one_line
 
-_ERROR_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)\b")
+_ERROR_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)\b|\S+: No module named ")
 _CAUSE_LENGTH = 300
 _SEE_LOG = "read the end of worker.log (`ft-tui logs`) for what happened before"
 

@@ -24,6 +24,7 @@ _BACKLOG = 10_000
 _BLOCK = 64 * 1024
 _CHUNK = 4 * 1024 * 1024
 _LONGEST_LINE = 16 * 1024 * 1024
+_SEQ_END = 2**63
 _LINE_START = b'{"v":'
 
 
@@ -186,7 +187,8 @@ def _event(line: bytes) -> Event | None:
         event = _slow_json(line)
     if type(event) is not dict or event.get("v") != VERSION:
         return None
-    return event if type(event.get("seq")) is int and type(event.get("kind")) is str else None
+    seq = event.get("seq")
+    return event if type(seq) is int and 0 <= seq < _SEQ_END and type(event.get("kind")) is str else None
 
 
 def _slow_json(line: bytes) -> object:

@@ -87,7 +87,8 @@ class StatusWriter:
         self.problem: str | None = None
         self.status = (read_status(run) or Status(run=run.name)).changed(trainer=Identity.current())
         self.update(now=True)
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self.thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self.thread.start()
 
     def update(self, *, now: bool = False, **values: object) -> None:
         """Change some values; written at once when the state or phase changes or `now` is set, else soon."""

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import pytest
+
+from ft_core.errors import FtError
+from ft_core.runs.control import REQUESTS, ask, done, pending, take, wait_answer
+from ft_core.runs.directory import RunDir
+from ft_core.runs.identity import Identity
+from ft_core.runs.journal import Journal
+from ft_core.runs.status import Status, write_status
+
+
+@pytest.fixture
+def run(run: RunDir) -> RunDir:
+    """A run at work: this process stands for its trainer."""
+    write_status(run, Status(state="training", trainer=Identity.current()))
+    return run
+
+
+def test_requests_are_given_in_the_order_they_were_asked(run: RunDir) -> None:
+    asked = [ask(run, request, **({"prompt": "Why?"} if request == "sample" else {})) for request in REQUESTS]
+    assert [request.id for request in pending(run)] == asked
+    assert [request.request for request in pending(run)] == list(REQUESTS)
+    assert next(item for item in pending(run) if item.request == "sample").args == {"prompt": "Why?"}
+
+
+def test_a_request_acts_once(run: RunDir) -> None:
+    first = ask(run, "checkpoint")
+    assert done(run, first)
+    assert not done(run, first)
+    assert pending(run) == []
+
+
+def test_of_many_takers_one_gets_each_request(run: RunDir) -> None:
+    asked = [ask(run, "checkpoint") for _ in range(50)]
+    taken: list[str] = []
+    threads = [threading.Thread(target=lambda: taken.extend(item.id for item in take(run))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == asked
+
+
+def test_a_taker_leaves_the_requests_of_others(run: RunDir) -> None:
+    stop, now = ask(run, "stop"), ask(run, "stop_now")
+    assert [request.id for request in take(run, {"stop_now"})] == [now]
+    assert [request.id for request in pending(run)] == [stop]
+
+
+def test_requests_are_private(run: RunDir) -> None:
+    name = ask(run, "sample", prompt="a secret question")
+    assert (run.control / f"{name}.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"request":"explode","args":{}}', '{"request":"stop"}', "[" * 20_000, "x" * 100_000],
+)
+def test_damaged_and_foreign_files_are_passed_over(run: RunDir, text: str) -> None:
+    (run.control / "00-first.json").write_text(text)
+    (run.control / "notes.txt").write_text("mine")
+    (run.control / ".half.json").write_text('{"request":"stop","args":{}}')
+    asked = ask(run, "pause")
+    assert [request.id for request in pending(run)] == [asked]
+
+
+def test_links_pipes_and_folders_are_not_followed(run: RunDir) -> None:
+    real = run.path / "elsewhere.json"
+    real.write_text(json.dumps({"request": "stop", "args": {}}))
+    (run.control / "a.json").symlink_to(real)
+    os.mkfifo(run.control / "b.json")
+    (run.control / "c.json").mkdir()
+    assert pending(run) == []
+
+
+def test_requests_of_another_user_are_not_obeyed(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(run, "stop")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert pending(run) == []
+
+
+@pytest.mark.parametrize("prompt", [None, "", "  \n", 7, "x" * 20_000])
+def test_a_sample_without_a_usable_prompt_is_refused(run: RunDir, prompt: object) -> None:
+    with pytest.raises(FtError, match="prompt"):
+        ask(run, "sample", prompt=prompt)
+    assert pending(run) == []
+
+
+def test_an_unknown_request_is_refused_with_the_known_ones(run: RunDir) -> None:
+    with pytest.raises(FtError, match="stop_now"):
+        ask(run, "explode")
+
+
+@pytest.mark.parametrize("state", ["done", "stopped", "failed", "training"])
+def test_a_run_that_is_not_at_work_cannot_be_asked(run: RunDir, state: str) -> None:
+    write_status(run, Status(state=state))
+    with pytest.raises(FtError, match="not at work"):
+        ask(run, "pause")
+
+
+def test_a_missing_control_folder_has_no_requests_and_refuses_new_ones(run: RunDir) -> None:
+    run.control.rmdir()
+    assert pending(run) == []
+    with pytest.raises(FtError, match="cannot be written"):
+        ask(run, "stop")
+
+
+def test_the_answer_to_a_request_is_found_behind_a_long_journal(run: RunDir) -> None:
+    asked = ask(run, "checkpoint")
+    with Journal(run.events_file) as journal:
+        journal.write("control", id="another", ok=False, text="")
+        for _ in range(20):
+            journal.write("alarm", text="x" * 100_000)
+        journal.write("control", id=asked, request="checkpoint", ok=True, text="written")
+    answer = wait_answer(run, asked, timeout=5)
+    assert answer is not None
+    assert answer["text"] == "written"
+
+
+def test_an_answer_that_comes_later_is_waited_for(run: RunDir) -> None:
+    asked = ask(run, "checkpoint")
+
+    def answer() -> None:
+        (request,) = take(run)
+        with Journal(run.events_file) as journal:
+            journal.write("control", id=request.id, request=request.request, ok=True, text="late")
+
+    thread = threading.Timer(0.2, answer)
+    thread.start()
+    found = wait_answer(run, asked, timeout=10)
+    thread.join()
+    assert found is not None
+    assert found["text"] == "late"
+
+
+def test_no_answer_in_time_is_none(run: RunDir) -> None:
+    assert wait_answer(run, ask(run, "stop"), timeout=0) is None
+    run.events_file.unlink()
+    assert wait_answer(run, "any", timeout=0) is None

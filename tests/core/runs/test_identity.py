@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from ft_core.runs.identity import Identity
+
+
+def test_the_present_process_is_alive() -> None:
+    me = Identity.current()
+    assert me.pid == os.getpid()
+    assert me.alive()
+    assert Identity.of(os.getpid()) == me
+
+
+def test_a_pid_given_out_again_is_another_process() -> None:
+    me = Identity.current()
+    assert not me.model_copy(update={"start_time": me.start_time + 1}).alive()
+
+
+def test_a_process_of_another_boot_or_machine_is_not_alive_here() -> None:
+    other = Identity.current().model_copy(update={"boot_id": "another"})
+    assert not other.here
+    assert not other.alive()
+
+
+def test_an_ended_process_is_not_alive_even_before_its_parent_has_asked_for_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        found = Identity.of(child.pid)
+        assert found is not None
+        assert found.alive()
+        assert child.stdin is not None
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not found.alive()
+    assert Identity.of(child.pid) is None
+
+
+def test_a_command_name_with_spaces_and_brackets_does_not_shift_the_fields(tmp_path: object) -> None:
+    code = "open('/proc/self/comm', 'w').write('a) S 1 2 ('); print('ready', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        found = Identity.of(child.pid)
+        assert found is not None
+        assert found.start_time >= Identity.current().start_time
+        assert child.stdin is not None
+        child.stdin.close()

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+
+import pytest
+from pydantic import ValidationError
+
+from ft_core.runs import status as status_module
+from ft_core.runs.directory import RunDir
+from ft_core.runs.identity import Identity
+from ft_core.runs.status import (
+    ACTIVE,
+    ENDED,
+    Status,
+    StatusWriter,
+    live,
+    read_status,
+    shown_state,
+    write_status,
+)
+
+DEAD = Identity(boot_id=Identity.current().boot_id, pid=Identity.current().pid, start_time=1)
+ELSEWHERE = Identity(boot_id="another machine", pid=1, start_time=1)
+
+
+def test_a_new_run_is_created_and_tells_its_model_and_data(run: RunDir) -> None:
+    status = read_status(run)
+    assert status is not None
+    assert (status.state, status.model, status.data, status.run) == ("created", "demo", "demo", run.name)
+    assert shown_state(run) == "created"
+    assert not live(run)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"step": "many"}', '{"step": 1', "\0" * 100])
+def test_a_damaged_status_is_none_and_the_run_created(run: RunDir, text: str) -> None:
+    run.status_file.write_text(text)
+    assert read_status(run) is None
+    assert shown_state(run) == "created"
+    assert not live(run)
+
+
+def test_a_missing_status_is_none(run: RunDir) -> None:
+    run.status_file.unlink()
+    assert read_status(run) is None
+
+
+def test_fields_of_a_newer_version_are_passed_over(run: RunDir) -> None:
+    run.status_file.write_text(json.dumps({"v": 9, "state": "training", "step": 3, "mood": "fine"}))
+    status = read_status(run)
+    assert status is not None
+    assert (status.state, status.step) == ("training", 3)
+
+
+def test_a_loss_that_is_not_a_number_survives_the_file(run: RunDir) -> None:
+    write_status(run, Status(loss=math.nan, epoch=math.inf))
+    status = read_status(run)
+    assert status is not None
+    assert math.isnan(status.loss or 0)
+    assert status.epoch == math.inf
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="stepp"):
+        Status().changed(stepp=1)
+    with pytest.raises(ValidationError):
+        Status().changed(step="many")
+
+
+@pytest.mark.parametrize("state", sorted(ACTIVE))
+def test_a_working_run_whose_processes_are_dead_has_crashed(run: RunDir, state: str) -> None:
+    write_status(run, Status(state=state, supervisor=DEAD, trainer=DEAD))
+    assert not live(run)
+    assert shown_state(run) == "crashed"
+
+
+@pytest.mark.parametrize("state", sorted(ENDED))
+def test_an_ended_run_stays_what_it_is_when_its_processes_are_gone(run: RunDir, state: str) -> None:
+    write_status(run, Status(state=state, supervisor=DEAD))
+    assert shown_state(run) == state
+
+
+@pytest.mark.parametrize("who", ["supervisor", "trainer"])
+def test_a_run_is_live_as_long_as_either_process_is(run: RunDir, who: str) -> None:
+    write_status(run, Status(state="training", supervisor=DEAD, trainer=DEAD).changed(**{who: Identity.current()}))
+    assert live(run)
+    assert shown_state(run) == "training"
+
+
+def test_a_run_on_another_machine_is_live_as_long_as_its_heart_beats(run: RunDir) -> None:
+    write_status(run, Status(state="training", supervisor=ELSEWHERE))
+    assert live(run)
+    silent = Status(state="training", supervisor=ELSEWHERE, updated=time.time() - 3600)
+    run.status_file.write_text(silent.model_dump_json())
+    assert not live(run)
+    assert shown_state(run) == "crashed"
+
+
+def test_the_trainer_takes_the_status_over_and_keeps_what_the_supervisor_wrote(run: RunDir) -> None:
+    write_status(run, Status(state="preparing", started=12.0, supervisor=DEAD))
+    StatusWriter(run).close()
+    status = read_status(run)
+    assert status is not None
+    assert status.trainer == Identity.current()
+    assert (status.supervisor, status.started) == (DEAD, 12.0)
+
+
+def test_steps_are_thinned_but_a_change_of_state_is_written_at_once(run: RunDir) -> None:
+    writer = StatusWriter(run, every=3600)
+    for step in range(100):
+        writer.update(step=step)
+    assert (read_status(run) or Status()).step == 0
+    writer.update(state="training")
+    assert (read_status(run) or Status()).step == 99
+    writer.update(step=100)
+    writer.close()
+    assert (read_status(run) or Status()).step == 100
+
+
+def test_the_heart_beats_without_a_step_and_stops_at_the_hand_over(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(status_module, "_HEARTBEAT_SECONDS", 0.01)
+    writer = StatusWriter(run)
+    first = (read_status(run) or Status()).updated
+    wait_until(lambda: (read_status(run) or Status()).updated > first)
+    writer.close()
+    writer.thread.join(5)
+    assert not writer.thread.is_alive()
+
+
+def test_a_full_disk_under_the_status_does_not_stop_the_trainer(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = StatusWriter(run)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(status_module, "write_atomic", refuse)
+        writer.update(now=True, step=7)
+        assert "No space left" in (writer.problem or "")
+    writer.close()
+    assert writer.problem is None
+    assert (read_status(run) or Status()).step == 7
