@@ -113,8 +113,10 @@ def recognise(rows: Sequence[Row]) -> Shape:
     for kind in kinds:
         if isinstance(kind, Refusal) and kind.name == name:
             raise FtError(_refused(kind, count, len(values), rows[0].source))
-    mapping = _common_mapping([kind[1] for kind in kinds if isinstance(kind, tuple) and kind[0] == name], values)
-    return Shape(name, _evidence(mapping, values, count), mapping)
+    mappings = [kind[1] for kind in kinds if isinstance(kind, tuple) and kind[0] == name]
+    needed = dict(Counter(tuple(mapping.items()) for mapping in mappings).most_common(1)[0][0])
+    more = _optional_parts(needed, values)
+    return Shape(name, _evidence(needed, more, mappings.count(needed), len(values)), needed | more)
 
 
 def refusal(value: Value) -> Refusal | None:
@@ -186,25 +188,27 @@ def _has_media_part(value: Value) -> bool:
     )
 
 
-def _common_mapping(mappings: Sequence[dict[str, str]], values: Sequence[Value]) -> dict[str, str]:
-    """One mapping for the file: the commonest one, and the optional columns that any row fills."""
-    common = Counter(tuple(mapping.items()) for mapping in mappings).most_common(1)[0][0]
-    mapping = dict(common)
-    if "prompt" in mapping and "completion" in mapping:
-        return mapping
-    wanted = _OPTIONAL_PARTS if "instruction" in mapping else (("system", "system"),)
-    for part, column in wanted:
-        taken = part in mapping or column in mapping.values()
+def _optional_parts(needed: Mapping[str, str], values: Sequence[Value]) -> dict[str, str]:
+    """Parts a row of this shape may have besides, each with the column that any row fills."""
+    if "completion" in needed:
+        return {}
+    found: dict[str, str] = {}
+    for part, column in _OPTIONAL_PARTS if "instruction" in needed else (("system", "system"),):
+        taken = part in found or column in needed.values()
         if not taken and any(value.get(column) for value in values):
-            mapping[part] = column
-    return mapping
+            found[part] = column
+    return found
 
 
-def _evidence(mapping: Mapping[str, str], values: Sequence[Value], count: int) -> str:
-    columns = ", ".join(f"`{one_line(column, 40)}`" for column in mapping.values())
-    if count == len(values):
-        return f"all {count} rows looked at hold {columns}"
-    return f"{count} of {len(values)} rows looked at hold {columns}; the others do not fit and would be left out"
+def _evidence(needed: Mapping[str, str], more: Mapping[str, str], count: int, total: int) -> str:
+    words = f"all {count} rows" if count == total else f"{count} of {total} rows"
+    words += f" looked at hold {_columns(needed)}"
+    words += f", some also {_columns(more)}" if more else ""
+    return words if count == total else f"{words}; the others do not fit and would be left out"
+
+
+def _columns(mapping: Mapping[str, str]) -> str:
+    return " and ".join(f"`{one_line(column, 40)}`" for column in mapping.values())
 
 
 def _no_good_rows(rows: Sequence[Row]) -> list[Problem]:

@@ -195,8 +195,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. FtError when it cannot be loaded; code from the folder is never run."""
     config = folder / "config.json"
     check_config(read_json(config), config)
-    # Where transformers finds torch it imports it: 2 s and 200 MB that a tokenizer has no use for.
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     from transformers import AutoTokenizer
 
     try:
@@ -301,6 +299,8 @@ def _limit_memory(more: int) -> None:
 
 def main() -> None:
     """Serve standard input and output; what libraries print goes to standard error."""
+    # Where transformers finds torch it imports it: 2 s and 200 MB that a tokenizer has no use for.
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     folder = Path(sys.argv[1])

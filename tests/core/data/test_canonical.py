@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ft_core.data.canonical import Conversation, Message, convert, load, split
+from ft_core.data.open import Row
+from ft_core.data.shapes import Shape, recognise
+from ft_core.errors import FtError, Problem
+
+MESSAGES = Shape("messages", "", {"messages": "messages"})
+ALPACA = Shape(
+    "alpaca",
+    "",
+    {"instruction": "instruction", "output": "output", "input": "input", "system": "system", "history": "history"},
+)
+SHAREGPT = Shape("sharegpt", "", {"conversations": "conversations"})
+PROMPT = Shape("prompt-completion", "", {"prompt": "prompt", "completion": "completion"})
+HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
+
+
+def row(value: dict[str, object]) -> Row:
+    return Row(3, 5, value, None, "rows.jsonl")
+
+
+def good(value: dict[str, object], shape: Shape) -> list[tuple[str, str]]:
+    converted = convert(row(value), shape)
+    assert isinstance(converted, Conversation), converted
+    return [(message.role, message.content) for message in converted.messages]
+
+
+def bad(value: dict[str, object], shape: Shape) -> Problem:
+    converted = convert(row(value), shape)
+    assert isinstance(converted, Problem), converted
+    assert converted.where.startswith("rows.jsonl:5")
+    assert converted.why
+    assert converted.remedy
+    return converted
+
+
+def test_messages_keep_their_order_and_other_columns_are_kept_apart() -> None:
+    converted = convert(row({"messages": [HI, YO], "fact": "x"}), MESSAGES)
+    assert converted == Conversation(3, (Message("user", "hi"), Message("assistant", "yo")), {"fact": "x"})
+
+
+def test_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert good({"messages": [{"role": "user", "content": parts}, YO]}, MESSAGES)[0] == ("user", "ab")
+
+
+def test_sharegpt_roles_become_the_canonical_ones() -> None:
+    turns = [{"from": who, "value": who} for who in ("system", "human", "gpt", "human", "gpt")]
+    assert [role for role, _ in good({"conversations": turns}, SHAREGPT)] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+
+
+def test_the_old_pair_form_becomes_turns() -> None:
+    turns = [{"human": "a", "assistant": "b"}, {"human": "c", "assistant": "d"}]
+    assert [text for _, text in good({"conversations": turns}, SHAREGPT)] == ["a", "b", "c", "d"]
+
+
+def test_alpaca_joins_instruction_and_input_and_takes_system_and_history() -> None:
+    value = {"instruction": "a", "input": "x", "output": "b", "system": "s", "history": [["q", "r"]]}
+    assert good(value, ALPACA) == [
+        ("system", "s"),
+        ("user", "q"),
+        ("assistant", "r"),
+        ("user", "a\n\nx"),
+        ("assistant", "b"),
+    ]
+    assert good({"instruction": "a", "input": None, "output": "b"}, ALPACA) == [("user", "a"), ("assistant", "b")]
+
+
+def test_prompt_and_completion_stay_plain_text_and_as_messages_only_the_completion_is_learnt() -> None:
+    plain = convert(row({"prompt": "a", "completion": "b"}), PROMPT)
+    assert isinstance(plain, Conversation)
+    assert plain.completion_only
+    chat = convert(row({"prompt": [HI, YO, HI], "completion": [YO]}), PROMPT)
+    assert isinstance(chat, Conversation)
+    assert not chat.completion_only
+    assert [message.trained for message in chat.messages] == [False, False, False, True]
+
+
+def test_a_turn_of_weight_0_is_context() -> None:
+    converted = convert(row({"messages": [HI, {**YO, "weight": 0}, HI, {**YO, "weight": 1}]}), MESSAGES)
+    assert isinstance(converted, Conversation)
+    assert [message.trained for message in converted.messages] == [True, False, True, True]
+    assert "weight" in bad({"messages": [HI, {**YO, "weight": 0.5}]}, MESSAGES).what
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "what", "place"),
+    [
+        ({"messages": [HI, {**YO, "content": " \n"}]}, MESSAGES, "answer is empty", "messages[1].content"),
+        ({"messages": [HI, {**YO, "content": None}]}, MESSAGES, "text is missing", "messages[1].content"),
+        ({"messages": [HI]}, MESSAGES, "no answer", "turn 1"),
+        ({"messages": [HI, YO, HI]}, MESSAGES, "no answer", "turn 3"),
+        ({"messages": [HI, HI, YO]}, MESSAGES, "two user turns", "turn 2"),
+        ({"messages": [YO, HI, YO]}, MESSAGES, "begins with the assistant", "turn 1"),
+        ({"messages": [HI, {"role": "system", "content": "s"}, YO]}, MESSAGES, "system turn stands behind", "turn 2"),
+        ({"messages": [{"role": "narrator", "content": "s"}, HI, YO]}, MESSAGES, "`narrator`", "messages[0].role"),
+        ({"messages": [HI, {"role": "tool", "content": "s"}, YO]}, MESSAGES, "tool calls", "messages[1]"),
+        ({"messages": [HI, {**YO, "tool_calls": [{}]}]}, MESSAGES, "tool calls", "messages[1]"),
+        ({"messages": [HI, YO], "tools": "[{}]"}, MESSAGES, "defines tools", "tools"),
+        ({"messages": []}, MESSAGES, "no conversation", "messages"),
+        ({"messages": [HI, "yo"]}, MESSAGES, "no object", "messages[1]"),
+        ({"messages": [HI, {**YO, "content": 7}]}, MESSAGES, "kind int", "messages[1].content"),
+        ({"messages": [HI, {**YO, "content": "\ud83e"}]}, MESSAGES, "not valid Unicode", "messages[1].content"),
+        ({"other": 1}, MESSAGES, "`messages` is missing", "messages"),
+        ({"instruction": "a"}, ALPACA, "`output` is missing", "output"),
+        ({"instruction": "a", "output": ""}, ALPACA, "answer is empty", "output"),
+        ({"instruction": " ", "output": "b"}, ALPACA, "question is empty", "instruction"),
+        ({"instruction": "a", "output": ["b", 3]}, ALPACA, "kind int", "output[1]"),
+        ({"instruction": "a", "output": "b", "history": ["x"]}, ALPACA, "list of pairs", "history"),
+        ({"prompt": "a", "completion": ""}, PROMPT, "answer is empty", "completion"),
+        ({"prompt": "a", "completion": [YO]}, PROMPT, "do not fit together", "prompt"),
+        ({"prompt": "a", "completion": "b", "label": True}, PROMPT, "KTO", "rows.jsonl:5"),
+        ({"messages": [HI, YO], "image": "x.png"}, MESSAGES, "images", "rows.jsonl:5"),
+    ],
+)
+def test_a_row_that_cannot_be_learnt_is_told_by_row_and_field(
+    value: dict[str, object], shape: Shape, what: str, place: str
+) -> None:
+    found = bad(value, shape)
+    assert what in found.what
+    assert found.where.endswith(place)
+
+
+def test_a_bad_row_keeps_its_problem() -> None:
+    found = Problem("x", "rows.jsonl:1", "y", "z")
+    assert convert(Row(1, 1, None, found), MESSAGES) is found
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "from", "value", "human", "assistant", "type", "text", "weight"]),
+            inner | st.sampled_from(["user", "assistant", "human", "gpt", "system"]),
+            max_size=3,
+        )
+    ),
+    max_leaves=10,
+)
+COLUMNS = ["messages", "conversations", "instruction", "output", "input", "history", "system", "prompt", "completion"]
+VALUES = st.dictionaries(
+    st.sampled_from([*COLUMNS, "label", "chosen", "rejected", "text", "tools", "images"]), JSON_VALUES, max_size=5
+)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=4), st.sampled_from([MESSAGES, ALPACA, SHAREGPT, PROMPT]))
+@settings(max_examples=400, deadline=None)
+def test_no_row_makes_recognition_or_conversion_crash(found: list[dict[str, object]], shape: Shape) -> None:
+    rows = [row(value) for value in found]
+    with suppress(FtError):
+        shape = recognise(rows)
+    for each in rows:
+        converted = convert(each, shape)
+        if isinstance(converted, Conversation):
+            assert converted.messages[-1].role == "assistant"
+            assert converted.messages[-1].content.strip()
+
+
+def test_loading_gives_the_good_rows_and_all_problems(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"messages": [HI, YO], "n": i}) for i in range(5)]
+    path.write_text("\n".join([*lines[:2], "{bad", lines[2], json.dumps({"messages": [HI]}), *lines[3:]]))
+    conversations, problems = load(str(path))
+    assert [each.number for each in conversations] == [1, 2, 4, 6, 7]
+    assert [found.where for found in problems] == ["rows.jsonl:3", "rows.jsonl:5 turn 1"]
+    assert len(load(str(path), limit=2)[0]) == 2
+
+
+def test_the_demo_rows_load_without_a_problem() -> None:
+    for held_out in (False, True):
+        conversations, problems = load("demo", held_out=held_out)
+        assert len(conversations) >= 100
+        assert not problems
+        assert ("fact" in conversations[0].extra) == held_out
+
+
+def rows_of(count: int) -> list[Conversation]:
+    return [Conversation(i, (Message("user", "a"), Message("assistant", "b"))) for i in range(1, count + 1)]
+
+
+@given(st.integers(0, 60), st.floats(0, 0.5), st.integers(0, 5))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_split_loses_and_doubles_no_row_and_keeps_the_order(count: int, share: float, seed: int) -> None:
+    train, held_out = split(rows_of(count), share, seed)
+    assert sorted(each.number for each in train + held_out) == list(range(1, count + 1))
+    assert [each.number for each in train] == sorted(each.number for each in train)
+    assert [each.number for each in held_out] == sorted(each.number for each in held_out)
+    assert bool(held_out) == (count > 1 and share > 0)
+    assert train or not count
+
+
+def test_a_split_depends_on_the_seed_and_stays_the_same_for_it() -> None:
+    first, again, other = (split(rows_of(200), 0.1, seed)[1] for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert len(first) == 20
+
+
+def test_a_file_that_grows_keeps_most_rows_held_out() -> None:
+    before = {each.number for each in split(rows_of(200), 0.1, 1)[1]}
+    after = {each.number for each in split(rows_of(220), 0.1, 1)[1]}
+    assert len(before & after) >= 16

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ft_core.errors import FtError
+from ft_core.worker import ask
+from tests.core.data.tokenizers_made_here import make_model_folder, make_tokenizer
+
+ROW = {
+    "number": 1,
+    "messages": [["user", "What is it?", True], ["assistant", "A fox.", True]],
+    "completion_only": False,
+}
+PREVIEW = {"id": 1, "do": "preview", "rows": [ROW], "train_on": "assistant", "max_length": None}
+
+
+def spoken(folder: Path, *requests: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """What the process says to these requests on standard output, and on standard error."""
+    text = "".join(json.dumps(request) + "\n" for request in requests)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ft_core.worker.ask", str(folder)],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_standard_output_carries_answers_only_and_the_process_ends_with_its_input(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    answers, _ = spoken(folder, {"id": 1, "do": "hello"}, {**PREVIEW, "id": 2})
+    assert answers[0] == {"id": 1, "last": True}
+    assert answers[1]["id"] == 2
+    assert answers[1]["row"]["tokens"] > 0
+
+
+def test_every_request_is_told_when_the_tokenizer_cannot_be_loaded(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{")
+    answers, _ = spoken(folder, {"id": 1, "do": "hello"}, {**PREVIEW, "id": 2})
+    assert [(answer["id"], answer["failed"], answer["last"]) for answer in answers] == [
+        (1, True, True),
+        (2, True, True),
+    ]
+    assert "tokenizer cannot be loaded" in answers[0]["problems"][0]["what"]
+
+
+def test_code_that_comes_with_a_tokenizer_is_never_run(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "trust_remote_code": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    spoken(folder, {"id": 1, "do": "hello"})
+    assert not (tmp_path / "ran").exists()
+
+
+def asked(template: str) -> dict[str, Any]:
+    """The one row's preview, answered in this process."""
+    answers = list(ask.Asked(make_tokenizer(template)).answers(PREVIEW))
+    row: dict[str, Any] = answers[0]["row"]
+    return row
+
+
+def test_a_template_without_end_is_stopped_and_the_process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threading.current_thread() is threading.main_thread()
+    monkeypatch.setattr(ask, "ROW_SECONDS", 0.2)
+    endless = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
+    assert "took too long" in asked(endless)["problem"]["what"]
+    assert asked("{% for m in messages %}{{ m['content'] }}{% endfor %}")["tokens"] > 0
+
+
+def test_a_template_that_eats_memory_is_told(tmp_path: Path) -> None:
+    hungry = make_model_folder(tmp_path / "model", "{{ 'x' * 100000000000 }}")
+    answers, _ = spoken(hungry, PREVIEW)
+    assert "MemoryError" in answers[0]["row"]["problem"]["why"]
+
+
+def test_an_unknown_token_is_shown_as_the_model_sees_it() -> None:
+    tokenizer = make_tokenizer(None, special=["<unk>"])
+    tokenizer.unk_token = "<unk>"
+    row = {"number": 1, "messages": [["user", "a<unk>", True], ["assistant", "b", True]], "completion_only": True}
+    answers = list(ask.Asked(tokenizer).answers({**PREVIEW, "rows": [row]}))
+    assert ["<unk>", False, [tokenizer.unk_token_id], True] in answers[0]["row"]["pieces"]
+
+
+def test_a_long_row_is_counted_whole_but_shown_in_part() -> None:
+    row = {"number": 1, "messages": [["user", "a", True], ["assistant", "🦊 " * 3000, True]], "completion_only": True}
+    shown = next(ask.Asked(make_tokenizer(None)).answers({**PREVIEW, "rows": [row]}))["row"]
+    assert shown["tokens"] > ask.SHOWN_TOKENS
+    assert sum(len(ids) for _, _, ids, _ in shown["pieces"]) == ask.SHOWN_TOKENS
+    assert shown["rendered"] == "".join(text for text, _, _, _ in shown["pieces"])
+
+
+def test_a_large_file_is_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask, "EXACT_ROWS", 50)
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"prompt": "a", "completion": "b" * n}) + "\n" for n in range(1, 201)))
+    request = {"do": "lengths", "source": str(source), "held_out": False, "train_on": "assistant", "max_length": None}
+    one, again = (list(ask.Asked(make_tokenizer(None)).answers(request))[-1] for _ in range(2))
+    assert one["sampled"]
+    assert one["rows"] == 200
+    assert len(one["counts"]) == 50
+    assert max(one["counts"]) > 100
+    assert one == again
+
+
+def test_when_every_row_is_refused_the_reasons_are_raised(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"messages": [{"role": "user", "content": "a"}]}\n' * 3)
+    request = {"do": "lengths", "source": str(source), "held_out": False, "train_on": "assistant", "max_length": None}
+    with pytest.raises(FtError, match="no answer"):
+        list(ask.Asked(make_tokenizer(None)).answers(request))
