@@ -9,17 +9,18 @@ from typing import Final
 
 _ROUND: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _SAME: Final = 1e-9
+_LARGEST: Final = 1e300  # beyond it, sums and products of axis arithmetic overflow
 
 Format = Callable[[float], str]
 
 
 def number_text(value: float) -> str:
-    """A figure of three significant digits, at most seven characters: `0.532`, `12.4`, `1.2e-04`, `NaN`."""
+    """A figure of three significant digits, at most seven characters: `0.532`, `12.4`, `1.24e-4`, `NaN`."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     size = abs(value)
     if size and (size < 1e-3 or size >= 1e5):
-        return f"{value:.1e}"
+        return _powered(value)
     if size >= 1000:
         return f"{value:.0f}"
     return f"{value:.{max(0, 2 - math.floor(math.log10(size)))}f}" if size else "0"
@@ -28,8 +29,13 @@ def number_text(value: float) -> str:
 def tick_text(value: float) -> str:
     """A tick's label without needless zeros: `0.5`, `2`, `1e-4`."""
     if value and (abs(value) < 1e-3 or abs(value) >= 1e5):
-        return f"{value:.2g}".replace("e-0", "e-").replace("e+0", "e")
+        return _powered(value)
     return f"{value:.6g}"
+
+
+def _powered(value: float) -> str:
+    mantissa, power = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
 
 
 def round_step(span: float, parts: int) -> float:
@@ -53,7 +59,7 @@ class Scale:
     def share(self, value: float) -> float:
         """Where a value lies between low (0) and high (1); values outside are moved to the edge."""
         low, high = self._inner(self.low), self._inner(self.high)
-        return max(0.0, min(1.0, (self._inner(value) - low) / (high - low)))
+        return max(0.0, min(1.0, (self._inner(value) - low) / (high - low))) if high > low else 0.0
 
     def _inner(self, value: float) -> float:
         return math.log10(max(value, 1e-300)) if self.log else value
@@ -61,6 +67,7 @@ class Scale:
 
 def linear_scale(low: float, high: float, parts: int) -> Scale:
     """An axis with round ends around [low, high], so that it changes rarely while data grow."""
+    low, high = max(low, -_LARGEST), min(high, _LARGEST)
     if high - low <= _SAME * max(abs(low), abs(high)):
         pad = abs(high) * 0.5 or 1.0
         low, high = (0.0, high + pad) if low >= 0 else (low - pad, high + pad)

@@ -97,14 +97,16 @@ def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: Span = 
 
 def spread(left: Line, right: Line, width: int) -> Line:
     """One line with its second part at the right edge; the first part is cut where both do not fit."""
-    room = max(width - line_width(right), 0)
+    gap = 2 if line_width(left) and line_width(right) else 0
+    room = max(width - line_width(right) - gap, 0)
+    right = ((" " * gap, ""), *right)
     return (*fitted(left, room), *right)
 
 
 def bar(share: float, width: int, style: str = "accent") -> Line:
     """A bar of `width` cells filled to `share` (0 to 1)."""
     filled = round(max(0.0, min(1.0, share)) * width)
-    return ((glyph("█", "#") * filled, style), (glyph("░", "-") * (width - filled), "dim"))
+    return ((glyph("━", "#") * filled, style), (glyph("╌", "-") * (width - filled), "dim"))
 
 
 @lru_cache(maxsize=2048)
@@ -139,7 +141,7 @@ class Cells(Widget):
     DEFAULT_CSS = """
     Cells { height: 1fr; width: 1fr; }
     Cells > .cells--strong { text-style: bold; }
-    Cells > .cells--dim { color: $text-muted; }
+    Cells > .cells--dim { color: $foreground 65%; }
     Cells > .cells--good { color: $text-success; }
     Cells > .cells--warn { color: $text-warning; }
     Cells > .cells--bad { color: $text-error; text-style: bold; }
@@ -204,4 +206,4 @@ class Cells(Widget):
         return Strip(segments).adjust_cell_length(width, base)
 
     def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"cells--{name}", partial=True) if name else Style.null()
+        return self.get_component_rich_style(f"cells--{name}") if name else Style.null()

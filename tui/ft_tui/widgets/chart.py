@@ -19,7 +19,7 @@ from ft_tui.widgets.thinning import Column, smooth, thin
 
 _SPREAD_FOR_LOG: Final = 50.0
 _MARGIN: Final = 4
-_NEWEST_COLUMNS: Final = 256
+_NARROWEST: Final = 12
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ class _Thinned:
 
 def render(curves: Sequence[Curve], axes: Axes, width: int, height: int, *, plain: bool = False) -> list[Line]:
     """The chart as `height` lines of `width` cells: a legend, the curves (the last one on top), the x-axis."""
-    legend = [fitted(_legend(curves, axes, plain=plain), width)] if axes.legend and height > 1 else []
+    legend_rows = 1 if axes.legend and height > 1 else 0
     axis_rows = 1 if axes.bottom and height > 3 else 0
-    rows = height - len(legend) - axis_rows
-    if rows < 1 or width < 12:
-        return [fitted(line, width) for line in legend][:height]
+    rows = height - legend_rows - axis_rows
     x_end = max([axes.x_end, *(curve.steps[-1] for curve in curves if curve.steps)])
-    dots = 1 if plain else 2
-    thinned = _Thinned(curves, x_end, (width - _MARGIN - 1) * dots)
+    thinned = _Thinned(curves, x_end, max(width - _MARGIN - 1, 1) * (1 if plain else 2))
+    legend = [fitted(_legend(curves, thinned, axes, plain=plain), width)] * legend_rows
+    if width < _NARROWEST:
+        return [*legend, *([fitted((), width)] * (height - legend_rows))]
     scale = _scale(thinned, axes, rows)
     if scale is None:
-        return [*legend, *_empty(axes.empty, width, height - len(legend))]
+        return [*legend, *_empty(axes.empty, width, height - legend_rows)]
     margin = max(_MARGIN, *(len(axes.tick(tick)) for tick in scale.ticks))
     canvas = Canvas(width - margin - 1, rows, plain=plain)
     if thinned.pixels != canvas.width:
@@ -96,7 +96,7 @@ def render(curves: Sequence[Curve], axes: Axes, width: int, height: int, *, plai
     for curve, columns in zip(curves, thinned.columns, strict=True):
         _draw(canvas, curve, columns, scale)
     body = [(*_label(scale, axes, row, canvas, margin), *line) for row, line in enumerate(canvas.lines())]
-    bottom = [_x_axis(x_end, axes.unit, width, margin, plain=plain)] if axis_rows else []
+    bottom = [_x_axis(x_end, axes.unit, width, margin, plain=plain)] * axis_rows
     return [*legend, *(fitted(line, width) for line in body), *bottom]
 
 
@@ -172,25 +172,21 @@ def _x_axis(x_end: int, unit: str, width: int, margin: int, *, plain: bool) -> L
     return (("".join(cells)[:width], "dim"),)
 
 
-def _legend(curves: Sequence[Curve], axes: Axes, *, plain: bool) -> Line:
+def _legend(curves: Sequence[Curve], thinned: _Thinned, axes: Axes, *, plain: bool) -> Line:
     spans: list[Span] = []
-    for curve in curves:
+    for curve, columns in zip(curves, thinned.columns, strict=True):
         if not curve.label:
             continue
-        picture = curve.mark or curve.end or (("--" if plain else "━━") if curve.style != "faint" else "··")
-        spans += [(f"{picture} ", curve.style), (f"{curve.label} ", "dim"), _newest(curve, axes), ("   ", "")]
+        picture = (
+            curve.mark
+            or curve.end
+            or (("--" if plain else "━━") if curve.style != "faint" else ".." if plain else "··")
+        )
+        newest = columns[-1].mean if columns and curve.span else (curve.values[-1] if curve.values else None)
+        known = newest is not None and math.isfinite(newest)
+        figure: Span = ("-" if newest is None else axes.text(newest), "strong" if known else "bad")
+        spans += [(f"{picture} ", curve.style), (f"{curve.label} ", "dim"), figure, ("   ", "")]
     return tuple(spans[:-1])
-
-
-def _newest(curve: Curve, axes: Axes) -> Span:
-    """The newest value in figures; the moving average's newest value where that is drawn."""
-    if not curve.values:
-        return "-", "dim"
-    value = curve.values[-1]
-    if curve.span and math.isfinite(value):
-        tail = curve.values[-int(curve.span * 8) :]
-        value = smooth(thin(range(len(tail)), tail, len(tail), _NEWEST_COLUMNS), curve.span)[-1].mean
-    return axes.text(value), ("strong" if math.isfinite(value) else "bad")
 
 
 def _empty(words: str, width: int, height: int) -> list[Line]:

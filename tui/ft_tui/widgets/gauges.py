@@ -7,7 +7,7 @@ from typing import Any
 
 from ft_core.runs.view import RunView
 from ft_core.text import count_text, memory_text
-from ft_tui.widgets.axis import number_text, tick_text
+from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, bar, line_width
 
 _FULL = 0.92
@@ -24,7 +24,7 @@ def newest(view: RunView, name: str) -> float | None:
 def figure_line(view: RunView, width: int) -> Line:
     """Learning rate, gradient norm and speed; what does not fit is left out from the end."""
     parts = [
-        ("lr", newest(view, "learning_rate"), tick_text),
+        ("lr", newest(view, "learning_rate"), number_text),
         ("grad norm", newest(view, "grad_norm"), number_text),
         ("tokens/s", newest(view, "tokens_per_s"), count_text),
     ]
@@ -63,11 +63,11 @@ def _share(gpu: dict[str, Any]) -> float:
 
 def _gpu_line(gpu: dict[str, Any], width: int) -> Line:
     readings = [
-        ("utilisation", "{:.0f} %", 5),
-        ("temperature", "{:.0f} °C", 6),
-        ("power_watts", "{:.0f} W", 6),
+        ("utilisation", "{:.0f} %", 4),
+        ("temperature", "{:.0f} °C", 5),
+        ("power_watts", "{:.0f} W", 5),
     ]
-    gap = "  " if width >= _ROOMY else " "
+    gap = "   " if width >= _ROOMY else " "
     spans: list[Span] = []
     for name, form, size in readings:
         value = _number(gpu.get(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ft_core.runs.series import Series
 from ft_core.runs.view import RunView
 from ft_core.text import count_text, memory_text
-from ft_tui.widgets.axis import number_text, tick_text
+from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import glyph
 from ft_tui.widgets.chart import Axes, Curve
 
@@ -32,7 +32,7 @@ def rate_charts(view: RunView) -> dict[str, tuple[list[Curve], Axes]]:
     """Learning rate, gradient norm and tokens per second, by the name of the series."""
     total = view.total or 0
     return {
-        "learning_rate": _single(view, "learning_rate", "learning rate", Axes(total, low=0, text=tick_text, log=False)),
+        "learning_rate": _single(view, "learning_rate", "learning rate", Axes(total, low=0, text=number_text, log=False)),
         "grad_norm": _single(view, "grad_norm", "gradient norm", Axes(total, text=number_text)),
         "tokens_per_s": _single(
             view, "tokens_per_s", "tokens/s", Axes(total, low=0, text=count_text, tick=count_text, log=False)

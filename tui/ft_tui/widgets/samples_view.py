@@ -8,13 +8,15 @@ from ft_tui.widgets.cells import Line, beside, fitted, glyph, spread, wrapped
 
 _BESIDE_FROM = 68
 _LABEL = 8
+_ROOMY = 56
 _SOURCES = {"held_out": "held-out rows", "prompts": "the recipe's prompts", "user": "asked by you"}
 
 
 def samples_lines(found: SampleSet, place: int, count: int, width: int) -> list[Line]:
     """A set of answers; it is the `place`-th of `count` sets (from 1)."""
     source = _SOURCES.get(found.source, one_line(found.source, 30))
-    pages = f"set {place} of {count}  [ ] pages" if count > 1 else ""
+    pages = f"set {place} of {count}" if count > 1 else ""
+    pages += "  [ ] pages" if pages and width >= _ROOMY else ""
     lines: list[Line] = [spread(((f"step {found.step}, {source}", "dim"),), ((pages, "dim"),), width)]
     for item in found.items:
         lines += [*_item(item, found.step, width), ()]

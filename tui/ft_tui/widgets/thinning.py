@@ -32,6 +32,8 @@ def thin(steps: Sequence[int], values: Sequence[float], x_end: int, pixels: int)
     start = bisect_left(steps, 0, 0, count)
     while start < count:
         x = min(int(steps[start] / scale + 0.5), pixels - 1)
+        if columns and x <= columns[-1].x:  # a step on the border of two columns, put to either side by rounding
+            x = columns[-1].x + 1
         end = count if x >= pixels - 1 else bisect_left(steps, (x + 0.5) * scale, start, count)
         end = max(end, start + 1)
         columns.append(_column(x, values[start:end]))
