@@ -145,12 +145,15 @@ def attach(ctx: click.Context, *, run: str | None, plain: bool, as_json: bool) -
 @as_json
 @click.pass_context
 def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, as_json: bool) -> None:
-    """Go on with a run that ended early, from its last checkpoint."""
-    from ft_core.runs import launch
+    """Go on with a run that ended early, from its last checkpoint.
+
+    A run that was made and never started begins.
+    """
     from ft_core.runs.directory import find_run
+    from ft_tui.start import continue_run
 
     found = find_run(run)
-    launch.resume(found)
+    continue_run(found)
     if detach:
         _detach(found, as_json=as_json)
     elif plain or as_json or _no_app():
@@ -260,3 +263,7 @@ def main() -> None:
         # The reader (`head`, `less`) has gone: that is no fault, and Python must not flush into it at exit.
         sys.stdout = None
         sys.exit(output.FINE)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -10,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ft_core.errors import FtError
+from ft_core.text import clean
 from ft_tui import output
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -33,16 +35,33 @@ class Commands(click.Group):
         """What one starts with first."""
         return sorted(super().list_commands(ctx), key=self.ORDER.index)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 - as click declares them
+        """Read the options; a wrong one is told without obeying what it holds."""
+        with _harmless_words():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click declares it
         """Run the command; what a user can mend is printed in full, without a traceback."""
         try:
-            return super().invoke(ctx)
+            with _harmless_words():
+                return super().invoke(ctx)
         except FtError as error:
             output.show_error(error)
             ctx.exit(output.WRONG_USE)
         except (KeyboardInterrupt, click.Abort):
             output.words("interrupted")
             ctx.exit(output.INTERRUPTED)
+
+
+@contextmanager
+def _harmless_words() -> Iterator[None]:
+    """Errors of use repeat what was typed, and a file name may hold an escape sequence."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(clean(error.format_message()), error.ctx) from error
 
 
 def examples(*lines: str) -> str:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ft_core.runs.status import CRASHED, ENDED
+from ft_core.errors import problem
+from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui import output
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
 
 _LOOK_SECONDS: Final = 0.2
+_START_SECONDS: Final = 3.0
 _FIRST_GAP: Final = 1.0
 _LARGEST_GAP: Final = 30.0
 _SAMPLES_SHOWN: Final = 2
@@ -60,6 +62,7 @@ class Follower:
         self._say(f"run {self.run.name}\n    {self.run.path}")
         while not self._ended():
             self.tell_news()
+            self._refuse_unstarted()
             time.sleep(_LOOK_SECONDS)
         self.tell_news()
         self._tell_end()
@@ -67,6 +70,17 @@ class Follower:
     def _ended(self) -> bool:
         changed = self.view.poll()
         return not changed and self.view.state in {*ENDED, CRASHED}
+
+    def _refuse_unstarted(self) -> None:
+        """A run that was made but not started would be waited for for ever."""
+        waited = time.monotonic() - self._began
+        if self.view.state == "created" and waited > _START_SECONDS and not live(self.run):
+            raise problem(
+                "the run was never started",
+                where=self.run.name,
+                why="its directory was made, and no process works on it",
+                remedy=f"start it: ft-tui resume {self.run.name}",
+            )
 
     def tell_news(self) -> None:
         """One line for everything new since the last look; steps only as often as a person wants to read."""

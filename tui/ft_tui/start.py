@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ft_core.plan.prepare import Prepared, prepare
-
 from ft_core.errors import Problem
+from ft_core.plan.prepare import Prepared, prepare
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir, create
+from ft_core.runs.status import shown_state
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
@@ -25,6 +25,14 @@ def start_run(recipe: Recipe) -> tuple[RunDir, tuple[Problem, ...]]:
     launch.launch(run)
     risk = launch.logout_risk()
     return run, (*prepared.warnings, *((risk,) if risk else ()))
+
+
+def continue_run(run: RunDir) -> None:
+    """Go on from the last checkpoint, or begin a run that was made and never started. Raises FtError."""
+    if shown_state(run) == "created":
+        launch.launch(run)
+    else:
+        launch.resume(run)
 
 
 def plan_of(prepared: Prepared) -> dict[str, object]:

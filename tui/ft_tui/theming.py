@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 from ft_core.errors import FtError, Problem, problem
 from ft_core.files import write_atomic
@@ -114,20 +115,9 @@ def shipped_themes() -> list[Theme]:
 
 def no_colour_theme() -> Theme:
     """What NO_COLOR shows: the terminal's own two colours; what is chosen is reversed."""
-    return Theme(
-        name=NO_COLOUR,
-        ansi=True,
-        primary="ansi_default",
-        foreground="ansi_default",
-        background="ansi_default",
-        variables={
-            "block-cursor-text-style": "reverse",
-            "block-cursor-blurred-text-style": "underline",
-            "block-cursor-background": "ansi_default",
-            "footer-key-foreground": "ansi_default",
-            "input-selection-background": "ansi_default",
-        },
-    )
+    base = BUILTIN_THEMES["ansi-dark"]
+    marks = {"block-cursor-text-style": "reverse", "block-cursor-blurred-text-style": "underline"}
+    return replace(base, name=NO_COLOUR, variables={**base.variables, **marks})
 
 
 def no_colour() -> bool:

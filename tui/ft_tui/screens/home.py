@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ft_tui.app import FtApp
 
 _LOOK_SECONDS = 1.0
-_CAN_RESUME = frozenset({"stopped", "failed", "crashed"})
+_CAN_RESUME = frozenset({"created", "stopped", "failed", "crashed"})
 _EMPTY = """\
 There are no runs yet.
 
@@ -232,10 +232,10 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="change")
     def _resume(self, row: RunRow) -> None:
-        from ft_core.runs import launch
+        from ft_tui.start import continue_run
 
         try:
-            launch.resume(row.run)
+            continue_run(row.run)
         except FtError as error:
             self.app.call_from_thread(self.app.show_error, error)
         else:

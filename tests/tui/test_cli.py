@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ft_core.recipe.yaml_io import load
+from ft_core.runs.status import read_status, write_status
+from ft_tui.cli import cli
+from tests.tui.listed_runs import finished_events, make_run
+
+COMMANDS = ["demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "doctor", "recipe",
+            "completion", "recipe new", "recipe check", "recipe show"]  # fmt: skip
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "datasets",
+    "textual",
+    "rich",
+    "pydantic",
+    "ruamel",
+    "pynvml",
+    "psutil",
+)
+
+
+def ft(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, prog_name="ft-tui")
+
+
+def process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ft_tui.cli", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "-h"], ["--version"], ["completion", "bash"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from ft_tui.cli import main\n"
+        f"sys.argv = ['ft-tui', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_examples_that_begin_with_the_command(command: str) -> None:
+    shown = ft(*command.split(), "-h")
+    assert shown.exit_code == 0
+    if command != "recipe":
+        assert "Examples:\n    " in shown.output
+        assert command in shown.output.partition("Examples:")[2]
+
+
+def test_help_documents_the_exit_codes() -> None:
+    shown = ft("--help").output
+    assert all(code in shown for code in ("0 ", "2 ", "3 ", "130 "))
+
+
+def test_an_unknown_command_or_option_ends_with_2() -> None:
+    assert ft("trian").exit_code == 2
+    assert ft("runs", "--jsno").exit_code == 2
+
+
+def test_a_missing_run_is_told_with_what_where_why_and_fix_on_standard_error() -> None:
+    result = ft("status", "nothing")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    for word in ("error:", "where:", "why:", "fix:"):
+        assert word in result.stderr
+
+
+def test_every_problem_of_a_recipe_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("adapter:\n  rank: 0\ntraining:\n  epoch: 3\n")
+    result = ft("train", str(file), "--detach")
+    assert result.exit_code == 2
+    assert result.stderr.count("error:") == 2
+    assert f"{file}:2" in result.stderr
+    assert f"{file}:4" in result.stderr
+
+
+def test_all_bad_settings_on_the_command_line_are_told_at_once(tmp_path: Path) -> None:
+    result = ft("recipe", "new", str(tmp_path / "r.yaml"), "--set", "adapter.rnk=3", "--set", "training.epochs")
+    assert result.exit_code == 2
+    assert result.stderr.count("error:") == 2
+    assert not (tmp_path / "r.yaml").exists()
+
+
+def test_escape_sequences_in_an_argument_never_reach_the_terminal() -> None:
+    make_run()
+    for arguments in (["status", "\x1b]0;owned\x07"], ["status", "--\x1b]0;owned\x07"], ["--\x1b]0;owned\x07"]):
+        result = ft(*arguments)
+        assert result.exit_code == 2
+        assert "\x1b" not in result.stderr
+        assert "owned" in result.stderr
+
+
+# Recipes
+
+
+def test_a_new_recipe_holds_what_was_set_and_passes_its_own_check(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    made = ft("recipe", "new", str(file), "--set", "training.learning_rate=2e-4", "--set", "adapter.rank=8")
+    assert made.exit_code == 0
+    assert made.stdout.strip() == str(file)
+    recipe = load(file)
+    assert (recipe.training.learning_rate, recipe.adapter.rank) == (2e-4, 8)
+
+
+def test_an_existing_file_is_replaced_only_when_forced(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("mine")
+    assert ft("recipe", "new", str(file)).exit_code == 2
+    assert file.read_text() == "mine"
+    assert ft("recipe", "new", str(file), "--force").exit_code == 0
+    assert load(file).version == 1
+
+
+def test_a_recipe_check_gives_problems_as_json_and_ends_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("model:\n  source: ./missing\ndata:\n  source: missing.jsonl\n")
+    result = ft("recipe", "check", str(file), "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert found["ok"] is False
+    assert len(found["errors"]) == 2
+    assert set(found["errors"][0]) == {"what", "where", "why", "remedy"}
+
+
+def test_the_recipe_of_a_run_is_shown_as_a_file_that_can_be_trained_again(tmp_path: Path) -> None:
+    run = make_run("again")
+    shown = ft("recipe", "show", run.name)
+    assert shown.exit_code == 0
+    (tmp_path / "again.yaml").write_text(shown.stdout)
+    assert load(tmp_path / "again.yaml").output.name == "again"
+    as_json = json.loads(ft("recipe", "show", str(tmp_path / "again.yaml"), "--json").stdout)
+    assert as_json["output"]["name"] == "again"
+
+
+# Runs
+
+
+def test_runs_are_listed_with_state_and_progress() -> None:
+    make_run("first", state="done", step=60, total=60, loss=0.0214)
+    make_run("second", live=True, state="training", step=30, total=60, loss=float("nan"))
+    result = ft("runs")
+    assert result.exit_code == 0
+    assert "✓ done" in result.stdout
+    assert "50% 30/60" in result.stdout
+    listed = json.loads(ft("runs", "--json").stdout)
+    assert {row["state"] for row in listed} == {"done", "training"}
+    assert [row["loss"] for row in listed if row["state"] == "training"] == [None]
+    assert all(Path(row["directory"]).name == row["run"] for row in listed)
+
+
+def test_no_runs_is_an_empty_list_and_words_on_standard_error() -> None:
+    assert json.loads(ft("runs", "--json").stdout) == []
+    result = ft("runs")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "ft-tui demo" in result.stderr
+
+
+def test_status_tells_how_a_run_ended() -> None:
+    run = make_run("ended", events=finished_events(), state="done", step=60, total=60)
+    shown = ft("status").stdout
+    assert "✓ done" in shown
+    assert "The tuned model is better." in shown
+    found = json.loads(ft("status", run.name, "--json").stdout)
+    assert (found["run"], found["state"], found["step"]) == (run.name, "done", 60)
+
+
+def test_status_of_a_failed_run_tells_cause_and_fix() -> None:
+    make_run("broken", state="failed", cause="out of memory", remedy="halve the micro-batch")
+    shown = ft("status").stdout
+    assert "out of memory" in shown
+    assert "halve the micro-batch" in shown
+
+
+def test_logs_give_the_last_lines_cleaned() -> None:
+    run = make_run("chatty")
+    run.log_file.write_bytes(b"old\n" * 50 + b" 10%\r 20%\rdone \x1b[31mred\n" + b"last\n")
+    result = ft("logs", "-n", "2")
+    assert result.stdout == "done ␛[31mred\nlast\n"
+
+
+def test_logs_as_json_are_the_events_of_the_journal() -> None:
+    make_run("events", events=finished_events(3))
+    lines = ft("logs", "--json", "-n", "100").stdout.splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert kinds[0] == "state"
+    assert kinds[-1] == "end"
+
+
+def test_following_the_log_of_an_ended_run_ends() -> None:
+    run = make_run("over", state="done")
+    run.log_file.write_text("only line\n")
+    assert ft("logs", "-f").stdout == "only line\n"
+
+
+@pytest.mark.parametrize("command", [["stop"], ["stop", "--now"], ["sample", "hello?"]])
+def test_a_run_that_has_ended_cannot_be_asked(command: list[str]) -> None:
+    make_run("over", state="done")
+    result = ft(*command)
+    assert result.exit_code == 2
+    assert "fix:" in result.stderr
+
+
+def test_a_prompt_of_several_words_must_be_quoted() -> None:
+    result = ft("sample", "run", "what", "is")
+    assert result.exit_code == 2
+    assert "quotes" in result.stderr
+
+
+# Following
+
+
+def test_attach_without_a_terminal_prints_the_whole_history_and_the_verdict() -> None:
+    run = make_run("ended", events=finished_events(), state="done", step=60, total=60)
+    result = ft("attach")
+    assert result.exit_code == 0
+    assert "step 60/60" in result.stdout
+    assert "held-out loss at step 0: 2.5000" in result.stdout
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert ["valid", "JSON", "0.0%", "100.0%"] in table
+    assert ["right", "fact", "100.0%", "98.0%"] in table
+    assert str(run.result) in result.stdout
+    assert "PeftModel.from_pretrained" in result.stdout
+
+
+def test_attach_json_ends_with_one_object_and_keeps_words_off_standard_output() -> None:
+    run = make_run("ended", events=finished_events(), state="done", step=60, total=60)
+    result = ft("attach", "--json")
+    found = json.loads(result.stdout)
+    assert found["run"] == run.name
+    assert found["directory"] == str(run.path)
+    assert found["base"]["valid_json"] == 0.0
+    assert found["tuned"]["right_fact"] == 0.98
+    assert found["loss"]["first"] == pytest.approx(1.9)
+    assert found["loss"]["last"] < 0.1
+    assert found["seconds"] >= 0
+    assert "step 60/60" in result.stderr
+
+
+@pytest.mark.parametrize("state", ["failed", "training"])
+def test_following_a_failed_or_crashed_run_ends_with_3_and_the_cause(state: str) -> None:
+    make_run("broken", state=state, cause="the GPU was lost", remedy="use another one")
+    result = ft("attach", "--plain")
+    assert result.exit_code == 3
+    assert "cause: the GPU was lost" in result.stdout
+    assert "fix: use another one" in result.stdout
+
+
+def test_following_a_run_that_was_never_started_ends_and_says_so() -> None:
+    make_run("never", started=None)
+    result = ft("attach", "--plain")
+    assert result.exit_code == 2
+    assert "never started" in result.stderr
+
+
+def test_ctrl_c_ends_only_the_following_and_says_how_to_come_back() -> None:
+    run = make_run("going", live=True, state="training", step=1, total=9)
+    following = subprocess.Popen(
+        [sys.executable, "-m", "ft_tui.cli", "attach", "--plain"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert following.stdout is not None
+    assert run.name in following.stdout.readline()
+    following.send_signal(signal.SIGINT)
+    _, words = following.communicate(timeout=20)
+    assert following.returncode == 130
+    assert f"ft-tui attach {run.name}" in words
+    assert f"ft-tui stop {run.name}" in words
+    assert "Traceback" not in words
+    status = read_status(run)
+    assert status is not None
+    assert status.state == "training"
+
+
+def test_a_reader_that_goes_away_is_no_fault() -> None:
+    make_run("ended", events=finished_events(500), state="done")
+    done = subprocess.run(
+        f"{sys.executable} -m ft_tui.cli logs --json -n 500 | head -1",
+        shell=True, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_the_app_without_a_terminal_says_what_to_use_and_ends_with_2() -> None:
+    done = process()
+    assert done.returncode == 2
+    assert "ft-tui demo --plain" in done.stderr
+    assert done.stdout == ""
+
+
+# Completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
+    result = ft("completion", shell)
+    assert result.exit_code == 0
+    assert "_FT_TUI_COMPLETE" in result.stdout
+
+
+def test_the_shell_completes_names_of_runs_and_fields_of_the_recipe() -> None:
+    run = make_run("one")
+    status = read_status(run)
+    assert status is not None
+    write_status(run, status)
+    complete = {"_FT_TUI_COMPLETE": "bash_complete"}
+    runs = process(COMP_WORDS="ft-tui status ", COMP_CWORD="2", **complete).stdout
+    assert run.name in runs
+    fields = process(COMP_WORDS="ft-tui train x --set training.ep", COMP_CWORD="4", **complete).stdout
+    assert "training.epochs=" in fields
