@@ -143,9 +143,9 @@ class HardwareStep(Step):
         hardware = self.session.hardware
         if hardware is None:
             return
-        chosen = self._chosen(hardware)
-        chosen = [uuid for uuid in chosen if uuid != event.uuid] if event.uuid in chosen else [*chosen, event.uuid]
-        self.post_message(Typed("hardware.gpus", json.dumps(chosen) if chosen else ""))
+        # One at a time: a run is computed on one GPU.
+        given_back = event.uuid in self._chosen(hardware)
+        self.post_message(Typed("hardware.gpus", "" if given_back else json.dumps([event.uuid])))
 
 
 def _identity(hardware: Hardware) -> tuple[object, ...]:

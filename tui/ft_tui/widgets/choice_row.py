@@ -16,6 +16,9 @@ from textual.widgets import Static
 from ft_tui.widgets.cells import glyph
 
 
+_GAP = "   "
+
+
 class ChoiceRow(Static, can_focus=True):
     """`(•) none  ( ) int8  ( ) nf4`: the arrow keys and the space bar go through the choices, a click takes one.
 
@@ -60,6 +63,10 @@ class ChoiceRow(Static, can_focus=True):
         """Show the first state."""
         self._draw()
 
+    def on_resize(self) -> None:
+        """Other choices fit on a line."""
+        self._draw()
+
     @property
     def value(self) -> str:
         """The value that is chosen; one outside the choices when none is."""
@@ -72,13 +79,22 @@ class ChoiceRow(Static, can_focus=True):
             self._draw()
 
     def _draw(self) -> None:
-        self.update(Content("   ").join(self._words(index) for index in range(len(self.choices))))
+        """Whole choices on each line: a mark never stands apart from its word."""
+        width = self.content_size.width or self.app.size.width
+        lines: list[list[Content]] = [[]]
+        for index in range(len(self.choices)):
+            words = self._words(index)
+            taken = sum(len(part) + len(_GAP) for part in lines[-1])
+            if lines[-1] and taken + len(words) > width:
+                lines.append([])
+            lines[-1].append(words)
+        self.update(Content("\n").join(Content(_GAP).join(line) for line in lines))
 
     def _words(self, index: int) -> Content:
         value, label = self.choices[index]
         chosen = value == self._value
         mark = glyph("(•)", "(*)") if chosen else "( )"
-        text = f"{mark} {label}".replace(" ", "\u00a0")
+        text = f"{mark} {label}"
         looks = Style(bold=True, reverse=self.has_focus) if chosen else Style()
         return Content(text).stylize(looks + Style.from_meta({"choice": index}))
 

@@ -41,7 +41,7 @@ def bar_lines(estimate: MemoryEstimate, device: str, total: int, free: int, widt
     legend: list[Span] = []
     for name, size in estimate.parts.items():
         if size > 0:
-            legend += [(sign(name), look(name)), (f" {name} {memory_text(size)}   ".replace(" ", "\u00a0"), "")]
+            legend += [(sign(name), look(name)), (f" {name} {memory_text(size)}   ", "")]
     return [
         _bar(estimate, scale, total, width),
         *_wrap_pairs(legend, width),

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ft_core.data.tokens import Lengths
+from ft_core.errors import Problem
+from ft_core.paths import drafts_root
+from ft_core.plan.facts import DataFacts
+from ft_core.recipe.check import from_text, with_values
+from ft_core.recipe.schema import GUIDES, Recipe
+from ft_tui.wizard.draft import (
+    Draft,
+    draft_of,
+    drop_draft,
+    newest_draft,
+    number_text,
+    read_draft,
+    save_draft,
+    text_of,
+)
+from ft_tui.wizard.session import DATA, REVIEW, SETTINGS, SHOWN_APART, DataLook, Session, guides_of, spread, step_of
+
+
+def test_what_cannot_be_read_is_kept_and_its_problem_stands_at_its_field() -> None:
+    draft = Draft("a", {"adapter.rank": "sixteen", "training.learning_rate": "3e-4"})
+    reading = read_draft(draft)
+    assert list(reading.problems) == ["adapter.rank"]
+    assert reading.recipe.adapter.rank == 16
+    assert reading.recipe.training.learning_rate == 3e-4
+    assert draft.texts["adapter.rank"] == "sixteen"
+
+
+def test_every_bad_field_has_its_problem_at_once() -> None:
+    texts = {"adapter.rank": "0", "training.epochs": "[1", "samples.prompts": "nothing listed", "data.packing": "tight"}
+    assert set(read_draft(Draft("a", texts)).problems) == set(texts)
+
+
+def test_a_rule_between_fields_is_told_at_the_field_it_names() -> None:
+    reading = read_draft(Draft("a", {"training.epochs": "2", "training.max_steps": "50"}))
+    assert list(reading.problems) == ["training.max_steps"]
+
+
+def test_clearing_a_field_or_typing_auto_gives_it_back_to_the_program() -> None:
+    draft = Draft("a", {"training.epochs": "2"})
+    assert draft.type("training.epochs", "")
+    assert read_draft(draft).recipe.training.epochs is None
+    draft.type("training.epochs", "auto")
+    assert read_draft(draft).recipe == Recipe()
+
+
+def test_typing_what_stands_there_already_changes_nothing() -> None:
+    draft = Draft("a")
+    assert not draft.type("adapter.rank", "")
+    assert not draft.edited
+
+
+def test_a_field_of_another_version_is_kept_and_does_no_harm() -> None:
+    assert read_draft(Draft("a", {"adapter.future": "1"})).problems == {}
+
+
+def test_a_recipe_becomes_a_draft_that_means_the_same() -> None:
+    recipe = with_values(
+        Recipe(),
+        {
+            "model.source": "owner/name",
+            "adapter.rank": 8,
+            "adapter.target_modules": ["q_proj", "v_proj"],
+            "training.learning_rate": 2e-5,
+            "training.activation_checkpointing": True,
+            "quantization.double": False,
+            "samples.prompts": ["What is it?", "yes: [no] # really", "a\nb"],
+            "data.held_out": "/data/true",
+            "output.name": "2024",
+        },
+    )
+    assert read_draft(draft_of(recipe)).recipe == recipe
+
+
+def test_what_was_automatic_in_a_run_is_automatic_in_its_clone() -> None:
+    recipe = with_values(Recipe(), {"training.epochs": 3.0, "adapter.rank": 32})
+    recipe = recipe.model_copy(update={"reasons": {"training.epochs": "few rows"}})
+    assert set(draft_of(recipe).texts) == {"adapter.rank"}
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=1e-12, max_value=1))
+def test_a_learning_rate_is_written_as_people_do_and_read_back(value: float) -> None:
+    rounded = float(f"{value:.6g}")
+    assert from_text("training.learning_rate", text_of(rounded)) == pytest.approx(rounded, rel=1e-9)
+
+
+def test_small_numbers_are_written_short() -> None:
+    assert [number_text(value) for value in (2e-4, 0.05, 1.5e-5, 16.0, 0.0)] == ["2e-4", "0.05", "1.5e-5", "16", "0"]
+
+
+def test_a_draft_survives_in_its_file_with_step_and_bad_texts(home: Path) -> None:
+    draft = Draft("one", {"adapter.rank": "sixteen \u202e"}, step=3, visited={0, 1, 3}, save_path="x.yaml")
+    save_draft(draft)
+    found = newest_draft()
+    assert found is not None
+    assert (found.texts, found.step, found.visited, found.save_path) == (draft.texts, 3, {0, 1, 3}, "x.yaml")
+    assert draft.file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_newest_good_draft_comes_back_and_damaged_ones_are_passed_over(home: Path) -> None:
+    for age, name in enumerate(("new", "old")):
+        save_draft(Draft(name, {"output.name": name}))
+        os.utime(drafts_root() / f"{name}.json", (1e9 - age, 1e9 - age))
+    for name, text in {"torn": '{"v": 1, "te', "list": "[]", "other": '{"v": 99}', "deep": "[" * 50_000}.items():
+        (drafts_root() / f"{name}.json").write_text(text)
+    found = newest_draft()
+    assert found is not None
+    assert found.texts == {"output.name": "new"}
+    drop_draft(found)
+    later = newest_draft()
+    assert later is not None
+    assert later.texts == {"output.name": "old"}
+
+
+def test_every_field_of_the_recipe_has_exactly_one_place_in_the_wizard() -> None:
+    shown = [
+        guide.path for step in range(REVIEW) for level in ("first", "advanced") for guide in guides_of(step, level)
+    ]
+    assert sorted([*shown, *SHOWN_APART]) == sorted(GUIDES)
+    assert {step_of(path) for path in GUIDES} == {0, 1, DATA, SETTINGS}
+
+
+def test_a_problem_of_a_file_stands_at_the_field_that_names_the_file() -> None:
+    session = Session(Draft("a", {"data.source": "/data/rows.jsonl", "model.source": "/models/mine"}))
+    session.dry_run = tuple(
+        Problem("wrong", where, "why", "remedy")
+        for where in ("rows.jsonl:17", "/models/mine", "training.epochs", "/somewhere/else")
+    )
+    assert set(session.problems()) == {"data.source", "model.source", "training.epochs", "/somewhere/else"}
+    assert session.problem_counts() == [0, 1, 1, 1, 1]
+
+
+def test_lengths_of_a_sample_stand_for_all_training_rows() -> None:
+    assert spread((10, 30, 20), 3) == (10, 20, 30)
+    assert spread((10, 20), 4) == (10, 10, 20, 20)
+    look = DataLook("x", facts=DataFacts(4, 1, None, None), lengths=Lengths((5, 7, 9, 11, 90), 0, 0))
+    facts = look.full_facts()
+    assert facts is not None
+    assert facts.longest == 90
+    assert len(facts.token_lengths or ()) == 4

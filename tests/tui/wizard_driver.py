@@ -1,0 +1,72 @@
+"""Drives the wizard as a user does: keys in, text on the screen out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from textual.pilot import Pilot
+
+from ft_core import demo
+from ft_core.recipe.check import with_values
+from ft_core.recipe.schema import GUIDES, Recipe
+from ft_core.runs.directory import RunDir
+from ft_tui.app import FtApp
+from ft_tui.screens.wizard import WizardScreen
+from ft_tui.wizard.session import Session
+from tests.tui.sizes import plain
+
+PATIENCE = 40.0
+
+
+class WizardApp(FtApp):
+    """The app, which notes the run it would show instead of showing it."""
+
+    shown_run: RunDir | None = None
+
+    def open_dashboard(self, run: RunDir) -> None:
+        self.shown_run = run
+        self.go_home()
+
+
+def demo_recipe() -> Recipe:
+    """The recipe `ft-tui demo` opens the wizard with."""
+    values = dict(demo.recipe_values())
+    return with_values(Recipe(), {path: value for path, value in values.items() if path in GUIDES})
+
+
+async def until(pilot: Pilot[Any], true: Callable[[], object], what: str = "") -> None:
+    """Let the app work until something is true; fail with the screen's text when it never is."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        await pilot.pause()
+        await asyncio.sleep(0.02)
+        assert time.monotonic() < end, f"never came true: {what}\n{plain(pilot.app)}"
+
+
+def wizard(pilot: Pilot[Any]) -> WizardScreen:
+    """The wizard, below whatever dialog is open."""
+    return next(screen for screen in pilot.app.screen_stack if isinstance(screen, WizardScreen))
+
+
+def session(pilot: Pilot[Any]) -> Session:
+    return wizard(pilot).session
+
+
+async def ready(pilot: Pilot[Any]) -> None:
+    """Machine, model and data are known."""
+    await until(pilot, lambda: any(isinstance(screen, WizardScreen) for screen in pilot.app.screen_stack), "the wizard")
+    await until(pilot, lambda: session(pilot).steps is not None, "steps are counted")
+
+
+async def sees(pilot: Pilot[Any], text: str) -> None:
+    """The text stands on the screen, or comes to stand there."""
+    await until(pilot, lambda: text in plain(pilot.app), f"{text!r} on the screen")
+
+
+async def types(pilot: Pilot[Any], text: str) -> None:
+    """Type a text, letter by letter."""
+    names = {" ": "space", ".": "full_stop", "/": "slash", "-": "minus", "_": "underscore"}
+    await pilot.press(*(names.get(letter, letter) for letter in text))
