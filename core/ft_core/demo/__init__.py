@@ -25,11 +25,14 @@ def held_out_file() -> Path:
     return _HERE / "held_out.jsonl"
 
 
-def recipe_values() -> dict[str, str | int | float]:
-    """Settings measured to reach >= 98 % valid JSON and >= 95 % right facts with LoRA, QLoRA and full fine-tuning."""
+def recipe_values(*, full: bool = False) -> dict[str, str | int | float]:
+    """Settings measured to reach >= 98 % valid JSON and >= 95 % right facts, with LoRA on a 16-bit or an NF4 base.
+
+    `full` gives those for training every weight: a third of the learning rate, because at 1e-3 the facts are overwritten.
+    """
     return {
         "epochs": 3,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4 if full else 1e-3,
         "rank": 16,
         "alpha": 32,
         "micro_batch": 8,
