@@ -25,19 +25,26 @@ def held_out_file() -> Path:
     return _HERE / "held_out.jsonl"
 
 
-def recipe_values(*, full: bool = False) -> dict[str, str | int | float]:
-    """Settings measured to reach >= 98 % valid JSON and >= 95 % right facts, with LoRA on a 16-bit or an NF4 base.
+def recipe_values(*, full: bool = False) -> dict[str, object]:
+    """Settings by recipe field, measured to reach >= 98 % valid JSON and >= 95 % right facts, with LoRA on a 16-bit
+    or an NF4 base.
 
-    `full` gives those for training every weight: a third of the learning rate, because at 1e-3 the facts are overwritten.
+    `full` gives those for training every weight: a third of the learning rate, because at 1e-3 facts are overwritten.
     """
     return {
-        "epochs": 3,
-        "learning_rate": 3e-4 if full else 1e-3,
-        "rank": 16,
-        "alpha": 32,
-        "micro_batch": 8,
-        "accumulation": 1,
-        "max_length": 256,
-        "packing": "none",
-        "train_on": "assistant",
+        "model.source": "demo",
+        "adapter.kind": "none" if full else "lora",
+        "adapter.rank": 16,
+        "adapter.alpha": 32.0,
+        "data.source": "demo",
+        "data.held_out": "demo",
+        "data.max_length": 256,
+        "data.packing": "none",
+        "training.epochs": 3.0,
+        "training.learning_rate": 3e-4 if full else 1e-3,
+        "training.micro_batch": 8,
+        "training.accumulation": 1,
+        "samples.max_new_tokens": 64,
+        "evaluation.max_new_tokens": 64,
+        "evaluation.fact_field": "fact",
     }

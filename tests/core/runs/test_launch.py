@@ -156,7 +156,7 @@ def test_a_supervisor_that_fails_at_once_is_told_by_its_last_words(
 
 def test_a_supervisor_that_never_answers_is_told(run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nread -r line < /dev/zero\nsleep 2\n")
+    python.write_text("#!/bin/sh\nexec sleep 2\n")
     python.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(launch_module, "_START_SECONDS", 0.1)
