@@ -14,11 +14,9 @@ from typing import BinaryIO
 ROW_CAP = 64 * 2**20
 BLOCK = 2**18
 
-_OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
-_INSIDE_STRING = re.compile(rb'["\\\n]')
+_UP_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\\n]++|\\.)*+")*+', re.DOTALL)
+_REST_OF_STRING = re.compile(rb'(?:[^"\\\n]++|\\.)*+', re.DOTALL)
 _BETWEEN_ROWS = b" \t\r\n,"
-_BLANK_LINE = re.compile(rb"(?<=\n)[ \t\r\v\f]*\n")
-_BLANK_LINE_HINTS = (b"\n\n", b"\n\r", b"\n ", b"\n\t", b"\n\v", b"\n\f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +77,19 @@ def line_counts(stream: BinaryIO, offset: int) -> Iterator[tuple[int, int]]:
     Agrees with `line_frames`. `offset` is where the first row begins (behind a byte order mark).
     """
     stream.seek(offset)
-    rows, seen, carried = 0, offset, b"\n"
+    rows, seen, unfinished = 0, offset, b""
     while block := stream.read(4 * BLOCK):
         seen += len(block)
-        text = carried + block
-        rows += block.count(b"\n")
-        if any(hint in text for hint in _BLANK_LINE_HINTS):
-            rows -= len(_BLANK_LINE.findall(text))
-        unfinished = text[text.rfind(b"\n") + 1 :]
+        *lines, last = (unfinished + block).split(b"\n")
+        rows += sum(1 for line in lines if not _is_blank(line))
         # Of an unfinished line only its being blank matters, so a long one is carried on as one letter.
-        carried = b"\n" + (b"" if not unfinished else b" " if unfinished.isspace() else b"x")
+        unfinished = b"" if _is_blank(last) else b"x"
         yield rows, seen
-    yield rows + carried.endswith(b"x"), seen
+    yield rows + bool(unfinished), seen
+
+
+def _is_blank(line: bytes) -> bool:
+    return not line or line.isspace()
 
 
 def array_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
@@ -166,17 +165,34 @@ def _brackets(stream: BinaryIO, offset: int) -> Iterator[tuple[bytes, int, int]]
     in_string, skip, newlines = False, 0, 0
     while block := stream.read(BLOCK):
         position, counted = skip, 0
-        while match := (_INSIDE_STRING if in_string else _OUTSIDE_STRING).search(block, position):
-            sign, position = match.group(), match.end()
+        while position < len(block):
             if in_string:
-                in_string = sign == b"\\"
-                position += in_string
-            elif sign == b'"':
-                in_string = True
-            else:
+                position, in_string = _leave_string(block, position)
+                continue
+            position = _end(_UP_TO_BRACKET.match(block, position)) + 1
+            sign = block[position - 1 : position]
+            in_string = sign == b'"'
+            if sign and not in_string:
                 newlines += block.count(b"\n", counted, position)
                 yield sign, offset + position - 1, newlines
                 newlines, counted = 0, position
         newlines += block.count(b"\n", counted)
-        skip = max(0, position - len(block))
+        skip = position - len(block) if in_string else 0
         offset += len(block)
+
+
+def _leave_string(block: bytes, position: int) -> tuple[int, bool]:
+    """From inside a string: the place behind it, or where to go on behind the block; whether it is open still."""
+    end = _end(_REST_OF_STRING.match(block, position))
+    if end == len(block):
+        return end, True
+    if block[end : end + 1] == b"\\":
+        # The block ends between a backslash and the character it escapes.
+        return end + 2, True
+    return end + 1, False
+
+
+def _end(match: re.Match[bytes] | None) -> int:
+    """Where a match ends, of a pattern that matches everywhere."""
+    assert match is not None
+    return match.end()
