@@ -160,7 +160,7 @@ VALUES = st.dictionaries(
 
 
 @given(st.lists(VALUES, min_size=1, max_size=4), st.sampled_from([MESSAGES, ALPACA, SHAREGPT, PROMPT]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_row_makes_recognition_or_conversion_crash(found: list[dict[str, object]], shape: Shape) -> None:
     rows = [row(value) for value in found]
     with suppress(FtError):

@@ -251,7 +251,7 @@ PIECES = st.lists(
 
 
 @given(PIECES, st.sampled_from(["rows.jsonl", "rows.json"]), st.sampled_from([b"", b"[", b'{"a":1}\n']))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bytes_make_the_reader_crash(tmp_path: Path, pieces: list[bytes], name: str, start: bytes) -> None:
     source = written(tmp_path, start + b"".join(pieces), name)
     try:
@@ -279,7 +279,7 @@ OBJECTS = st.lists(
 
 
 @given(OBJECTS, st.booleans(), st.sampled_from([None, 1]), st.integers(1, 40))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_written_is_read_back_wherever_blocks_end(
     tmp_path: Path, objects: list[dict[str, object]], ascii_only: bool, indent: int | None, block: int
 ) -> None:
@@ -293,7 +293,7 @@ def test_what_was_written_is_read_back_wherever_blocks_end(
 
 
 @given(st.lists(st.sampled_from([b"x", b" ", b"\n", b"\r", b"\t", b"\n\n", b"\n \n", b"\v"])), st.integers(1, 8))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fast_counting_agrees_with_reading(tmp_path: Path, pieces: list[bytes], block: int) -> None:
     path = Path(written(tmp_path, b"".join(pieces)))
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as stream:
