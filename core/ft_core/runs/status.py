@@ -138,8 +138,16 @@ def is_live(status: Status) -> bool:
 
 def shown_state(run: RunDir) -> str:
     """The state a person should see: `crashed` when the status says it works but nobody is alive to do so."""
+    return read_settled(run)[1]
+
+
+def read_settled(run: RunDir) -> tuple[Status | None, str]:
+    """The run's status and the state to show for it; `created` for a run without a readable status."""
     status = read_status(run)
-    return "created" if status is None else state_of(status)
+    if status is not None and state_of(status) == CRASHED:
+        # It may have ended properly between the reading and the look at its processes.
+        status = read_status(run)
+    return status, "created" if status is None else state_of(status)
 
 
 def state_of(status: Status) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ft_core.runs.directory import RunDir
-from ft_core.runs.status import Status, read_status, state_of
+from ft_core.runs.status import Status, read_settled
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Summary:
 
 def summarise(run: RunDir) -> Summary:
     """The run's line in a list; a run without a readable status is described by its recipe as far as that goes."""
-    status = read_status(run) or _from_recipe(run)
-    state = state_of(status)
+    found, state = read_settled(run)
+    status = found or _from_recipe(run)
     share = status.step / status.total if status.total else 0.0
     return Summary(
         name=run.name,

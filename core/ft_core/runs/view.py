@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ft_core.runs.directory import RunDir, read_plan
@@ -44,7 +45,7 @@ class RunView:
         self.state = "created"
         self._plan_file: dict[str, Any] = {}
         self._tail = Tail(run.events_file)
-        self._seen: dict[str, tuple[int, int, int] | None] = {}
+        self._seen: dict[Path, tuple[int, int, int]] = {}
         self._turns = 0
         self._hurried = False
         self._forget()
@@ -101,31 +102,37 @@ class RunView:
         Costs two stats and a look at /proc when nothing has. `limit_bytes` bounds how much of the journal is read,
         so that a caller can show progress on a long one (see `behind`).
         """
-        changed = self._poll_files()
-        if self._tail.changed():
-            changed = self._poll_journal(limit_bytes) or changed
+        changed = self._poll_files(limit_bytes)
         state = self._present_state()
+        if state == CRASHED != self.state:
+            # It may have ended properly between the reading and the look at its processes.
+            changed = self._poll_files(limit_bytes) or changed
+            state = self._present_state()
         changed = changed or state != self.state
         self.state = state
         return changed
 
-    def _poll_files(self) -> bool:
+    def _poll_files(self, limit_bytes: int | None) -> bool:
         changed = False
-        if self._is_new("status"):
-            self.status, changed = read_status(self.run) or self.status, True
-        if self._is_new("plan"):
+        if self._is_new(self.run.status_file):
+            status = read_status(self.run) or self.status
+            # A heartbeat alone is nothing new.
+            changed = status.changed(updated=0.0) != self.status.changed(updated=0.0)
+            self.status = status
+        if self._is_new(self.run.plan_file):
             self._plan_file, changed = read_plan(self.run), True
+        if self._tail.changed():
+            changed = self._poll_journal(limit_bytes) or changed
         return changed
 
-    def _is_new(self, name: str) -> bool:
-        path = self.run.status_file if name == "status" else self.run.plan_file
+    def _is_new(self, path: Path) -> bool:
         try:
             found = path.stat()
         except OSError:
             return False
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-        known = self._seen.get(name)
-        self._seen[name] = stamp
+        known = self._seen.get(path)
+        self._seen[path] = stamp
         return stamp != known
 
     def _poll_journal(self, limit_bytes: int | None) -> bool:
@@ -180,7 +187,9 @@ class RunView:
         if kind == "verdict":
             self.verdict = event
         elif kind == "result":
-            self.result = {**event, "kind": event.get("result_kind")}
+            # The journal keeps the result's own kind apart from the event's.
+            self.result = dict(event)
+            self.result["kind"] = self.result.pop("result_kind", None)
         elif kind == "end" and event.get("state") in ENDED:
             self.end = event
 
@@ -255,7 +264,7 @@ class RunView:
         self.step = min(self.step, step)
 
     def _fold_plan(self, event: Event) -> None:
-        self._plan_event = {name: value for name, value in event.items() if name not in ENVELOPE}
+        self._plan_event = _without_envelope(event) or {}
         self.total = _whole(event.get("total_steps"))
         self.memory_total = _whole(event.get("memory_total"))
 
@@ -295,11 +304,17 @@ class RunView:
             "eta_seconds": self.eta_seconds,
             "started": self.started,
             "ended": end.get("t") or self.status.ended,
-            "verdict": self.verdict,
-            "result": self.result,
+            "verdict": _without_envelope(self.verdict),
+            "result": _without_envelope(self.result, keep="kind"),
             "cause": end.get("cause") or self.status.cause,
             "remedy": end.get("remedy") or self.status.remedy,
         }
+
+
+def _without_envelope(event: Event | None, *, keep: str = "") -> Event | None:
+    if event is None:
+        return None
+    return {name: value for name, value in event.items() if name == keep or name not in ENVELOPE}
 
 
 def _whole(value: object) -> int | None:

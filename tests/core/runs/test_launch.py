@@ -262,11 +262,3 @@ def test_no_secret_of_the_environment_is_in_a_command_line_or_the_run(
     wait_until(lambda: not live(run))
     assert status_of(run).cause == "asked to"
     assert not [path for path in run.path.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()]
-
-
-def test_the_supervisor_needs_no_torch(run: RunDir) -> None:
-    code = (
-        "import sys, ft_core.runs.supervise, ft_core.runs.view; print('torch' in sys.modules, 'textual' in sys.modules)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "False False\n"

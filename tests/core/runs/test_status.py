@@ -89,6 +89,17 @@ def test_a_run_is_live_as_long_as_either_process_is(run: RunDir, who: str) -> No
     assert shown_state(run) == "training"
 
 
+def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_status(run, Status(state="training", trainer=Identity.current()))
+
+    def end_and_die(status: Status) -> bool:
+        write_status(run, Status(state="done"))
+        return False
+
+    monkeypatch.setattr(status_module, "is_live", end_and_die)
+    assert shown_state(run) == "done"
+
+
 def test_a_run_on_another_machine_is_live_as_long_as_its_heart_beats(run: RunDir) -> None:
     write_status(run, Status(state="training", supervisor=ELSEWHERE))
     assert live(run)

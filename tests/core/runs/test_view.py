@@ -13,7 +13,7 @@ from ft_core.errors import FtError
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal
+from ft_core.runs.journal import Journal, Tail
 from ft_core.runs.status import Status, write_status
 from ft_core.runs.view import RunView
 
@@ -174,6 +174,28 @@ def test_a_death_is_noticed_without_any_file_changing(run: RunDir) -> None:
     assert view.state == "crashed"
 
 
+def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work(run)
+    view = view_of(run)
+
+    def end_and_die(status: Status) -> bool:
+        if Tail(run.events_file).read()[-1]["kind"] != "end":
+            write(run, ("end", {"state": "done"}))
+            write_status(run, Status(state="done"))
+        return False
+
+    monkeypatch.setattr("ft_core.runs.status.is_live", end_and_die)
+    assert view.poll()
+    assert view.state == "done"
+
+
+def test_a_heartbeat_alone_is_no_change(run: RunDir) -> None:
+    at_work(run)
+    view = view_of(run)
+    at_work(run)
+    assert not view.poll()
+
+
 def test_the_last_end_counts(run: RunDir) -> None:
     write(run, ("end", {"state": "stopped", "cause": "terminated"}), ("end", {"state": "stopped", "cause": "asked"}))
     assert view_of(run).to_dict()["cause"] == "asked"
@@ -316,6 +338,13 @@ def test_what_json_prints_is_complete_and_strict(run: RunDir) -> None:
     assert set(found) >= {"state", "step", "total", "epoch", "loss", "eta_seconds", "started", "ended", "directory"}
     assert (found["state"], found["step"], found["total"], found["loss"]) == ("failed", 1, 9, None)
     assert found["started"] <= found["ended"] <= time.time()
+
+
+def test_what_json_prints_of_verdict_and_result_is_theirs_alone(run: RunDir) -> None:
+    write(run, ("verdict", {"better": True}), ("result", {"path": "result", "kind": "adapter"}))
+    found = view_of(run).to_dict()
+    assert found["verdict"] == {"better": True}
+    assert found["result"] == {"path": "result", "kind": "adapter"}
 
 
 def test_200_000_steps_are_attached_to_in_seconds_and_little_memory(run: RunDir) -> None:
