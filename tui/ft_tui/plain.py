@@ -20,7 +20,7 @@ _LOOK_SECONDS: Final = 0.2
 _START_SECONDS: Final = 3.0
 _FIRST_GAP: Final = 1.0
 _LARGEST_GAP: Final = 30.0
-_SAMPLES_SHOWN: Final = 2
+_SAMPLES_SHOWN: Final = 1
 _LABELS: Final = {"valid_json": "valid JSON", "right_fact": "right fact", "exact": "exact answer",
                   "held_out_loss": "held-out loss"}  # fmt: skip
 
@@ -55,6 +55,8 @@ class Follower:
         self._began = time.monotonic()
         self._last_step_line = float("-inf")
         self._told = {"states": 0, "evals": 0, "samples": 0, "checkpoints": 0, "alarms": 0}
+        self._phases: set[tuple[str, str]] = set()
+        self._paused = False
         self._step = -1
 
     def to_the_end(self) -> None:
@@ -98,7 +100,12 @@ class Follower:
         self._told[kind] = len(events)
 
     def _state_line(self, event: dict[str, Any]) -> str:
+        """A phase is told once, a pause and its end every time; measurements have lines of their own."""
         state, phase = str(event.get("state") or ""), str(event.get("phase") or "")
+        after_pause, self._paused = self._paused, state == "paused"
+        if (state, phase) in self._phases and not (after_pause or self._paused):
+            return ""
+        self._phases.add((state, phase))
         words = one_line(f"{state}: {phase}" if phase and phase != state else state, 100)
         return words + (f" ({event['done']}/{event['total']} {event.get('unit') or ''})" if event.get("total") else "")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
@@ -33,8 +35,8 @@ class Confirm(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """A title, the text, one button an answer."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = self._title.replace("[", "\\[")
-            with VerticalScroll(classes="dialog-body", can_focus=False):
+            dialog.border_title = Content(self._title)
+            with VerticalScroll(classes="dialog-body"):
                 yield Static(self._text, markup=False)
             with HorizontalGroup(classes="dialog-buttons"):
                 for name, words in self._choices:
@@ -43,6 +45,10 @@ class Confirm(ModalScreen[str | None]):
     def on_mount(self) -> None:
         """The harmless answer is one Enter away."""
         self.query(Button).last().focus()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The text scrolls, so that the answers stay in sight: borders, buttons and a blank line take four lines."""
+        self.query_one(VerticalScroll).styles.max_height = max(1, event.size.height - 4)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """An answer was chosen."""

@@ -11,6 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -42,7 +43,7 @@ class PageScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text in a box no larger than the screen."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = self._title.replace("[", "\\[")
+            dialog.border_title = Content(self._title)
             dialog.border_subtitle = "Esc closes"
             with VerticalScroll(classes="dialog-body", id="page"):
                 yield Static(self._text)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import pytest
+from textual.command import CommandPalette
+from textual.widgets import Input
+
+from ft_core.errors import FtError, Problem
+from ft_core.recipe.schema import Recipe
+from ft_core.runs.directory import RunDir
+from ft_tui.actions import ACTIONS, Action, actions, bindings, key_text
+from ft_tui.app import FtApp
+from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.dashboard import DashboardScreen
+from ft_tui.screens.help import HelpScreen, PageScreen
+from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.too_small import TooSmallScreen
+from ft_tui.screens.wizard import WizardScreen
+from tests.tui.listed_runs import finished_events, make_run
+from tests.tui.sizes import SIZES, assert_inside, plain, until
+
+SCREENS = {"home": HomeScreen, "wizard": WizardScreen, "dashboard": DashboardScreen, "app": FtApp}
+# Keys that some terminals, multiplexers or editors keep for themselves.
+NEVER_ARRIVE = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+z", "ctrl+enter", "ctrl+j", "ctrl+space", "ctrl+e", "ctrl+k",
+                "f1", "f5", "f6"}  # fmt: skip
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.scope}.{action.name}")
+def test_every_action_of_the_table_is_defined_where_it_says(action: Action) -> None:
+    name = action.name.partition("(")[0]
+    assert callable(getattr(SCREENS[action.scope], f"action_{name}", None))
+    assert action.help
+    assert not set(action.key.split(",")) & NEVER_ARRIVE
+
+
+@pytest.mark.parametrize("scope", SCREENS)
+def test_no_key_means_two_things_on_one_screen(scope: str) -> None:
+    keys = [
+        key
+        for action in (*actions(scope), *(actions("app") if scope != "app" else ()))
+        for key in action.key.split(",")
+    ]
+    assert len(keys) == len(set(keys))
+    assert len(bindings(scope)) == len(actions(scope))
+
+
+def test_keys_are_written_as_people_write_them() -> None:
+    shown = {action.name: key_text(action) for action in actions("app")}
+    assert (shown["show_help"], shown["command_palette"]) == ("?", "Ctrl+P")
+
+
+@pytest.fixture
+def run() -> RunDir:
+    return make_run("ended", events=finished_events(), state="done", step=60, total=60)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_app_opens_where_it_was_told_and_comes_back_to_the_list(size: tuple[int, int], run: RunDir) -> None:
+    app = FtApp("dashboard", run=run)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        assert isinstance(app.screen, DashboardScreen)
+        assert app.current_scope == "dashboard"
+        app.open_wizard(Recipe())
+        await pilot.pause()
+        assert isinstance(app.screen, WizardScreen)
+        assert app.current_scope == "wizard"
+        app.go_home()
+        await pilot.pause()
+        assert isinstance(app.screen, HomeScreen)
+
+
+@pytest.mark.parametrize("scope", ["home", "dashboard", "wizard"])
+async def test_help_tells_the_keys_of_the_screen_it_was_called_from(scope: str, run: RunDir) -> None:
+    app = FtApp(scope, run=run, recipe=Recipe())  # type: ignore[arg-type]
+    async with app.run_test(size=(120, 60)) as pilot:
+        await pilot.pause()
+        app.action_show_help()
+        await pilot.pause()
+        assert isinstance(app.screen, HelpScreen)
+        shown = " ".join(plain(app).split())
+        assert all(action.help in shown for action in actions(scope))
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(app.screen, SCREENS[scope])
+
+
+async def test_the_command_palette_offers_the_actions_of_the_screen() -> None:
+    app = FtApp()
+    async with app.run_test(size=(100, 50)) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        assert isinstance(app.screen, CommandPalette)
+        await until(pilot, "Set up a new run")
+        names = {command.title for command in app.get_system_commands(app.screen_stack[0])}
+        assert {action.label for action in actions("home")} <= names
+
+
+async def test_a_command_of_the_palette_does_what_its_key_does() -> None:
+    app = FtApp()
+    async with app.run_test(size=(100, 50)) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        app.screen.query_one(Input).value = "Filter"
+        await until(pilot, "Show only the runs")
+        await pilot.press("enter")
+        await until(pilot, "part of a name")
+        assert isinstance(app.screen, HomeScreen)
+
+
+@pytest.mark.parametrize("size", [(59, 18), (60, 17), (1, 1)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_terminal_too_small_gets_a_notice_until_it_is_larger(size: tuple[int, int]) -> None:
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("question_mark")
+        await pilot.resize_terminal(*size)
+        await pilot.pause()
+        assert isinstance(app.screen, TooSmallScreen)
+        await pilot.resize_terminal(60, 18)
+        await pilot.pause()
+        assert isinstance(app.screen, HelpScreen)
+
+
+async def test_the_notice_tells_both_sizes() -> None:
+    app = FtApp()
+    async with app.run_test(size=(50, 10)) as pilot:
+        await until(pilot, "50x10")
+        assert "60x18" in plain(app)
+
+
+async def test_a_screen_opened_in_a_terminal_too_small_lies_under_the_notice(run: RunDir) -> None:
+    app = FtApp()
+    async with app.run_test(size=(50, 10)) as pilot:
+        await pilot.pause()
+        app.open_dashboard(run)
+        await pilot.pause()
+        assert isinstance(app.screen, TooSmallScreen)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert isinstance(app.screen, DashboardScreen)
+
+
+@pytest.mark.parametrize(
+    ("size", "classes"),
+    [((60, 18), {"-narrow", "-short"}), ((99, 29), {"-narrow", "-short"}), ((100, 30), {"-wide", "-tall"})],
+)
+async def test_screens_carry_the_class_of_their_size(size: tuple[int, int], classes: set[str]) -> None:
+    app = FtApp()
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        assert {name for name in app.screen.classes if name.startswith("-")} == classes
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_an_error_shows_every_problem_and_closes_with_esc(size: tuple[int, int]) -> None:
+    problems = [Problem(f"fault {number} [/]", "here", "because \x1b[2J", "mend it") for number in range(9)]
+    app = FtApp()
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        app.show_error(FtError(problems))
+        await pilot.pause()
+        assert isinstance(app.screen, PageScreen)
+        assert "fault 0 [/]" in plain(app)
+        assert_inside(app)
+        await pilot.press("end")
+        await until(pilot, "fault 8 [/]")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(app.screen, HomeScreen)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_a_question_with_a_long_text_keeps_its_buttons_in_sight(size: tuple[int, int]) -> None:
+    answers: list[str | None] = []
+    app = FtApp()
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        text = "\n".join(f"line {number} [bold]" for number in range(200))
+        app.push_screen(
+            Confirm("Stop [now]?", text, (("now", "Now"), ("later", "Later"), ("no", "No"))), answers.append
+        )
+        await pilot.pause()
+        assert_inside(app)
+        shown = plain(app)
+        assert all(word in shown for word in ("Stop [now]?", "line 0 [bold]", "Now", "Later", "No"))
+        await pilot.press("left", "enter")
+        await pilot.pause()
+        assert answers == ["later"]
+
+
+async def test_esc_leaves_a_question_without_an_answer() -> None:
+    answers: list[str | None] = []
+    app = FtApp()
+    async with app.run_test() as pilot:
+        app.push_screen(Confirm("Sure?", "text", (("yes", "Yes"), ("no", "No"))), answers.append)
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.pause()
+    assert answers == [None]
