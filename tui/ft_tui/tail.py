@@ -34,10 +34,11 @@ class LineTail:
             return []
         self._offset += len(data)
         lines = self._split(data)
-        if not self._begun:
-            self._begun = True
-            return lines[-self._lines :] if self._lines else []
-        return lines
+        if self._begun:
+            return lines
+        self._begun = True
+        whole = lines[1:] if size > _BACK else lines
+        return whole[-self._lines :] if self._lines else []
 
     def _split(self, data: bytes) -> list[str]:
         *whole, self._rest = (self._rest + data).split(b"\n")

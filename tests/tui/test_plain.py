@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ft_core.files import write_atomic
+from ft_core.runs.directory import RunDir
+from ft_core.runs.journal import Journal
+from ft_tui.output import finite, table
+from ft_tui.plain import Follower, verdict_table
+from ft_tui.tail import LineTail
+from ft_tui.using import loading_lines
+from tests.tui.listed_runs import finished_events, make_run
+
+
+def told(run: RunDir) -> list[str]:
+    lines: list[str] = []
+    Follower(run, lines.append).to_the_end()
+    return lines
+
+
+def state(name: str, phase: str = "") -> tuple[str, dict[str, Any]]:
+    return "state", {"state": name, "phase": phase, "done": None, "total": None, "unit": None}
+
+
+def test_every_phase_is_told_once_and_every_pause() -> None:
+    phases = [state("training"), state("evaluating", "held-out loss"), state("training"),
+              state("evaluating", "held-out loss"), state("training"), state("paused"), state("training")]  # fmt: skip
+    run = make_run(events=[*phases, *finished_events(2)[-1:]], state="done")
+    lines = [line for line in told(run) if line in {"training", "paused", "evaluating: held-out loss"}]
+    assert lines == ["training", "evaluating: held-out loss", "paused", "training"]
+
+
+def test_the_last_step_is_always_told() -> None:
+    assert any(line.startswith("step 60/60  loss 0.09") for line in told(make_run(events=finished_events())))
+
+
+def test_an_alarm_is_told() -> None:
+    alarm = ("alarm", {"name": "loss", "text": "the loss is not a number \x1b[2J"})
+    assert "! the loss is not a number ␛[2J" in told(make_run(events=[alarm, *finished_events(1)]))
+
+
+def test_base_and_tuned_answers_stand_beside_each_other() -> None:
+    sample = ("sample", {"step": 1, "path": "samples/step-000001.json", "count": 1, "source": "held_out"})
+    run = make_run(events=[sample, *finished_events(1)])
+    item = {"prompt": "Capital of Chad?", "reference": None, "base": "It is N'Djamena.", "current": '{"answer": "x"}'}
+    content = {"step": 1, "source": "held_out", "items": [item]}
+    write_atomic(run.samples / "step-000001.json", json.dumps(content))
+    shown = "\n".join(told(run))
+    assert "base:  It is N'Djamena." in shown
+    assert 'tuned: {"answer": "x"}' in shown
+
+
+def test_the_end_of_a_failed_run_tells_cause_remedy_and_last_lines() -> None:
+    end = ("end", {"state": "failed", "cause": "out of memory", "remedy": "halve it", "last_lines": ["CUDA error"]})
+    shown = "\n".join(told(make_run(events=[state("training"), end])))
+    assert all(words in shown for words in ("cause: out of memory", "fix: halve it", "CUDA error"))
+
+
+def test_a_resumed_run_is_followed_to_its_second_end() -> None:
+    run = make_run(events=[state("training"), ("end", {"state": "stopped"}), state("preparing", "importing")])
+    with Journal(run.events_file) as journal:
+        for kind, fields in finished_events(3):
+            journal.write(kind, **fields)
+    assert any(line.startswith("done after") for line in told(run))
+
+
+def test_the_verdict_shows_only_what_was_measured() -> None:
+    verdict = {"base": {"held_out_loss": 2.0}, "tuned": {"held_out_loss": 1.0}, "rows": 7, "words": "Better."}
+    assert verdict_table(verdict).split() == [
+        "7", "held-out", "rows", "base", "tuned", "held-out", "loss", "2.0000", "1.0000", "Better.",
+    ]  # fmt: skip
+
+
+def test_paths_in_the_loading_lines_are_quoted_as_python() -> None:
+    lines = loading_lines("/runs/it's", "adapter", "a'); import os #")
+    assert len(lines) == 3
+    compile("\n".join(lines), "lines", "exec")
+    assert '"/runs/it\'s"' in lines[2]
+    assert 'import os #")' in lines[1]
+    compile("\n".join(loading_lines("/x", "model", "y")), "lines", "exec")
+
+
+def test_numbers_that_json_lacks_become_null() -> None:
+    assert finite({"a": float("nan"), "b": [float("inf"), 1.5], 3: "x"}) == {"a": None, "b": [None, 1.5], "3": "x"}
+
+
+def test_a_table_has_columns_as_wide_as_their_longest_cell() -> None:
+    assert table(("a", "b"), [("long", "x")]) == "a     b\nlong  x"
+
+
+def test_a_log_is_given_from_its_end_and_then_as_it_grows(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    tail = LineTail(file, 2)
+    assert tail.read() == []
+    file.write_bytes(b"1\n2\n3\nhal")
+    tail = LineTail(file, 2)
+    assert tail.read() == ["2", "3"]
+    with file.open("ab") as stream:
+        stream.write(b"f\n\xff\n")
+    assert tail.read() == ["half", "\ufffd"]
+    assert tail.read() == []
+
+
+def test_a_log_without_line_ends_does_not_fill_the_memory(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    tail = LineTail(file, 5)
+    shown = []
+    for _ in range(20):
+        with file.open("ab") as stream:
+            stream.write(b"x" * 200_000)
+        shown += tail.read()
+    assert shown
+    assert max(len(line) for line in shown) <= 4000
+    assert len(tail._rest) <= 2 * 256 * 1024
+
+
+def test_a_long_log_never_begins_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("".join(f"line {number}\n" for number in range(40_000)))
+    lines = LineTail(file, 10**6).read()
+    assert all(line.startswith("line ") for line in lines)
+    assert lines[-1] == "line 39999"
