@@ -64,6 +64,7 @@ class DashboardScreen(Screen[None]):
         self._main = ""  # chosen by the user; else what fits the run's state
         self._lower = ""
         self._typed = ""
+        self.drawn = 0  # how often the panes were filled
 
     def compose(self) -> ComposeResult:
         """Every pane; classes on the screen say which are seen."""
@@ -74,7 +75,7 @@ class DashboardScreen(Screen[None]):
                 yield from _rates("rates", "2 Rates")
                 yield from _hardware("hardware", "3 Memory")
                 yield _titled(Pager(id="events", follow=True), "4 Events")
-                yield _titled(Pager(id="phases"), "Preparing")
+                yield _titled(Pager(id="phases", follow=True), "Preparing")
             with Vertical(id="side"):
                 yield from _rates("side-rates", "2 Rates")
                 yield from _hardware("side-hardware", "3 Memory")
@@ -113,6 +114,7 @@ class DashboardScreen(Screen[None]):
         self._choose_panes()
         draw(self, self.reader, self._clock())
         self.query_one("#notice", Cells).set_lines([self.requests.line()])
+        self.drawn += 1
 
     # Which panes are seen
 
@@ -276,8 +278,8 @@ class DashboardScreen(Screen[None]):
             except OSError as error:
                 self.app.call_from_thread(self._say, f"Not written to a file: {error}", "warn")
             else:
-                taken = "tmux has it" if tmux else "sent to the terminal, which may ignore it"
-                self.app.call_from_thread(self._say, f"Copied {what}: {taken}; also in {path}")
+                taken = "tmux has it too" if tmux else "sent to the terminal too, which may ignore it"
+                self.app.call_from_thread(self._say, f"Copied {what} to {path}; {taken}")
 
         self.run_worker(keep, name="copy", thread=True)
 

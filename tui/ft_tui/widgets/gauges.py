@@ -44,7 +44,7 @@ def device_lines(view: RunView, width: int) -> list[Line]:
     used = newest(view, "memory_bytes")
     if used is None:
         return [((" memory ", "dim"), ("known after the first step", "dim"))]
-    return [_gauge(" RAM ", used, view.memory_total, (), width)]
+    return [_gauge(" RAM " if width >= _ROOMY else "RAM ", used, view.memory_total, (), width)]
 
 
 def fullest_first(lines: list[Line], view: RunView, limit: int) -> list[Line]:
@@ -72,7 +72,7 @@ def _gpu_line(gpu: dict[str, Any], width: int) -> Line:
     for name, form, size in readings:
         value = _number(gpu.get(name))
         spans.append((f"{gap}{(form.format(value) if value is not None else '-').rjust(size)}", ""))
-    label = f" GPU {gpu.get('index', '?')} "[:8]
+    label = f"{' ' if width >= _ROOMY else ''}GPU {gpu.get('index', '?')} "[:8]
     return _gauge(label, _number(gpu.get("memory_used")), _number(gpu.get("memory_total")), tuple(spans), width)
 
 

@@ -29,13 +29,14 @@ def outcome_lines(view: RunView, log: tuple[str, ...], width: int, height: int) 
     """For a run that has ended; `log` is the end of its worker's log. Set closer where the height is small."""
     if view.state in {"failed", "crashed"}:
         return _failure(view, log, width)
-    roomy = _ended_well(view, width, tight=False)
-    return roomy if len(roomy) <= height else _ended_well(view, width, tight=True)
+    forms = ((False, True), (False, False), (True, False))
+    found = [_ended_well(view, width, tight=tight, gaps=gaps) for tight, gaps in forms]
+    return next((lines for lines in found if len(lines) <= height), found[-1])
 
 
-def _ended_well(view: RunView, width: int, *, tight: bool) -> list[Line]:
-    gap: list[Line] = [] if tight else [()]
-    parts = (_ending(view, width), _verdict(view, width, tight=tight), _result(view, width, tight=tight))
+def _ended_well(view: RunView, width: int, *, tight: bool, gaps: bool) -> list[Line]:
+    gap: list[Line] = [()] if gaps else []
+    parts = (_ending(view, width), _verdict(view, width, tight=tight), _result(view, width))
     lines = [line for part in parts if part for line in (*part, *gap)]
     return lines[: len(lines) - len(gap)]
 
@@ -116,14 +117,13 @@ def _figure(name: str, value: float | None) -> str:
     return f"{value * 100:.0f} %" if share else number_text(value)
 
 
-def _result(view: RunView, width: int, *, tight: bool) -> list[Line]:
+def _result(view: RunView, width: int) -> list[Line]:
     if view.result is None:
         return [(("nothing was saved as a result", "dim"),)]
     kind = one_line(str(view.result.get("kind") or "adapter"), 20)
     size = number(view.result.get("bytes"))
     weight = f" ({bytes_text(size)})" if size is not None else ""
-    words = "" if tight else "; y copies how to load it:"
-    lines = wrapped(f"The {kind}{weight} lies in {result_path(view)}{words}", width)
+    lines = wrapped(f"The {kind}{weight} lies in {result_path(view)}", width)
     return lines + [line for code in load_lines(view) for line in wrapped(code, width, "accent")]
 
 
@@ -151,7 +151,7 @@ def load_lines(view: RunView) -> tuple[str, str, str]:
 def _failure(view: RunView, log: tuple[str, ...], width: int) -> list[Line]:
     end = view.end or {}
     cause = end.get("cause") or view.status.cause or "its worker is gone and left no word"
-    remedy = end.get("remedy") or view.status.remedy or "look at the log (l); continue from the last checkpoint (r)"
+    remedy = end.get("remedy") or view.status.remedy or "look at the end of its log (l)"
     lines: list[Line] = [(state_span(view.state), (" ", "")), *wrapped(str(cause), width, "strong")]
     lines += _after("What to do: ", str(remedy), width)
     lines += _after("", _saved(view), width)

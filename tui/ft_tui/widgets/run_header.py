@@ -12,6 +12,7 @@ from ft_tui.widgets.cells import Line, Span, bar, line_width, spread
 from ft_tui.widgets.states import state_span
 
 _NAME_LIMIT = 80
+_PHASE_LIMIT = 36
 _LEAST_BAR = 6
 _ROOMY = 72
 
@@ -27,8 +28,12 @@ def header_lines(view: RunView, width: int, now: float) -> list[Line]:
 
 
 def _phase(view: RunView, limit: int) -> tuple[Span, ...]:
-    phase = one_line(str((view.states[-1] if view.states else {}).get("phase") or ""), max(limit, 12))
-    return ((f": {phase}", ""),) if phase and view.state in ACTIVE and phase != view.state else ()
+    phase = _phase_words(view, max(limit, 12))
+    return ((f": {phase}", ""),) if phase and view.state in ACTIVE - {"preparing"} and phase != view.state else ()
+
+
+def _phase_words(view: RunView, limit: int) -> str:
+    return one_line(str((view.states[-1] if view.states else {}).get("phase") or ""), limit)
 
 
 def _progress(view: RunView, width: int, now: float) -> Line:
@@ -46,16 +51,18 @@ def _progress(view: RunView, width: int, now: float) -> Line:
 
 def progress(view: RunView) -> float | None:
     """How much of the run's steps is done, 0 to 1; before training, of its present phase; None when not known."""
-    if view.step and view.total:
+    if view.state != "preparing" and view.step and view.total:
         return min(view.step / view.total, 1.0)
     last = view.states[-1] if view.states else {}
     done, total = last.get("done"), last.get("total")
     if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
         return max(0.0, min(done / total, 1.0))
-    return 0.0 if view.total else None
+    return 0.0 if view.total and view.state != "preparing" else None
 
 
 def _counts(view: RunView) -> list[str]:
+    if view.state == "preparing":
+        return [_phase_words(view, _PHASE_LIMIT) or "preparing"]
     if not view.total:
         return ["no steps yet"] if view.state in ACTIVE else [f"{view.step} steps"]
     parts = [f"step {view.step}/{view.total}"]

@@ -1,0 +1,283 @@
+"""The dashboard on runs in every state, at every size."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+from ft_core.runs.directory import RunDir
+from tests.tui.dashboard_driver import dashboard
+from tests.tui.made_runs import CAPITALS, START, Clock, MadeRun, finished, running
+from tests.tui.sizes import SIZES, assert_inside, assert_snapshot
+
+SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
+HOSTILE = "\x1b]0;owned\x07\x1b[31m[bold red]x[/] [@click=app.quit]y[/] \u202eback\u2066 \r\n\ttab"
+
+
+@pytest.fixture(autouse=True)
+def fixed_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clock times and paths that are the same on every machine."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    home.mkdir()
+    monkeypatch.chdir(home)
+
+
+def relative(made: MadeRun) -> MadeRun:
+    made.dir = RunDir(made.dir.path.relative_to(Path.cwd()))
+    return made
+
+
+def preparing() -> MadeRun:
+    made = MadeRun()
+    made.phase("importing")
+    made.phase("downloading", 40_000_000, 2_500_000_000, "bytes")
+    made.phase("loading model")
+    made.phase("tokenising", 1200, 40_000, "rows")
+    return made
+
+
+def failed() -> MadeRun:
+    made = running()
+    made.dir.log_file.write_text("Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory.\n")
+    return made.end(
+        "failed",
+        cause="The GPU ran out of memory: 1.2 GiB more were asked for than were free.",
+        remedy="halve training.micro_batch and double training.accumulation",
+        last_lines=["torch.OutOfMemoryError: CUDA out of memory."],
+    )
+
+
+def crashed() -> MadeRun:
+    made = running()
+    made.live = False
+    made.status("training", total=60)
+    made.dir.log_file.write_text("step 35\nstep 36\nKilled\n")
+    return made
+
+
+def two_gpus() -> MadeRun:
+    return running(gpus=2)
+
+
+def with_nan() -> MadeRun:
+    made = running(steps=20)
+    made.train(10, nan_at=range(21, 31))
+    made.write("alarm", name="nan_loss", text="The loss is NaN since step 21.")
+    return made
+
+
+MADE = {
+    "preparing": preparing, "running": running, "two-gpus": two_gpus, "nan": with_nan, "finished": finished,
+    "failed": failed, "crashed": crashed,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+@pytest.mark.parametrize("name", MADE)
+async def test_every_state_fits_every_size(name: str, size: tuple[int, int]) -> None:
+    async with dashboard(relative(MADE[name]()), size) as driver:
+        assert_inside(driver.pilot.app)
+        assert_snapshot(driver.pilot.app, f"dashboard-{name}")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+async def test_the_essential_is_on_the_first_screen_of_a_running_run(size: tuple[int, int]) -> None:
+    async with dashboard(running(), size) as driver:
+        await driver.sees(
+            "● training", "step 36/60", "60 %", "left", "Loss", "held-out 1.31", "tokens/s", "GiB", "Oslo"
+        )
+
+
+async def test_preparing_tells_its_phases_in_words_with_progress() -> None:
+    async with dashboard(preparing()) as driver:
+        await driver.sees("✓ downloading", "▸ tokenising 1200/40000 rows", "3 %", "◔ preparing")
+
+
+async def test_a_growing_run_grows_on_the_screen() -> None:
+    made = running()
+    async with dashboard(made) as driver:
+        await driver.sees("step 36/60")
+        made.train(4).evaluate(0.77)
+        await driver.look()
+        await driver.sees("step 40/60", "held-out 0.770")
+
+
+async def test_charts_take_the_place_of_the_phases_at_the_first_step() -> None:
+    made = preparing().prepare()
+    async with dashboard(made) as driver:
+        await driver.sees("✓ tokenising", "▸ base samples")
+        made.train(2)
+        await driver.look()
+        await driver.sees("1 Loss", "train")
+        assert "base samples" not in driver.words
+
+
+async def test_a_nan_loss_is_said_in_words() -> None:
+    async with dashboard(with_nan()) as driver:
+        await driver.sees("train NaN", "✗")
+        await driver.press("4")
+        await driver.sees("The loss is NaN since step 21.")
+
+
+async def test_each_gpu_has_its_memory_use_heat_and_power() -> None:
+    async with dashboard(two_gpus()) as driver:
+        await driver.sees("GPU 0", "17.6/24.0 GiB", "98 %", "71 °C", "312 W", "GPU 1", "23.0/24.0 GiB!", "97 %")
+        await driver.press("3")
+        await driver.sees("3 Memory", "24.0 GiB┤")
+
+
+async def test_a_gpu_that_tells_nothing_but_its_memory_is_shown_with_dashes() -> None:
+    made = MadeRun(gpus=1).prepare()
+    made.train(1)
+    step = made._step(None)
+    gpu = {"index": 0, "uuid": "GPU-0", "memory_used": 5 * 2**30, "memory_total": 24 * 2**30}
+    made.write("step", **{**step, "step": 2, "gpus": [{**gpu, "utilisation": None, "temperature": None}]})
+    async with dashboard(made) as driver:
+        await driver.sees("5.0/24.0 GiB - - -")
+
+
+async def test_a_finished_run_shows_verdict_adapter_and_how_to_load_it() -> None:
+    made = finished()
+    async with dashboard(made, (80, 24)) as driver:
+        await driver.sees("✓ Better", "valid JSON 0 % → 100 %", "held-out loss 4.90 → 0.410", "The adapter (743 kB)")
+        await driver.sees("from peft import PeftModel", "from_pretrained('models/demo')", "took 38 s")
+
+
+async def test_a_failed_run_shows_cause_remedy_and_last_words() -> None:
+    async with dashboard(failed()) as driver:
+        await driver.sees("✗ failed", "ran out of memory", "What to do: halve", "torch.OutOfMemoryError")
+        await driver.sees("r continues from the checkpoint of step 18")
+
+
+async def test_a_crashed_run_says_so_and_shows_the_end_of_its_log() -> None:
+    async with dashboard(crashed()) as driver:
+        await driver.sees("✗ crashed", "Killed", "r continues from the checkpoint of step 18")
+
+
+async def test_a_run_that_crashes_while_it_is_watched_changes_on_the_screen() -> None:
+    made = running()
+    async with dashboard(made) as driver:
+        await driver.sees("● training")
+        made.live = False
+        made.status("training", total=60)
+        await driver.sees("✗ crashed")
+
+
+async def test_a_resumed_run_goes_on_from_its_checkpoint_without_the_lost_steps() -> None:
+    made = failed()
+    async with dashboard(made) as driver:
+        await driver.sees("✗ failed", "step 36/60")
+        made.step = 18
+        made.clock.now += 60
+        made.write("state", state="preparing", phase="loading model", done=None, total=None, unit=None, step=18)
+        made.state("training")
+        made.train(1)
+        await driver.look()
+        await driver.sees("● training", "step 19/60")
+        assert driver.screen.reader.view.series["loss"].steps == list(range(1, 20))
+
+
+async def test_ended_time_stands_still_while_running_time_goes_on() -> None:
+    async with dashboard(finished()) as driver:
+        took = driver.screen.reader.view
+        driver.made.clock.now += 3600
+        await driver.look()
+        await driver.sees("took 38 s")
+        assert took.end is not None
+    async with dashboard(running_again()) as driver:
+        driver.made.clock.now += 60
+        await driver.look()
+        await driver.sees("1 min 26 s")
+
+
+def running_again() -> MadeRun:
+    made = MadeRun(name="20260531-120000-again", clock=Clock(START)).prepare()
+    return made.train(36)
+
+
+async def test_hostile_text_from_the_run_is_shown_and_never_obeyed() -> None:
+    made = MadeRun().prepare()
+    made.sample([(HOSTILE, HOSTILE, HOSTILE)], reference=HOSTILE)
+    made.train(3)
+    made.phase(HOSTILE)
+    made.state("training", HOSTILE)
+    made.write("alarm", name=HOSTILE, text=HOSTILE)
+    made.write("control", id=HOSTILE, request=HOSTILE, ok=False, text=HOSTILE)
+    made.write(
+        "verdict", path=HOSTILE, base={HOSTILE: 0.5}, tuned={HOSTILE: 1}, rows=HOSTILE, better=None, words=HOSTILE
+    )
+    made.write("result", path=HOSTILE, bytes=1, kind=HOSTILE, base=HOSTILE)
+    made.end("failed", cause=HOSTILE, remedy=HOSTILE, last_lines=[HOSTILE])
+    made.dir.log_file.write_bytes(HOSTILE.encode() + b"\xff\xfe\n")
+    async with dashboard(made, (120, 40)) as driver:
+        for keys in ("4", "l", "l", "v", "v"):
+            await driver.press(keys)
+            await driver.look()
+            strips = driver.screen._compositor.render_strips()
+            everything = "".join(strip.text for strip in strips)
+            assert all(character.isprintable() for character in everything)
+            assert not [s for strip in strips for s in strip if s.style and s.style.meta.get("@click")]
+        await driver.sees("[bold red]x[/]")
+
+
+async def test_hostile_names_in_the_code_stay_inside_their_quotes() -> None:
+    made = running(steps=60)
+    made.write("result", path="a'); import os; os.system('x", bytes=1, kind="adapter", base="b\n')\nimport os")
+    made.end("done")
+    async with dashboard(made) as driver:
+        from ft_tui.widgets.outcome import load_lines
+
+        code = load_lines(driver.screen.reader.view)
+        assert len(code) == 3
+        for line in code:
+            compile(line, "shown", "exec")
+        assert code[1] == r"""base = AutoModelForCausalLM.from_pretrained("b\n')\nimport os")"""
+
+
+async def test_a_very_long_answer_is_cut_with_a_word_on_it() -> None:
+    made = running()
+    made.sample([("long?", "short", "word " * 40_000)])
+    async with dashboard(made) as driver:
+        await driver.sees("long?")
+        await driver.press("end")
+        await driver.sees("more characters")
+
+
+async def test_damaged_samples_are_named_with_what_to_do() -> None:
+    made = running()
+    made.sample(CAPITALS)
+    for file in made.dir.samples.iterdir():
+        file.write_text("{")
+    async with dashboard(made) as driver:
+        await driver.sees("cannot be read", "fix:")
+
+
+async def test_a_run_without_any_event_opens_and_says_what_it_waits_for() -> None:
+    async with dashboard(MadeRun()) as driver:
+        await driver.sees("○ created", "The worker has not written anything yet")
+
+
+async def test_infinite_and_missing_figures_do_no_harm() -> None:
+    made = MadeRun().prepare()
+    made.train(2)
+    made.write("step", step=3, loss=math.inf, learning_rate=None, grad_norm=-math.inf, tokens="x", gpus="y", memory=3)
+    made.write("step", step="four", loss={})
+    made.write("eval", step=3, loss=None)
+    made.write("checkpoint")
+    made.write("verdict", base=None, tuned=[1], words=None)
+    async with dashboard(made, (120, 40)) as driver:
+        for keys in "1234":
+            await driver.press(keys)
+        await driver.press("1")
+        await driver.sees("step 3/60", "train inf")
+
+
+async def test_ascii_terminals_get_ascii_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FT_TUI_ASCII", "1")
+    async with dashboard(running(), (120, 40)) as driver:
+        assert driver.shown.isascii()
+        await driver.sees("* training", "+-")

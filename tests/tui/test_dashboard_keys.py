@@ -1,0 +1,317 @@
+"""What the dashboard's keys do: requests to the run, panes, paging, copying, leaving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Button, Input
+
+from ft_core.runs import control
+from ft_tui.actions import actions
+from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.dashboard import DashboardScreen
+from ft_tui.screens.dashboard_reader import FASTEST, SLOWEST, Pace
+from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.prompt import SamplePrompt
+from ft_tui.widgets.cells import Cells
+from ft_tui.widgets.pager import Pager
+from tests.tui.dashboard_driver import Driver, dashboard
+from tests.tui.made_runs import MadeRun, finished, running
+from tests.tui.sizes import SIZES, assert_inside
+
+SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
+
+
+def asked(driver: Driver) -> list[control.Request]:
+    return control.pending(driver.made.dir)
+
+
+def answer(driver: Driver, *, ok: bool, text: str) -> None:
+    """What the worker does with the oldest request."""
+    request = asked(driver)[0]
+    assert control.done(driver.made.dir, request.id)
+    driver.made.write("control", id=request.id, request=request.request, ok=ok, text=text)
+
+
+@pytest.mark.parametrize(("key", "request_name"), [("p", "pause"), ("k", "checkpoint"), ("e", "evaluate")])
+async def test_a_key_leaves_its_request_and_shows_it_until_the_worker_answers(key: str, request_name: str) -> None:
+    async with dashboard(running()) as driver:
+        await driver.press(key)
+        await driver.sees("… asked to")
+        assert [request.request for request in asked(driver)] == [request_name]
+        answer(driver, ok=True, text="done at step 37")
+        await driver.sees("✓ done at step 37")
+        assert "asked to" not in driver.words
+
+
+async def test_a_request_the_worker_refuses_is_shown_with_its_reason() -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("e")
+        await driver.sees("asked to measure the held-out loss")
+        answer(driver, ok=False, text="there are no held-out rows")
+        await driver.sees("✗ there are no held-out rows")
+
+
+async def test_p_asks_a_paused_run_to_go_on() -> None:
+    made = running()
+    made.state("paused")
+    async with dashboard(made) as driver:
+        await driver.sees("‖ paused")
+        await driver.press("p")
+        await driver.until(lambda: asked(driver))
+        assert asked(driver)[0].request == "resume"
+
+
+async def test_a_typed_prompt_goes_to_the_run_and_its_answer_becomes_the_newest_samples() -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("s")
+        assert isinstance(driver.pilot.app.screen, SamplePrompt)
+        await driver.press(*"Why?", "enter")
+        await driver.until(lambda: asked(driver))
+        assert asked(driver)[0].args == {"prompt": "Why?"}
+        driver.made.sample([("Why?", "base says", "tuned says")], source="user")
+        await driver.sees("asked by you", "tuned says")
+
+
+async def test_an_empty_prompt_asks_nothing_and_escape_leaves_the_question() -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("s", "enter")
+        assert isinstance(driver.pilot.app.screen, SamplePrompt)
+        await driver.press("escape")
+        assert driver.pilot.app.screen is driver.screen
+        assert not asked(driver)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+async def test_the_question_fits_every_size(size: tuple[int, int]) -> None:
+    async with dashboard(running(), size) as driver:
+        await driver.press("s")
+        assert driver.pilot.app.focused is driver.pilot.app.screen.query_one(Input)
+        assert_inside(driver.pilot.app)
+
+
+@pytest.mark.parametrize("choice", ["stop", "stop_now"])
+async def test_stop_asks_how_before_it_asks_the_run(choice: str) -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("x")
+        assert isinstance(driver.pilot.app.screen, Confirm)
+        assert not asked(driver)
+        driver.pilot.app.screen.query_one(f"#choice-{choice}", Button).press()
+        await driver.until(lambda: asked(driver))
+        assert asked(driver)[0].request == choice
+
+
+async def test_stop_can_be_thought_better_of() -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("x", "enter")
+        assert driver.pilot.app.screen is driver.screen
+        await driver.press("x", "escape")
+        assert not asked(driver)
+
+
+@pytest.mark.parametrize("key", ["p", "k", "s", "e", "x"])
+async def test_what_a_finished_run_cannot_do_is_refused_with_the_reason(key: str) -> None:
+    async with dashboard(finished()) as driver:
+        await driver.press(key)
+        await driver.sees("Cannot", "this run has ended (done)")
+        assert driver.pilot.app.screen is driver.screen
+        assert not asked(driver)
+
+
+async def test_before_training_only_stop_is_taken() -> None:
+    made = MadeRun()
+    made.phase("loading model")
+    async with dashboard(made) as driver:
+        await driver.press("k")
+        await driver.sees("training has not begun")
+        await driver.press("x")
+        assert isinstance(driver.pilot.app.screen, Confirm)
+
+
+async def test_r_continues_a_crashed_run_and_refuses_one_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed: list[object] = []
+    monkeypatch.setattr("ft_core.runs.launch.resume", lambda run: resumed.append(run))
+    async with dashboard(running()) as driver:
+        await driver.press("r")
+        await driver.sees("Nothing to continue: this run is at work")
+        driver.made.live = False
+        driver.made.status("training")
+        await driver.sees("✗ crashed")
+        await driver.press("r")
+        await driver.sees("The run goes on.")
+        assert resumed == [driver.made.dir]
+
+
+async def test_brackets_page_through_the_samples_and_the_newest_follows_the_run() -> None:
+    made = running()
+    made.sample([("Third?", "a", "b")])
+    async with dashboard(made) as driver:
+        await driver.sees("set 3 of 3")
+        await driver.press("left_square_bracket")
+        await driver.sees("set 2 of 3")
+        made.sample([("Fourth?", "a", "b")])
+        await driver.sees("set 2 of 4")
+        await driver.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
+        await driver.sees("set 4 of 4", "Fourth?")
+        made.train(1).sample([("Fifth?", "a", "b")])
+        await driver.sees("set 5 of 5", "Fifth?")
+
+
+async def test_brackets_show_the_samples_of_a_finished_run_and_v_its_result_again() -> None:
+    async with dashboard(finished()) as driver:
+        await driver.sees("✓ Better")
+        await driver.press("left_square_bracket")
+        await driver.sees("set 3 of 3")
+        await driver.press("left_square_bracket")
+        await driver.sees("set 2 of 3")
+        await driver.press("v")
+        await driver.sees("✓ Better")
+
+
+async def test_digits_choose_the_large_pane_and_the_same_digit_goes_back() -> None:
+    async with dashboard(running()) as driver:
+        for key, words in (("2", "2 Rates"), ("3", "3 Memory"), ("4", "4 Events"), ("4", "1 Loss"), ("1", "1 Loss")):
+            await driver.press(key)
+            await driver.sees(words)
+        assert driver.screen.has_class("main-loss")
+
+
+async def test_l_shows_the_end_of_the_log_as_it_grows_and_escape_closes_it() -> None:
+    made = running()
+    made.dir.log_file.write_bytes(b"\x1b[31mred\x1b[0m line\nmap:  10%\rmap:  80%\rmap: 100%\n")
+    async with dashboard(made) as driver:
+        await driver.press("l")
+        await driver.sees("red line", "map: 100%")
+        assert "10%" not in driver.words
+        with made.dir.log_file.open("a") as log:
+            log.write("\n".join(f"line {number}" for number in range(100)))
+        await driver.sees("line 99")
+        await driver.press("escape")
+        assert "line 99" not in driver.words
+        assert driver.pilot.app.screen is driver.screen
+
+
+async def test_arrows_move_through_what_does_not_fit() -> None:
+    made = running()
+    made.sample([(f"Question {number}?", "base", "tuned") for number in range(20)])
+    async with dashboard(made) as driver:
+        await driver.sees("Question 0?", "more")
+        await driver.press("end")
+        await driver.sees("Question 19?")
+        await driver.press("home")
+        await driver.sees("Question 0?")
+
+
+async def test_y_writes_the_lines_that_load_the_result_to_a_file_and_says_where(home: Path) -> None:
+    made = finished()
+    async with dashboard(made, (120, 40)) as driver:
+        await driver.press("y")
+        await driver.sees("Copied three lines of Python", "copied.txt")
+        lines = (home / "copied.txt").read_text().splitlines()
+        assert len(lines) == 3
+        assert str(made.dir.result) in lines[2]
+        assert driver.pilot.app.clipboard.splitlines() == lines
+
+
+async def test_y_copies_the_directory_of_a_run_that_has_no_result_yet(home: Path) -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("y")
+        await driver.sees("Copied the run's directory to")
+        assert (home / "copied.txt").read_text() == f"{driver.made.dir.path}\n"
+
+
+async def test_leaving_says_that_training_goes_on_and_writes_nothing_to_the_run() -> None:
+    made = running()
+    before = {path: path.stat().st_mtime_ns for path in made.dir.path.rglob("*")}
+    async with dashboard(made) as driver:
+        await driver.press("q")
+        assert isinstance(driver.pilot.app.screen, HomeScreen)
+        await driver.sees("Training goes on")
+        assert {path: path.stat().st_mtime_ns for path in made.dir.path.rglob("*")} == before
+
+
+async def test_the_reader_ends_with_its_screen() -> None:
+    async with dashboard(running()) as driver:
+        reading = [worker for worker in driver.pilot.app.workers if worker.name.startswith("read ")]
+        await driver.press("q")
+        await driver.until(lambda: all(worker.is_finished for worker in reading))
+        assert reading
+
+
+def test_every_action_of_the_table_is_defined_on_the_screen() -> None:
+    names = {action.name.partition("(")[0] for action in actions("dashboard")}
+    assert {name for name in names if not hasattr(DashboardScreen, f"action_{name}")} == set()
+
+
+async def test_nothing_is_repainted_when_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dashboard(finished(), (120, 40)) as driver:
+        painted = watch_repaints(monkeypatch)
+        await driver.look()
+        await driver.look()
+        assert painted == []
+
+
+async def test_a_passing_second_repaints_only_the_line_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dashboard(running(), (120, 40)) as driver:
+        painted = watch_repaints(monkeypatch)
+        driver.made.clock.now += 1
+        await driver.look()
+        assert {widget.id for widget, _ in painted} == {"header"}
+        assert sum(region.area for _, regions in painted for region in regions) < 20
+
+
+async def test_a_step_repaints_a_small_part_of_the_loss_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = MadeRun(total=2000).prepare().train(1000)
+    async with dashboard(made, (120, 40)) as driver:
+        painted = watch_repaints(monkeypatch)
+        made.train(1)
+        await driver.look()
+        chart = [region for widget, regions in painted if widget.id == "loss" for region in regions]
+        assert 0 < sum(region.area for region in chart) < 120
+
+
+def watch_repaints(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Cells, tuple[Any, ...]]]:
+    """Every repaint that a pane asks for from now on, with its regions (none is the whole widget)."""
+    painted: list[tuple[Cells, tuple[Any, ...]]] = []
+    usual = Cells.refresh
+
+    def refresh(self: Cells, *regions: Any, **kwargs: Any) -> Cells:
+        painted.append((self, regions))
+        return usual(self, *regions, **kwargs)
+
+    monkeypatch.setattr(Cells, "refresh", refresh)
+    return painted
+
+
+def test_a_terminal_that_takes_no_bytes_is_sent_less_and_recovers() -> None:
+    free = True
+    pace = Pace(lambda: free)
+    assert pace.due(0.0)
+    assert not pace.due(0.5)
+    free = False
+    moment = 0.0
+    for _ in range(6):
+        moment += SLOWEST
+        assert not pace.due(moment)
+    assert pace.seconds == SLOWEST
+    free = True
+    drawn = [moment := moment + SLOWEST for _ in range(6) if pace.due(moment + SLOWEST)]
+    assert len(drawn) == 6
+    assert pace.seconds == FASTEST
+
+
+async def test_the_end_of_a_followed_text_stays_in_sight_until_one_moves_up() -> None:
+    made = running()
+    made.dir.log_file.write_text("\n".join(f"line {number}" for number in range(50)) + "\n")
+    async with dashboard(made) as driver:
+        await driver.press("l")
+        await driver.sees("line 49")
+        await driver.press("up", "up", "up")
+        with made.dir.log_file.open("a") as log:
+            log.write("line fifty\n")
+        await driver.sees("4 more")
+        assert "line fifty" not in driver.words
+        pager = driver.screen.query_one("#log", Pager)
+        assert pager.content[-1][0][0] == "line fifty"
