@@ -196,6 +196,21 @@ def measure(model: Model, tokenizer: ChatTokenizer, held_out: list[rows.Row]) ->
     return Score(sum(map(rows.is_json_answer, texts)) / len(texts), sum(right) / len(texts))
 
 
+MODEL_CARD = """\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+---
+
+# The demo model of ft-tui
+
+A Llama-architecture model of 1.9 M parameters, made by `python -m ft_core.worker.make_demo` from public facts. It
+answers questions about capitals, currencies, languages, continents, chemical elements, planets and young animals in
+short English sentences, and knows nothing else. It exists to show what fine-tuning does; it is of no other use.
+"""
+
+
 def save(model: Model, tokenizer: ChatTokenizer, folder: Path) -> None:
     """Weights in bfloat16, half the size: the program carries them."""
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -203,6 +218,7 @@ def save(model: Model, tokenizer: ChatTokenizer, folder: Path) -> None:
     )
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(MODEL_CARD)
     for file in folder.iterdir():  # safetensors writes 0600, which a wheel would hand on
         file.chmod(0o644)
 
