@@ -81,6 +81,7 @@ class Job:
         self.device = device.choose(self.recipe)
         self.telemetry = Telemetry(self.report, self.device)
         self.base = find_base(self.recipe, self.controls)
+        device.set_threads(self.base.parameters)
         self.tokenizer = load_tokenizer(self.base.path)
         earlier = self.resumed.notes.get("data") if self.resumed else None
         self.data = read_data(self.recipe, self.tokenizer, self.report, self.controls, earlier)

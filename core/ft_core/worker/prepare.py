@@ -28,6 +28,7 @@ class Base:
     path: Path
     name: str
     revision: str | None
+    parameters: int | None
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,20 @@ class Data:
 def find_base(recipe: Recipe, controls: Controls) -> Base:
     """The base on this machine, downloaded if need be. Raises FtError when it cannot be used, or the hub's errors."""
     facts = _usable(recipe)
-    path = facts.path or _download(recipe, facts.source, controls)
+    if facts.path is None:
+        _download(recipe, facts.source, controls)
+        # What came down is looked at as any other model before it is loaded.
+        facts = _usable(recipe)
+    if facts.path is None:
+        raise problem(
+            "the downloaded model is not in the cache",
+            where="model.source",
+            why=f"{facts.source} holds no model that could be read",
+            remedy="choose a model with .safetensors weights",
+        )
     hub = facts.kind in {"hub", "cache"}
-    return Base(path, facts.source if hub else str(path.absolute()), facts.revision if hub else None)
+    name, revision = (facts.source, facts.revision) if hub else (str(facts.path.absolute()), None)
+    return Base(facts.path, name, revision, facts.parameters)
 
 
 def _usable(recipe: Recipe) -> ModelFacts:
@@ -55,20 +67,10 @@ def _usable(recipe: Recipe) -> ModelFacts:
     return facts
 
 
-def _download(recipe: Recipe, source: str, controls: Controls) -> Path:
+def _download(recipe: Recipe, source: str, controls: Controls) -> None:
     from ft_core.worker.download import download
 
     download(source, recipe.model.revision, controls.progress("preparing", f"downloading {source}", "bytes"))
-    # What came down is looked at as any other model before it is loaded.
-    path = _usable(recipe).path
-    if path is None:
-        raise problem(
-            "the downloaded model is not in the cache",
-            where="model.source",
-            why=f"{source} holds no model that could be read",
-            remedy="choose a model with .safetensors weights",
-        )
-    return path
 
 
 def read_data(
