@@ -116,16 +116,29 @@ def _alive(run: RunDir) -> bool:
 @click.option("--now", is_flag=True, help="End the process within seconds; work since the last checkpoint is lost.")
 @as_json
 def stop(*, run: str | None, now: bool, as_json: bool) -> None:
-    """Stop a run: it finishes its step, saves, and ends."""
+    """Stop a run: it finishes its step, saves, and ends.
+
+    Waits until it has ended; Ctrl+C ends the waiting, not the stopping.
+    """
     from ft_core.runs.directory import find_run
 
     found = find_run(run)
     answer = _ask(found, "stop_now" if now else "stop")
-    words = str(answer.get("text") or "the run was asked to stop")
+    output.words(str(answer.get("text") or "the run was asked to stop"))
+    state = _wait_for_end(found)
     if as_json:
-        output.data_json({"run": found.name, "ok": answer.get("ok"), "text": words})
+        output.data_json({"run": found.name, "state": state})
     else:
-        output.data(f"{found.name}: {words}")
+        output.data(f"{found.name}: {state}")
+
+
+def _wait_for_end(run: RunDir) -> str:
+    """Wait until no process works on the run; gives its state then."""
+    from ft_core.runs.status import shown_state
+
+    while _alive(run):
+        time.sleep(_LOOK_SECONDS)
+    return shown_state(run)
 
 
 @click.command(epilog=examples('ft-tui sample "What is the capital of Chad?"', 'ft-tui sample 20260131-14 "And now?"'))
