@@ -60,6 +60,8 @@ def _batches(recipe: Recipe) -> dict[str, Any]:
         "max_steps": training.max_steps or -1,
         "packing": recipe.data.packing == "bfd",
         "packing_strategy": "bfd",
+        # Rows come tokenised, cut, masked and packed; only the collator must know which kind they are.
+        "dataset_kwargs": {"skip_prepare_dataset": True},
         "max_length": recipe.data.max_length,
     }
 

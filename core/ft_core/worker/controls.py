@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
@@ -14,6 +15,7 @@ from ft_core.worker.report import Reporter
 
 TERMINATED = "terminated"
 _PAUSE_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.1
 # stop_now is carried out by the supervisor, from outside.
 _STOP = frozenset({"stop"})
 _OURS = _STOP | {"pause", "resume", "checkpoint", "sample", "evaluate"}
@@ -78,9 +80,17 @@ class Controls:
             raise Stopped(self.stopping)
 
     def progress(self, state: str, phase: str, unit: str) -> Callable[[int, int], None]:
-        """A `progress(done, total)` that tells the state and raises Stopped when the run has to end."""
+        """A `progress(done, total)` that tells the state and raises Stopped when the run has to end.
+
+        It may be called for every row: it acts ten times a second.
+        """
+        looked = float("-inf")
 
         def progress(done: int, total: int) -> None:
+            nonlocal looked
+            if done != total and time.monotonic() - looked < _LOOK_SECONDS:
+                return
+            looked = time.monotonic()
             self.look_for_stop()
             self._reporter.state(state, phase, done, total, unit)
 

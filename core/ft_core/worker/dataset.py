@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa  # type: ignore[import-untyped]
 from datasets import Dataset
 from datasets.table import InMemoryTable
+from trl.data_utils import pack_dataset
 
 from ft_core.data import canonical
 from ft_core.data.canonical import Conversation
 from ft_core.errors import FtError, Problem, problem
-from ft_core.recipe.schema import Recipe
+from ft_core.recipe.schema import Data, Recipe
 from ft_core.worker.tokenise import Encoder
 
 IGNORED = -100
@@ -129,10 +130,18 @@ def refuse_untrainable(tokens: Tokens, recipe: Recipe) -> None:
     )
 
 
-def to_dataset(tokens: Tokens) -> Dataset:
-    """The columns `input_ids` and `labels` as SFTTrainer takes them already tokenised: 4 bytes a token each."""
+def to_dataset(tokens: Tokens, settings: Data) -> Dataset:
+    """The rows as SFTTrainer takes them when it is told to prepare nothing: 4 bytes a token and column.
+
+    Columns `input_ids` and `labels`, and when packed `seq_lengths`, the lengths of the rows in each sequence.
+    """
     batches = [_batch(tokens, block) for block in _blocks(len(tokens))]
-    return Dataset(InMemoryTable(pa.Table.from_batches(batches)))
+    # With a name of its own the data need not be hashed to find one.
+    dataset = Dataset(InMemoryTable(pa.Table.from_batches(batches)), fingerprint="training-rows")
+    if settings.packing == "none":
+        return dataset
+    longest = settings.max_length or max(map(len, tokens.input_ids))
+    return pack_dataset(dataset, longest, "bfd", {"load_from_cache_file": False})
 
 
 def _blocks(count: int) -> Iterator[slice]:

@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from ft_core.errors import FtError, problem
+from ft_core.hardware.meter import host_memory
 from ft_core.recipe.schema import Recipe
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -106,7 +107,7 @@ def _cpu(dtype: torch.dtype) -> Device:
         dtype=dtype,
         autocast=dtype if dtype == torch.bfloat16 else None,
         gpu_uuids=(),
-        memory_total=psutil.virtual_memory().total,
+        memory_total=host_memory(os.getpid())[1],
     )
 
 

@@ -35,6 +35,8 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
         torch.set_rng_state(states[2])
         if gpu is not None:
             torch.cuda.set_rng_state(gpu)
+            # What the cache of keys and values took is of no shape a training step could use again.
+            torch.cuda.empty_cache()
 
 
 def untuned(model: torch.nn.Module) -> AbstractContextManager[Any]:

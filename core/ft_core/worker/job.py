@@ -50,6 +50,7 @@ class Job:
         self.run = reporter.run
         self.controls = controls
         self.signals = signals
+        self.again = resume
         self.resumed = self._newest_checkpoint() if resume else None
         self.kept = baseline.load(self._baseline_file) if resume else baseline.Baseline()
         self.saved_step = self.resumed.step if self.resumed else 0
@@ -77,7 +78,9 @@ class Job:
 
     def prepare(self) -> None:
         """Data first, whose faults are found within seconds; then model and trainer."""
-        self.report.state("preparing", "looking for the model", step=self.saved_step if self.resumed else None)
+        if self.again:
+            self.report.state("preparing", f"going on from step {self.saved_step}", step=self.saved_step)
+        self.report.state("preparing", "looking for the model")
         self.device = device.choose(self.recipe)
         self.telemetry = Telemetry(self.report, self.device)
         self.base = find_base(self.recipe, self.controls)
@@ -94,19 +97,18 @@ class Job:
         self.trainer: Any = Trainer(
             model=model,
             args=sft_config(self.recipe, self.device, self.run.checkpoints),
-            train_dataset=to_dataset(self.data.train),
+            train_dataset=to_dataset(self.data.train, self.recipe.data),
             processing_class=self.tokenizer,
             peft_config=lora_config(self.recipe),
             callbacks=[StepEnd(self.telemetry, self._after_step)],
         )
         self.trainer.remove_callback(PrinterCallback)
         self.model: Any = self.trainer.model
-        rows = self.data.held_out_rows
         # The token that ends a trained turn ends an answer too, even where the model names another.
         stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
         self.generator = Generator(self.model, self.tokenizer, stops, self._autocast)
-        self.samples = Samples(self.recipe, self.model, self.generator, self.report, rows)
-        self.jury = Jury(self.recipe, self.model, self.generator, self.controls, rows)
+        self.samples = Samples(self.recipe, self.model, self.generator, self.report, self.data)
+        self.jury = Jury(self.recipe, self.model, self.generator, self.controls, self.data.held_out_rows)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.device.autocast is not None
@@ -171,7 +173,7 @@ class Job:
         else:
             self._continue(self.resumed)
         if self.saved_step != self.step:
-            self._checkpoint_if_possible()
+            self._try("checkpoint", self.checkpoint)
         if self.controls.stopping is None:
             self._last_look()
 
@@ -187,9 +189,9 @@ class Job:
 
     def _last_look(self) -> None:
         if len(self.data.held_out) and (self.measured is None or self.measured[0] != self.step):
-            self.evaluate()
+            self._try("evaluation", self.evaluate)
         if self.samples.questions and self.sampled_step != self.step:
-            self.samples.write(self.step)
+            self._try("samples", self._write_samples)
 
     def _after_step(self, state: TrainerState) -> bool:
         """Everything due between two steps; True ends the training."""
@@ -200,12 +202,35 @@ class Job:
 
     def _do_due(self, step: int) -> None:
         if _due(step, self.recipe.evaluation.every_steps) and len(self.data.held_out):
-            self.evaluate()
+            self._try("evaluation", self.evaluate)
         if _due(step, self.recipe.samples.every_steps) and self.samples.questions:
-            self.samples.write(step)
-            self.sampled_step = step
+            self._try("samples", self._write_samples)
         if _due(step, self.recipe.saving.every_steps):
-            self._checkpoint_if_possible()
+            self._try("checkpoint", self.checkpoint)
+
+    def _try(self, name: str, action: Callable[[], object]) -> None:
+        """Do what is due; that it cannot be done is told, and no reason to lose the training."""
+        try:
+            action()
+        except FtError as error:
+            found = error.problems[0]
+            self.report.alarm(f"{name}_failed", f"{found.what}: {found.why}; {found.remedy}")
+
+    def _write_samples(self) -> None:
+        with self._if_it_fits():
+            self.samples.write(self.step)
+        self.sampled_step = self.step
+
+    @contextmanager
+    def _if_it_fits(self) -> Iterator[None]:
+        """Answers and measurements need memory beside the training's: that there is too little becomes an FtError."""
+        try:
+            yield
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            cause, _ = explain(error)
+            remedy = "training goes on; fewer or shorter samples, or a smaller training.micro_batch, leave more room"
+            raise problem("left out", where=f"step {self.step}", why=cause, remedy=remedy) from error
 
     # ---- actions, due or asked for ----
 
@@ -218,13 +243,14 @@ class Job:
                 why="no rows are held out",
                 remedy="set data.held_out or data.held_out_share in the next run",
             )
-        with self._told_if_long() as progress:
+        with self._if_it_fits(), self._told_if_long() as progress:
             loss = self._measure_loss(self.step, progress)
         return f"held-out loss {loss:.4f}"
 
     def sample(self, prompt: str) -> str:
         """Let base and tuned model answer a prompt."""
-        return self.samples.user(self.step, prompt)
+        with self._if_it_fits():
+            return self.samples.user(self.step, prompt)
 
     def checkpoint(self) -> str:
         """Save a checkpoint of this step. Raises FtError when it cannot be written."""
@@ -257,13 +283,6 @@ class Job:
             "data": self.data.hashes,
             "versions": _versions(),
         }
-
-    def _checkpoint_if_possible(self) -> None:
-        try:
-            self.checkpoint()
-        except FtError as error:
-            found = error.problems[0]
-            self.report.alarm("checkpoint_failed", f"{found.what}: {found.why}; {found.remedy}")
 
     def _fill_checkpoint(self, stage: Path) -> None:
         """What the trainer reads when it resumes; its own saving would add a card, and hub tokens in a pickle."""

@@ -33,12 +33,16 @@ class Base:
 
 @dataclass(frozen=True)
 class Data:
-    """Token rows to train on and held out, the held-out conversations themselves, and each file's SHA-256."""
+    """Token rows to train on and held out, the held-out conversations themselves, and each file's SHA-256.
+
+    `plain` says that the rows are prompt and completion as plain text, so that typed prompts are too.
+    """
 
     train: Tokens
     held_out: Tokens
     held_out_rows: tuple[Conversation, ...]
     hashes: dict[str, str]
+    plain: bool
 
 
 def find_base(recipe: Recipe, controls: Controls) -> Base:
@@ -101,7 +105,7 @@ def read_data(
     telling = controls.progress("preparing", "tokenising held-out rows", "rows")
     held_out = dataset.encode(held_out_rows, encoder, longest, telling)
     _tell_left_out(reporter, problems, train, held_out)
-    return Data(train, held_out, tuple(held_out_rows), hashes)
+    return Data(train, held_out, tuple(held_out_rows), hashes, plain=rows[0].completion_only)
 
 
 def _hashes(recipe: Recipe) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ft_core.data.canonical import Conversation, Message
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.worker.generate import Generator, question, reference, shown, untold, untuned
+from ft_core.worker.prepare import Data
 from ft_core.worker.report import Reporter
 
 
@@ -64,18 +65,18 @@ class Samples:
         model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
         generator: Generator,
         reporter: Reporter,
-        held_out: Sequence[Conversation],
+        data: Data,
     ) -> None:
         self._settings = recipe.samples
         self._model = model
         self._generator = generator
         self._reporter = reporter
-        self._plain = all(row.completion_only for row in held_out) and bool(held_out)
+        self._plain = data.plain
         self.source = "prompts" if recipe.samples.prompts else "held_out"
         if recipe.samples.prompts:
             self.questions = [Question.typed(prompt, plain=self._plain) for prompt in recipe.samples.prompts]
         else:
-            self.questions = [Question.of_row(row) for row in held_out[: recipe.samples.count]]
+            self.questions = [Question.of_row(row) for row in data.held_out_rows[: recipe.samples.count]]
         self.base: list[str] = []
 
     def ask_base(self) -> list[str]:

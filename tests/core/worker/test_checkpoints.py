@@ -1,0 +1,115 @@
+"""Checkpoints are complete or invisible, and checked before they are trusted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ft_core.worker import checkpoints
+
+_FILES = {"weights.safetensors": b"w" * 1000, "optimizer.pt": b"o" * 500, "deep/rng.pth": b"r" * 10}
+
+
+def fill(stage: Path) -> None:
+    for name, content in _FILES.items():
+        (stage / name).parent.mkdir(exist_ok=True)
+        (stage / name).write_bytes(content)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def seal(folder: Path, step: int) -> checkpoints.Checkpoint:
+    return checkpoints.seal(folder, step, fill, {"tokens": step * 10})
+
+
+def test_a_sealed_checkpoint_is_found_with_its_notes(tmp_path: Path) -> None:
+    made = seal(tmp_path / "checkpoints", 200)
+    assert made.path.name == "step-000200"
+    assert made.bytes == 1510
+    assert checkpoints.newest(tmp_path / "checkpoints") == (made, [])
+    assert made.notes == {"tokens": 2000}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in made.path.iterdir() if path.is_file())
+
+
+def test_a_failure_while_writing_leaves_the_older_checkpoint_and_no_stage(tmp_path: Path) -> None:
+    older = seal(tmp_path, 1)
+
+    def full(stage: Path) -> None:
+        fill(stage)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.seal(tmp_path, 2, full, {})
+    assert names(tmp_path) == ["step-000001"]
+    assert checkpoints.newest(tmp_path)[0] == older
+
+
+@pytest.mark.parametrize("name", [*_FILES, "manifest.json"])
+@pytest.mark.parametrize("damage", ["missing", "shorter", "changed", "empty"])
+def test_every_damage_to_a_checkpoint_is_noticed_and_the_one_before_is_taken(
+    name: str, damage: str, tmp_path: Path
+) -> None:
+    older, newer = seal(tmp_path, 9), seal(tmp_path, 10)
+    file = newer.path / name
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        middle = len(content) // 2
+        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        file.write_bytes({"shorter": content[:-1], "changed": changed, "empty": b""}[damage])
+    found, words = checkpoints.newest(tmp_path)
+    assert found == older
+    assert len(words) == 1
+    assert words[0].startswith("step-000010: ")
+
+
+def test_a_manifest_that_is_not_the_form_expected_is_damage_not_a_crash(tmp_path: Path) -> None:
+    for step, text in enumerate(["[]", "{}", '{"v": 1, "step": 3, "files": {"a": 1}, "notes": {}}', "\xff", "null"]):
+        folder = tmp_path / f"step-{step + 1:06d}"
+        folder.mkdir()
+        (folder / "manifest.json").write_text(text, encoding="latin-1")
+    found, words = checkpoints.newest(tmp_path)
+    assert found is None
+    assert len(words) == 5
+
+
+def test_a_manifest_of_another_step_is_not_believed(tmp_path: Path) -> None:
+    made = seal(tmp_path, 3)
+    made.path.rename(tmp_path / "step-000004")
+    assert checkpoints.newest(tmp_path)[0] is None
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (5, 10, 100, 20):
+        seal(tmp_path, step)
+    checkpoints.prune(tmp_path, 2)
+    assert sorted(names(tmp_path)) == ["step-000020", "step-000100"]
+
+
+def test_what_a_killed_process_left_is_invisible_and_cleared(tmp_path: Path) -> None:
+    stage = tmp_path / ".stage-step-000007"
+    stage.mkdir()
+    fill(stage)
+    (stage / "manifest.json").write_text(json.dumps({"v": 1, "step": 7}))
+    assert checkpoints.newest(tmp_path) == (None, [])
+    checkpoints.clear_stages(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_step_sealed_again_replaces_the_first(tmp_path: Path) -> None:
+    seal(tmp_path, 4)
+    (tmp_path / "step-000004" / "optimizer.pt").write_bytes(b"damaged")
+    again = seal(tmp_path, 4)
+    assert checkpoints.newest(tmp_path) == (again, [])
+
+
+def test_a_folder_that_is_not_there_holds_no_checkpoint(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path / "nothing") == (None, [])

@@ -1,0 +1,214 @@
+"""Rows on their way to the model: cut, counted, masked; what the loss is taken on is what the preview marks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ft_core.errors import FtError
+from ft_core.recipe.schema import Data, Recipe
+from ft_core.worker.controls import Controls, Signals
+from ft_core.worker.report import Reporter
+from tests.core.worker import tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+Row = tuple[tuple[int, int], ...]
+
+
+@contextmanager
+def prepared(recipe: Recipe, home: Path) -> Iterator[Any]:
+    """The trainer, ready to begin."""
+    from ft_core.worker.job import Job
+
+    reporter = Reporter(tiny.make_run(home, recipe))
+    signals = Signals()
+    job = Job(recipe, reporter, Controls(reporter, signals), signals, resume=False)
+    job.prepare()
+    yield job
+    reporter.close()
+
+
+def untold(_done: int, _total: int) -> None:
+    pass
+
+
+def rows_seen(job: Any) -> Counter[Row]:
+    """(token, label) of every row in the batches the model was given while training, without padding."""
+    seen: Counter[Row] = Counter()
+
+    def note(_module: Any, _args: Any, given: dict[str, Any]) -> None:
+        if not job.model.training:
+            return
+        ids, labels = given["input_ids"], given["labels"]
+        if "position_ids" in given:
+            begins = (given["position_ids"][0] == 0).nonzero().flatten().tolist()
+            parts = zip(begins, [*begins[1:], ids.shape[1]], strict=True)
+            spans = [(0, slice(begin, end)) for begin, end in parts]
+        else:
+            spans = [(line, slice(0, int(mask.sum()))) for line, mask in enumerate(given["attention_mask"])]
+        for line, span in spans:
+            seen[tuple(zip(ids[line, span].tolist(), labels[line, span].tolist(), strict=True))] += 1
+
+    hook = job.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
+    job.trainer.train()
+    hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("packing", ["none", "bfd"])
+@pytest.mark.parametrize("train_on", ["assistant", "all"])
+def test_the_labels_the_model_gets_are_the_encoders_mask(
+    packing: str, train_on: str, model: Path, data: Path, tmp_path: Path
+) -> None:
+    from ft_core.data.canonical import load
+    from ft_core.worker.load import load_tokenizer
+    from ft_core.worker.tokenise import Encoder
+
+    recipe = tiny.make_recipe(
+        model, data, data__packing=packing, data__train_on=train_on, data__held_out_share=0.0, training__epochs=1.0
+    )
+    with prepared(recipe, tmp_path) as job:
+        seen = rows_seen(job)
+    encoder = Encoder(load_tokenizer(model), recipe.data.train_on)
+    expected: Counter[Row] = Counter()
+    for row in load(str(data))[0]:
+        encoded = encoder.encode(row)
+        labels = [token if learnt else -100 for token, learnt in zip(encoded.input_ids, encoded.trained, strict=True)]
+        # Nothing comes before a row's first token that it could be predicted from: no loss is taken on it.
+        expected[tuple(zip(encoded.input_ids, [-100, *labels[1:]], strict=True))] += 1
+    without_first = Counter({((row[0][0], -100), *row[1:]): count for row, count in seen.items()})
+    assert without_first == expected
+    assert sum(label != -100 for row in seen for _, label in row) > 100
+
+
+def test_the_held_out_loss_is_the_mean_over_trained_tokens_whatever_the_batches(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from ft_core.worker import evaluate
+
+    by_hand = []
+    with prepared(tiny.make_recipe(model, data), tmp_path) as job, torch.no_grad():
+        job.model.eval()
+        for ids, labels in zip(job.data.held_out.input_ids, job.data.held_out.labels, strict=True):
+            logits = job.model(input_ids=torch.tensor([list(ids)])).logits[0, :-1]
+            goal = torch.tensor(list(labels[1:]))
+            chosen = goal != -100
+            by_hand += torch.nn.functional.cross_entropy(logits[chosen], goal[chosen], reduction="none").tolist()
+        for budget in (64, 8192):
+            monkeypatch.setattr(evaluate, "_BATCH_TOKENS", budget)
+            assert job._measure_loss(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+
+
+def test_rows_that_are_cut_or_left_without_a_trained_token_are_counted_and_told(model: Path, tmp_path: Path) -> None:
+    rows = tiny.rows(12)
+    rows[3]["messages"][0]["content"] = "what colour is " * 40
+    rows[7]["messages"][1]["content"] = "red " * 80
+    data = tiny.write_rows(tmp_path / "rows.jsonl", rows)
+    with data.open("a") as stream:
+        stream.write("{broken\n")
+    recipe = tiny.make_recipe(model, data, data__held_out_share=0.0, training__epochs=1.0)
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) == 0
+    unreadable, left_out = tiny.events(run, "alarm")
+    assert unreadable["name"] == "rows_unreadable"
+    assert "rows.jsonl:13" in unreadable["text"]
+    assert left_out["name"] == "rows_left_out"
+    assert "2 rows were longer than max_length and cut" in left_out["text"]
+    assert "1 rows were left out because no trained token was left in them (rows 4)" in left_out["text"]
+    assert tiny.events(run, "plan")[0]["rows"] == 11
+
+
+def test_a_run_without_one_trained_token_fails_before_the_model_is_loaded(model: Path, tmp_path: Path) -> None:
+    rows = tiny.rows(4)
+    for row in rows:
+        row["messages"][0]["content"] *= 4
+    recipe = tiny.make_recipe(model, tiny.write_rows(tmp_path / "long.jsonl", rows), data__max_length=16)
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) == 3
+    end = tiny.ended(run)
+    assert "no row holds a token to train on" in end["cause"]
+    assert "data.max_length" in end["remedy"]
+    assert not any("loading" in event["phase"] for event in tiny.events(run, "state"))
+
+
+def test_five_losses_in_a_row_that_are_no_numbers_end_the_run_and_no_checkpoint_holds_them(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    recipe = tiny.make_recipe(
+        model,
+        data,
+        adapter__kind="none",
+        training__optimizer="sgd",
+        training__learning_rate=1.0,
+        training__max_grad_norm=0.0,
+        training__weight_decay=1.0,
+        training__schedule="constant",
+        training__epochs=30.0,
+        saving__every_steps=1,
+    )
+    run = tiny.make_run(tmp_path, recipe)
+    from ft_core.worker import job
+
+    class Overflowing(job.Trainer):
+        """Weights that have overflowed give a loss that is no number; here it is brought about at step 3."""
+
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            return super().compute_loss(*args, **kwargs) * (math.inf if self.state.global_step >= 2 else 1.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "Trainer", Overflowing)
+        assert tiny.train(run) == 3
+    assert "was no number in 5 steps in a row" in tiny.ended(run)["cause"]
+    assert "learning_rate" in tiny.ended(run)["remedy"]
+    assert [event["name"] for event in tiny.events(run, "alarm")].count("loss_not_finite") == 1
+    assert tiny.events(run, "step")[-1]["loss"] in {"NaN", "Infinity"}
+    assert max(event["step"] for event in tiny.events(run, "checkpoint")) == 2
+
+
+def test_token_rows_take_four_bytes_a_token() -> None:
+    from array import array
+
+    from ft_core.worker.dataset import Tokens, to_dataset
+
+    tokens = Tokens()
+    for _ in range(2500):
+        tokens.input_ids.append(array("i", range(100)))
+        tokens.labels.append(array("i", range(100)))
+    dataset = to_dataset(tokens, Data(packing="none"))
+    assert dataset[2499]["input_ids"] == list(range(100))
+    assert dataset.data.nbytes < 2500 * (100 * 8 + 16)
+
+
+def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    from ft_core.data.canonical import load
+    from ft_core.worker.dataset import encode, refuse_untrainable
+    from ft_core.worker.load import load_tokenizer
+    from ft_core.worker.tokenise import Encoder
+
+    strict = tiny.CHATML.replace(
+        "{{ '<|start|>' + message['role'] + '\n' }}",
+        "{% if '13' in message['content'] %}{{ raise_exception('unlucky') }}{% endif %}"
+        "{{ '<|start|>' + message['role'] + '\n' }}",
+    )
+    tokenizer = load_tokenizer(model)
+    tokenizer.chat_template = strict
+    rows = load(str(data))[0]
+    recipe = tiny.make_recipe(model, data)
+    tokens = encode(rows, Encoder(tokenizer, "assistant"), 64, untold)
+    refuse_untrainable(tokens, recipe)
+    assert len(tokens) == len(rows) - 1
+    assert "1 rows were left out" in (tokens.left_out() or "")
+    unlucky = encode([rows[13]], Encoder(tokenizer, "assistant"), 64, untold)
+    with pytest.raises(FtError, match="unlucky"):
+        refuse_untrainable(unlucky, recipe)
