@@ -221,6 +221,7 @@ class WizardScreen(Screen[None]):
     def _refresh(self) -> None:
         """Show the open step and the list of steps as things stand."""
         self.step.show()
+        self.query_one(DataStep).facts_changed()
         counts, words = self.session.problem_counts(), summaries(self.session)
         self.query_one(StepsList).show(
             [
@@ -319,7 +320,8 @@ class WizardScreen(Screen[None]):
         """Check once more, make the run directory, start the run, and look at it."""
         problems = self.session.problems()
         if problems:
-            self._note(f"{sum(map(len, problems.values()))} problems stand in the way: see above.")
+            count = sum(map(len, problems.values()))
+            self._note(f"{count} problem{'s' if count > 1 else ''} in the way: see above.")
             self.query_one(ReviewStep).scroll_home(animate=False)
         elif not self._launching:
             self._launching = True

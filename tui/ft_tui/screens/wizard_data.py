@@ -25,14 +25,14 @@ from ft_core.plan.rows import count_rows
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import bytes_text, clean, one_line
 from ft_tui.screens.wizard_step import FactsChanged, Step
-from ft_tui.widgets.field_form import FieldForm, Typed, problem_words
+from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
 from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.row_view import PAGE, RowView, preview_content
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.row_facts import SUFFIXES, Checked, Opened, check_rows, open_source
-from ft_tui.wizard.session import DATA, DataLook, Session, guides_of
+from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
 from ft_tui.wizard.token_link import TokenLink
 
 TYPING_PAUSE: Final = 0.3
@@ -323,18 +323,18 @@ class DataStep(Step):
 
     # Showing
 
+    def facts_changed(self) -> None:
+        """Model or data are other ones: count the tokens of the rows, whatever step is in view."""
+        self._start_measuring()
+
     def show(self) -> None:
         """Bring the page up to date."""
         session = self.session
-        source = self.query_one("#field-data-source", PathInput)
-        typed = session.draft.texts.get("data.source", "")
-        if source.value != typed:
-            with source.prevent(Input.Changed):
-                source.value = typed
+        set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
         self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
         self.query_one("#data-summary", Words).say(self._summary())
         self.query_one("#row-problems", Words).say(self._row_problems())
-        self.query_one(FieldForm).show(session.draft.texts, {g.path: session.view(g) for g in guides_of(DATA, "first")})
+        self.query_one(FieldForm).show(session.draft.texts, session.viewer())
         self._start_measuring()
         self._show_preview()
         self._say_lengths()
@@ -374,6 +374,8 @@ class DataStep(Step):
 
     def _show_preview(self) -> None:
         """Ask for the row as the model sees it, if that is another question than the last."""
+        if not self.display:
+            return
         row, asked, opened = self.query_one(RowView).row, self._asked(), self._opened
         if row is None or opened is None or opened.shape is None or asked is None:
             self._preview = None
@@ -410,7 +412,9 @@ class DataStep(Step):
         An automatic max length follows from the lengths, so only a typed one makes it another question.
         """
         asked, opened = self._asked(), self._opened
-        if asked is None or opened is None or opened.shape is None:
+        # A tokenizer takes seconds of a core to load: not before one has left the first step.
+        wanted = self.session.draft.visited != {HARDWARE}
+        if asked is None or opened is None or opened.shape is None or not wanted:
             return
         asked = replace(asked, limit=self.session.recipe.data.max_length)
         key = (opened.source, asked)

@@ -107,9 +107,7 @@ class HardwareStep(Step):
         problems = session.problems()
         found = (*problems.get("hardware.device", ()), *problems.get("hardware.gpus", ()))
         self.query_one("#device-problem", Words).say(problem_words(found))
-        self.query_one(FieldForm).show(
-            session.draft.texts, {g.path: session.view(g) for g in guides_of(HARDWARE, "first")}
-        )
+        self.query_one(FieldForm).show(session.draft.texts, session.viewer())
         if session.hardware is None:
             return
         self.query_one("#device-reason", Words).say("" if found else self._reason(session.hardware))

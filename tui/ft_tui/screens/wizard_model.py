@@ -24,7 +24,7 @@ from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.choice_row import ChoiceRow
-from ft_tui.widgets.field_form import FieldForm, Typed, problem_words
+from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
 from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.memory_bar import MemoryBar
 from ft_tui.widgets.model_table import ModelTable
@@ -149,11 +149,7 @@ class ModelStep(Step):
         """Bring the page up to date."""
         session = self.session
         self.query_one(ModelTable).show(self._listed(), session.recipe.model.source)
-        source = self.query_one("#field-model-source", PathInput)
-        typed = session.draft.texts.get("model.source", "")
-        if source.value != typed:
-            with source.prevent(Input.Changed):
-                source.value = typed
+        set_text(self.query_one("#field-model-source", PathInput), session.draft.texts.get("model.source", ""))
         problems = session.problems()
         self.query_one("#model-problem", Words).say(problem_words(problems.get("model.source", ())))
         self._show_details()
@@ -161,9 +157,7 @@ class ModelStep(Step):
         self.query_one("#quantisation-words", Words).say(self._method_words())
         self.query_one("#quantisation-problem", Words).say(problem_words(problems.get("quantization.method", ())))
         self._show_memory()
-        self.query_one(FieldForm).show(
-            session.draft.texts, {g.path: session.view(g) for g in guides_of(MODEL, "first")}
-        )
+        self.query_one(FieldForm).show(session.draft.texts, session.viewer())
 
     def _listed(self) -> tuple[ModelFacts, ...]:
         """The models found here, and the chosen one where it is another."""

@@ -148,9 +148,8 @@ def what_will_happen(prepared: Prepared) -> Content:
     """The run in three sentences."""
     recipe, model = prepared.recipe, prepared.model
     size = f", {count_text(model.parameters)} parameters" if model.parameters else ""
-    parts: list[str | tuple[str, str]] = [
-        ("Tune ", ""), (clean(one_line(model.source, 120)), "bold"), f"{size}, {_method(recipe)}, {_device(prepared)}.\n",
-    ]  # fmt: skip
+    head = f"{size}, {_method(recipe)}, {_device(prepared)}.\n"
+    parts: list[str | tuple[str, str]] = ["Tune ", (clean(one_line(model.source, 120)), "bold"), head]  # fmt: skip
     if prepared.data is not None:
         loss = "the assistant's words" if recipe.data.train_on == "assistant" else "every word"
         held = f", {prepared.data.held_out_rows} more are held out" if prepared.data.held_out_rows else ""

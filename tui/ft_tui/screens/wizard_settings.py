@@ -17,6 +17,15 @@ from ft_tui.widgets.words import Line
 from ft_tui.wizard.session import SETTINGS, Session, guides_of
 
 
+class Fold(Collapsible):
+    """The other fields of one section, folded."""
+
+    def __init__(self, section: str, guides: tuple[FieldGuide, ...]) -> None:
+        super().__init__(title=_title(section), id=f"fold-{section}")
+        self.guides = guides
+        self.filled = False
+
+
 class SettingsStep(Step):
     """The few fields that matter first; the others by section, folded."""
 
@@ -24,7 +33,7 @@ class SettingsStep(Step):
     DEFAULT_CSS = """
     SettingsStep #computed { text-style: bold; dock: top; background: $background; padding: 0 1; }
     SettingsStep #first-fields { margin-top: 1; }
-    SettingsStep Collapsible { background: transparent; border: none; padding: 0; height: auto; }
+    SettingsStep Fold { background: transparent; border: none; padding: 0; height: auto; }
     SettingsStep CollapsibleTitle { padding: 0; }
     SettingsStep Contents { padding: 0 0 0 1; }
     """
@@ -33,23 +42,23 @@ class SettingsStep(Step):
         """What the numbers come to, stays in view; then the fields."""
         yield Line(id="computed")
 
-    def _first_form(self) -> FieldForm | None:
-        return next(iter(self.query("#first-fields").results(FieldForm)), None)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._forms: list[FieldForm] = []
+        self._folds: list[Fold] = []
 
     def _build(self) -> None:
-        form = FieldForm(guides_of(SETTINGS, "first"), self.session.draft.texts)
-        form.id = "first-fields"
-        folds = [
-            Collapsible(FieldForm(guides, self.session.draft.texts), title=_title(section), id=f"fold-{section}")
-            for section, guides in advanced_sections()
-        ]
-        self.mount(form, *folds)
+        first = FieldForm(guides_of(SETTINGS, "first"), self.session.draft.texts)
+        first.id = "first-fields"
+        self._forms = [first]
+        self._folds = [Fold(section, guides) for section, guides in advanced_sections()]
+        self.mount(first, *self._folds)
 
     def show(self) -> None:
         """Bring the page up to date; its many fields are made when it is first looked at."""
         if not self.is_shown:
             return
-        if self._first_form() is None:
+        if not self._forms:
             self._build()
             self.call_after_refresh(self._fill)
             return
@@ -59,12 +68,22 @@ class SettingsStep(Step):
         session = self.session
         self.query_one("#computed", Line).say(computed_words(session))
         problems = session.problems()
-        for fold in self.query(Collapsible):
-            wrong = any(problems.get(guide.path) for form in fold.query(FieldForm) for guide in form.guides)
-            if wrong and fold.collapsed:
+        for fold in self._folds:
+            if any(problems.get(guide.path) for guide in fold.guides):
                 fold.collapsed = False
-        for form in self.query(FieldForm):
-            form.show(session.draft.texts, {guide.path: session.view(guide) for guide in form.guides})
+        viewer = session.viewer()
+        for form in self._forms:
+            form.show(session.draft.texts, viewer)
+
+    def on_collapsible_expanded(self, event: Collapsible.Expanded) -> None:
+        """The fields of a section are made when it is first opened."""
+        fold = event.collapsible
+        if isinstance(fold, Fold) and not fold.filled:
+            fold.filled = True
+            form = FieldForm(fold.guides, self.session.draft.texts)
+            self._forms.append(form)
+            fold.query_one(Collapsible.Contents).mount(form)
+            self.call_after_refresh(self._fill)
 
 
 def advanced_sections() -> list[tuple[str, tuple[FieldGuide, ...]]]:

@@ -15,7 +15,6 @@ from textual.widgets import Static
 
 from ft_tui.widgets.cells import glyph
 
-
 _GAP = "   "
 
 

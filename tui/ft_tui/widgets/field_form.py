@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from textual import events
@@ -38,6 +38,13 @@ def problem_words(problems: Sequence[Problem]) -> Content:
     """Problems as they stand below a field: what, why, and what to do."""
     lines = [f"! {one.what}: {one.why}\n  {one.remedy}" for one in problems]
     return Content(clean("\n".join(lines))).stylize("$text-error")
+
+
+def set_text(control: Input, text: str) -> None:
+    """Put a text into a field from outside; never into one that is typed in, whose letters are ahead of the draft."""
+    if control.value != text and not control.has_focus:
+        with control.prevent(Input.Changed):
+            control.value = text
 
 
 @dataclass(frozen=True)
@@ -87,22 +94,28 @@ class FieldRow(VerticalGroup):
         super().__init__(id=f"row-{guide.path.replace('.', '-')}")
         self.guide = guide
         self._label = label_of(guide.path, mixed=mixed)
-        self._text = text
         self._choices = choices_of(guide)
+        self._control = self._make_control(text)
+        self._value = Line(classes="field-value")
+        self._help = Words(classes="field-help")
+        self._problem = Words(classes="field-problem")
 
     def compose(self) -> ComposeResult:
         """A text field, or a row of choices."""
         with HorizontalGroup():
             yield Line(self._label, classes="field-label")
-            if self._choices:
-                yield ChoiceRow(self._choices, self._choice(self._text), id=id_of(self.guide.path))
-            else:
-                control = FieldInput(self._text, self._placeholder(), id_of(self.guide.path))
-                control.set_class(self._is_long, "-long")
-                yield control
-                yield Line(classes="field-value")
-        yield Words(classes="field-help")
-        yield Words(classes="field-problem")
+            yield self._control
+            if isinstance(self._control, FieldInput):
+                yield self._value
+        yield self._help
+        yield self._problem
+
+    def _make_control(self, text: str) -> ChoiceRow | FieldInput:
+        if self._choices:
+            return ChoiceRow(self._choices, self._choice(text), id=id_of(self.guide.path))
+        control = FieldInput(text, self._placeholder(), id_of(self.guide.path))
+        control.set_class(self._is_long, "-long")
+        return control
 
     @property
     def _is_long(self) -> bool:
@@ -124,23 +137,15 @@ class FieldRow(VerticalGroup):
 
     def show(self, text: str, view: FieldView) -> None:
         """Show what was typed, the value that holds, its reason and its problems."""
-        self._show_text(text)
-        value = Content(clean(view.value)) if not view.problems else Content()
-        lines = self.query(".field-value").results(Line)
-        for line in lines:
-            line.say(value)
-        self.query_one(".field-help", Words).say(self._help(view))
-        self.query_one(".field-problem", Words).say(problem_words(view.problems))
+        if isinstance(self._control, ChoiceRow):
+            self._control.show(self._choice(text))
+        else:
+            set_text(self._control, text)
+        self._value.say("" if view.problems else view.value)
+        self._help.say(self._help_words(view))
+        self._problem.say(problem_words(view.problems))
 
-    def _show_text(self, text: str) -> None:
-        control = self.query_one(f"#{id_of(self.guide.path)}")
-        if isinstance(control, ChoiceRow):
-            control.show(self._choice(text))
-        elif isinstance(control, Input) and control.value != text:
-            with self.prevent(Input.Changed):
-                control.value = text
-
-    def _help(self, view: FieldView) -> Content:
+    def _help_words(self, view: FieldView) -> Content:
         bounds = " ".join(part for part in (self.guide.range, self.guide.unit) if part)
         help_text = self.guide.help + (f" ({bounds})" if bounds else "")
         value = "" if not self._choices or view.value == "default" else view.value.capitalize()
@@ -183,18 +188,17 @@ class FieldForm(Vertical):
     def __init__(self, guides: Iterable[FieldGuide], texts: dict[str, str], title: str = "") -> None:
         super().__init__()
         self.guides = tuple(guides)
-        self._texts = texts
         self._title = title
-        self._mixed = len({guide.path.partition(".")[0] for guide in self.guides}) > 1
+        mixed = len({guide.path.partition(".")[0] for guide in self.guides}) > 1
+        self._rows = [FieldRow(guide, texts.get(guide.path, ""), mixed=mixed) for guide in self.guides]
 
     def compose(self) -> ComposeResult:
         """The title and a row a field."""
         if self._title:
             yield Words(self._title, classes="form-title")
-        for guide in self.guides:
-            yield FieldRow(guide, self._texts.get(guide.path, ""), mixed=self._mixed)
+        yield from self._rows
 
-    def show(self, texts: dict[str, str], views: dict[str, FieldView]) -> None:
+    def show(self, texts: dict[str, str], viewer: Callable[[FieldGuide], FieldView]) -> None:
         """Bring every row up to date."""
-        for row in self.query(FieldRow):
-            row.show(texts.get(row.guide.path, ""), views[row.guide.path])
+        for row in self._rows:
+            row.show(texts.get(row.guide.path, ""), viewer(row.guide))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -187,10 +188,13 @@ class Session:
             counts[step_of(path) if path in GUIDES else REVIEW] += len(found)
         return counts
 
-    def view(self, guide: FieldGuide) -> FieldView:
-        """What the form shows beside a field."""
+    def viewer(self) -> Callable[[FieldGuide], FieldView]:
+        """Tells what a form shows beside a field, as things stand now."""
+        problems = self.problems()
+        return lambda guide: self._view(guide, problems.get(guide.path, ()))
+
+    def _view(self, guide: FieldGuide, problems: tuple[Problem, ...]) -> FieldView:
         path = guide.path
-        problems = self.problems().get(path, ())
         typed = self.draft.texts.get(path, "").strip()
         choice = self.choices.get(path)
         if choice is not None:

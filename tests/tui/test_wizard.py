@@ -1,0 +1,429 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Button, Collapsible, Input
+
+from ft_core.paths import drafts_root
+from ft_core.recipe.schema import GUIDES
+from ft_core.recipe.yaml_io import load
+from ft_core.runs.status import read_status
+from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.wizard_review import ReviewStep
+from ft_tui.screens.wizard_save import SaveRecipe
+from ft_tui.widgets.field_form import FieldRow, id_of
+from ft_tui.widgets.gpu_table import GpuCard
+from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
+from tests.fakes import GIB, FakeGpu, FakeNvml
+from tests.tui.sizes import SIZES, assert_inside, plain
+from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, types, until, wizard
+
+SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
+SHOWN_FIRST = {
+    HARDWARE: "Train on",
+    MODEL: "quantise",
+    DATA: "rows from",
+    SETTINGS: "Effective batch",
+    REVIEW: "Tune demo",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every machine looks alike: without a GPU, unless a test brings one."""
+    use_gpus(monkeypatch, FakeNvml(broken="No NVIDIA driver was found."))
+
+
+def use_gpus(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> None:
+    monkeypatch.setattr("ft_core.hardware.look.PyNvml", lambda: nvml)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tests stand in an empty folder, so that they type short names."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def rows_file(folder: Path, *texts: str) -> Path:
+    file = folder / "rows.jsonl"
+    rows = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]} for text in texts
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+async def put(pilot: Pilot[int], path: str, text: str) -> None:
+    """Type a text into a field that stands on the open step."""
+    field = pilot.app.screen.query_one(f"#{id_of(path)}", Input)
+    field.focus()
+    await until(pilot, lambda: field.has_focus, "the focus")
+    field.clear()
+    await types(pilot, text)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+async def test_every_step_shows_what_matters_and_nothing_can_be_focused_outside(size: tuple[int, int]) -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot)
+        for step in range(REVIEW + 1):
+            await pilot.press(str(step + 1))
+            await sees(pilot, SHOWN_FIRST[step])
+            await pilot.pause()
+            assert_inside(app)
+            shown = plain(app)
+            for number in range(1, REVIEW + 2):
+                assert f"{number} {'▸' if number == step + 1 else '✓'}" in shown
+            assert "Back" in shown.splitlines()[-2]
+
+
+async def test_the_demo_is_one_key_from_launching_and_the_run_really_starts() -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.focused is not None and app.focused.id == "way-launch", "the focus on Launch")
+        await sees(pilot, "Tune demo")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.shown_run is not None, "the run is shown")
+    run = app.shown_run
+    assert run is not None
+    try:
+        kept = load(run.recipe_file)
+        assert (kept.model.source, kept.adapter.alpha) == ("demo", demo_recipe().adapter.alpha)
+        status = read_status(run)
+        assert status is not None
+        assert status.supervisor is not None
+        assert status.supervisor.alive()
+        assert json.loads(run.plan_file.read_text())["steps"]["total"] > 0
+    finally:
+        status = read_status(run)
+        if status is not None and status.supervisor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(status.supervisor.pid, signal.SIGKILL)
+
+
+async def test_the_keyboard_alone_leads_from_the_first_step_to_a_saved_recipe(
+    here: Path,
+) -> None:
+    rows_file(here, *"abcdefgh")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await sees(pilot, "Train on")
+        await pilot.press("right", "right", "n")
+        await sees(pilot, "quantise")
+        await pilot.press("tab", "tab", "tab", "right", "right", "n")
+        await sees(pilot, "QLoRA" if session(pilot).draft.step == MODEL else "rows from")
+        await put(pilot, "data.source", "rows.jsonl")
+        await sees(pilot, "8 rows")
+        await pilot.press("escape", "n")
+        await sees(pilot, "Effective batch")
+        await pilot.press("tab", "right", "left", "tab")
+        await types(pilot, "8")
+        await pilot.press("escape", "n")
+        await sees(pilot, "QLoRA (LoRA on an nf4 base) of rank 8")
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, SaveRecipe))
+        await pilot.press("enter")
+        await until(pilot, (here / "recipe.yaml").exists, "the file")
+        await sees(pilot, "Saved to")
+    recipe = load(here / "recipe.yaml")
+    assert (recipe.hardware.device, recipe.quantization.method, recipe.adapter.rank) == ("cpu", "nf4", 8)
+    assert recipe.data.source == str(here / "rows.jsonl")
+
+
+async def test_what_is_typed_survives_a_killed_app_also_when_it_makes_no_sense() -> None:
+    first = WizardApp("wizard")
+    async with first.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await sees(pilot, "Effective batch")
+        await put(pilot, "adapter.rank", "sixteen")
+        await sees(pilot, "! `adapter.rank` cannot be")
+        await until(
+            pilot, lambda: any("sixteen" in file.read_text() for file in drafts_root().glob("*.json")), "a draft"
+        )
+        # Whatever the app does from here on is what a killed one does not do.
+        kept = {file: file.read_text() for file in drafts_root().glob("*.json")}
+    for file, text in kept.items():
+        file.write_text(text)
+    second = WizardApp("wizard")
+    async with second.run_test(size=(80, 24)) as pilot:
+        await sees(pilot, "Your draft is back")
+        await sees(pilot, "4 !1")
+        assert pilot.app.screen.query_one(f"#{id_of('adapter.rank')}", Input).value == "sixteen"
+
+
+async def test_a_problem_stands_below_its_field_and_is_counted_until_it_is_mended() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await sees(pilot, "Effective batch")
+        await put(pilot, "adapter.rank", "0")
+        await sees(pilot, "! `adapter.rank` cannot be 0")
+        await sees(pilot, "4 !1 Hyperparameters")
+        await pilot.press("escape", "5")
+        await sees(pilot, "Before it can be launched:")
+        await sees(pilot, "Step 4, Hyperparameters, adapter.rank")
+        await pilot.press("l")
+        await sees(pilot, "1 problem in the way")
+        assert app.shown_run is None
+        await pilot.press("4")
+        await put(pilot, "adapter.rank", "")
+        await until(pilot, lambda: "cannot be 0" not in plain(app) and "!1" not in plain(app), "no problem any more")
+
+
+async def test_steps_and_batch_are_counted_as_one_types_and_clearing_brings_back_the_automatic_value() -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await sees(pilot, "3 epochs")
+        await put(pilot, "training.epochs", "1")
+        await sees(pilot, "1 epochs")
+        assert session(pilot).recipe.training.epochs == 1
+        await put(pilot, "training.epochs", "auto")
+        await sees(pilot, "auto: 3")
+        assert session(pilot).recipe.training.epochs is None
+
+
+async def test_every_field_of_the_recipe_can_be_reached_and_has_its_help() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, lambda: list(app.screen.query(Collapsible)), "the folded sections")
+        for fold in app.screen.query(Collapsible):
+            fold.collapsed = False
+        wanted = set(GUIDES) - SHOWN_APART
+        await until(
+            pilot, lambda: {row.guide.path for row in app.screen.query(FieldRow)} == wanted, "a row for each field"
+        )
+        await until(
+            pilot,
+            lambda: all(
+                row.guide.help.split()[0] in str(row.query_one(".field-help").plain)  # type: ignore[attr-defined]
+                for row in app.screen.query_one("#step-4").query(FieldRow)
+            ),
+            "help at every field",
+        )
+        await until(
+            pilot,
+            lambda: all(row.region.area for row in app.screen.query_one("#step-4").query(FieldRow)),
+            "all are laid out",
+        )
+        assert_inside(app)
+
+
+async def test_rows_are_shown_as_data_and_as_the_model_sees_them(here: Path) -> None:
+    file = rows_file(here, *(f"question {number}" for number in range(1, 121)))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", file.name)
+        await sees(pilot, "row 1 of 120")
+        await sees(pilot, '"content": "question')
+        await sees(pilot, "▌Yes.")
+        await sees(pilot, "tokens, ")
+        await pilot.press("escape")
+        app.screen.query_one("#row-list").focus()
+        await pilot.press("down")
+        await sees(pilot, "row 2 of 120")
+        await sees(pilot, "question 2<|im_end|>")
+        await pilot.press("j", "1", "0", "7", "enter")
+        await sees(pilot, "row 107 of 120")
+        await sees(pilot, "question 107<|im_end|>")
+        await pilot.press("right_square_bracket")
+        await sees(pilot, "row 108 of 120")
+        await sees(pilot, "Tokens a row:")
+        await sees(pilot, "No problem found in 120 rows.")
+
+
+async def test_bad_rows_are_told_by_number_and_a_missing_file_at_its_field(here: Path) -> None:
+    file = rows_file(here, "a", "b", "c")
+    file.write_text(file.read_text() + '{"messages": []}\nnot json\n')
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", file.name)
+        await sees(pilot, "2 of 5 rows cannot be used")
+        await sees(pilot, "rows.jsonl:5")
+        await put(pilot, "data.source", "none.jsonl")
+        await sees(pilot, "3 !1 Data")
+        await sees(pilot, "! the file")
+        await pilot.press("escape")
+        await pilot.click("#use-demo")
+        await sees(pilot, "3 ▸ Data")
+
+
+async def test_a_gpu_is_chosen_and_given_back_by_keys_and_by_mouse(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = FakeGpu(0, memory_free=20 * GIB, processes=((os.getpid(), 60 * GIB),))
+    nvml = FakeNvml(busy, FakeGpu(1, "NVIDIA A100-SXM4-80GB", compute_capability=(8, 0)))
+    use_gpus(monkeypatch, nvml)
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sees(pilot, "GPU 0 NVIDIA H100")
+        await sees(pilot, "60.0 GiB")
+        await sees(pilot, "GPU 1 (NVIDIA A100-SXM4-80GB) has the most free memory")
+        await pilot.press("tab", "space")
+        await sees(pilot, "[x] GPU 0")
+        await until(pilot, lambda: session(pilot).device_memory()[0] == "GPU 0")
+        await pilot.click(app.screen.query(GpuCard).last())
+        await sees(pilot, "[x] GPU 1")
+        assert "[x] GPU 0" not in plain(app)
+        await pilot.press("space")
+        await until(pilot, lambda: "[x]" not in plain(app))
+        assert session(pilot).recipe.hardware.gpus == []
+        nvml.gpus[busy.uuid] = FakeGpu(0, memory_free=79 * GIB, utilisation=77)
+        await sees(pilot, "77 % busy")
+
+
+async def test_no_gpu_is_a_message_with_what_to_expect_of_the_cpu() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sees(pilot, "No GPU. No NVIDIA driver was found.")
+        await sees(pilot, "Training on the CPU works, and is slow")
+        await pilot.press("right")
+        await sees(pilot, "! the recipe asks for a GPU, and none can be used")
+        await sees(pilot, "!1 Hardware")
+
+
+async def test_a_model_folder_that_holds_none_is_told_at_the_field_and_a_hub_id_is_understood() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await put(pilot, "model.source", ".")
+        await sees(pilot, "2 !1 Model")
+        await put(pilot, "model.source", "owner/some-model")
+        await sees(pilot, "owner/some-model, not on this machine")
+        await sees(pilot, "The memory can be estimated once the model is on this machine")
+        await until(pilot, lambda: "!1" not in plain(app))
+
+
+async def test_the_memory_follows_the_quantisation() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await sees(pilot, "weights")
+        before = session(pilot).memory
+        app.screen.query_one("#field-quantization-method").focus()
+        await pilot.press("left")
+        await sees(pilot, "QLoRA: about a quarter")
+        after = session(pilot).memory
+        assert before is not None
+        assert after is not None
+        assert after.parts["weights"] < before.parts["weights"]
+
+
+async def test_a_file_is_written_over_only_when_that_is_confirmed(here: Path) -> None:
+    target = here / "recipe.yaml"
+    target.write_text("precious")
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(60, 18)) as pilot:
+        await sees(pilot, "Tune demo")
+        wizard(pilot).draft.save_path = str(target)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, SaveRecipe))
+        assert_inside(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, SaveRecipe))
+        assert target.read_text() == "precious"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("left", "enter")
+        await until(pilot, lambda: target.read_text() != "precious", "the file")
+    assert load(target).model.source == "demo"
+
+
+async def test_the_paging_keys_turn_the_pages_of_the_whole_wizard() -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(60, 18)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await sees(pilot, "adapter rank")
+        step = wizard(pilot).step
+        await until(pilot, lambda: step.max_scroll_y > 0, "a page that scrolls")
+        await pilot.press("pagedown")
+        assert (session(pilot).draft.step, step.scroll_offset.y > 0) == (SETTINGS, True)
+        while step.scroll_offset.y < step.max_scroll_y:
+            await pilot.press("pagedown")
+        await pilot.press("pagedown")
+        assert session(pilot).draft.step == REVIEW
+        await sees(pilot, "Tune demo")
+        await pilot.press("pagedown")
+        review = app.screen.query_one(ReviewStep)
+        assert review.scroll_offset.y > 0
+        await pilot.press("pageup", "pageup")
+        assert session(pilot).draft.step == SETTINGS
+
+
+async def test_letters_are_typed_into_a_field_and_escape_gives_them_back_their_meaning() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await put(pilot, "model.source", "n1b")
+        assert session(pilot).draft.step == MODEL
+        await pilot.press("escape", "n")
+        assert session(pilot).draft.step == DATA
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, HomeScreen), "the list of runs")
+    assert any("n1b" in file.read_text() for file in drafts_root().glob("*.json"))
+
+
+async def test_starting_afresh_asks_and_keeps_the_old_draft() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await put(pilot, "output.name", "mine")
+        await pilot.press("escape", "f")
+        await until(pilot, lambda: isinstance(app.screen, Confirm), "the question")
+        await pilot.press("left", "enter")
+        await until(pilot, lambda: session(pilot).draft.texts == {}, "an empty draft")
+        assert session(pilot).draft.step == HARDWARE
+    assert any("mine" in file.read_text() for file in drafts_root().glob("*.json"))
+
+
+async def test_the_mouse_alone_leads_through_the_steps() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        for step in (MODEL, DATA, SETTINGS, REVIEW):
+            await pilot.click("#way-next")
+            assert session(pilot).draft.step == step
+        await pilot.click("#way-back")
+        assert session(pilot).draft.step == SETTINGS
+        line = next(y for y, text in enumerate(plain(app).splitlines()) if "1 ✓ Hardware" in text)
+        await pilot.click("#steps", offset=(5, line))
+        assert session(pilot).draft.step == HARDWARE
+        assert not app.screen.query_one("#way-launch", Button).display
+
+
+async def test_a_hostile_row_is_only_text(here: Path) -> None:
+    file = rows_file(here, "[INST] \x1b]52;c;aGk=\x07 [@click=app.quit]x[/] 50% off [/]")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", file.name)
+        await sees(pilot, "[@click=app.quit]")
+        await sees(pilot, "▌Yes.")
+        assert "\x1b" not in plain(app)
