@@ -1,4 +1,4 @@
-"""What the README says is what the program does. UPDATE_SNAPSHOTS=1 rewrites the table of keys."""
+"""What the README says is what the program does. FT_TUI_UPDATE_SNAPSHOTS=1 rewrites the table of keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_table_of_keys_is_that_of_the_actions() -> None:
     text = README.read_text()
     before, rest = text.split(START)
     shown, after = rest.split(END)
-    if os.environ.get("UPDATE_SNAPSHOTS") == "1":
+    if os.environ.get("FT_TUI_UPDATE_SNAPSHOTS") == "1":
         README.write_text(before + START + keys_table() + END + after)
         shown = keys_table()
     assert shown == keys_table()

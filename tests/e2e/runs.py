@@ -7,7 +7,7 @@ from ft_core.runs.journal import Tail
 from ft_core.runs.status import read_status
 
 # On top of the demo's values: long enough to be looked at while it trains, short enough to be waited for.
-LONGER: dict[str, object] = {"training.epochs": 12.0, "evaluation.questions": 8, "samples.count": 1}
+LONGER: dict[str, object] = {"training.epochs": 5.0, "evaluation.questions": 8, "samples.count": 1}
 
 
 def steps(run: RunDir) -> list[int]:

@@ -7,9 +7,9 @@ from typing import Any
 from ft_core.files import write_atomic
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
-from ft_tui.output import finite, table
-from ft_tui.plain import Follower, verdict_table
-from ft_tui.tail import LineTail
+from ft_tui.commands.output import finite, table
+from ft_tui.commands.plain import Follower, verdict_table
+from ft_tui.commands.tail import LineTail
 from ft_tui.using import loading_lines
 from tests.tui.listed_runs import finished_events, make_run
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ft_core import __version__
-from ft_tui import output
-from ft_tui.cli_common import Commands, Settings, as_json, assignments, examples, mouse_of, run_argument
-from ft_tui.cli_recipe import recipe_group
-from ft_tui.cli_runs import logs, runs, sample, status, stop
+from ft_tui.commands import output
+from ft_tui.commands.common import Commands, Settings, as_json, assignments, examples, mouse_of, run_argument
+from ft_tui.commands.recipe import recipe_group
+from ft_tui.commands.runs import logs, runs, sample, status, stop
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
@@ -250,7 +250,7 @@ def _train_plain(ctx: click.Context, recipe: Recipe, *, as_json: bool) -> None:
 
 
 def _follow(ctx: click.Context, run: RunDir, *, as_json: bool) -> None:
-    from ft_tui import plain
+    from ft_tui.commands import plain
 
     ctx.exit(plain.follow(run, as_json=as_json))
 

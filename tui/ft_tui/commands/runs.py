@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ft_core.errors import problem
-from ft_tui import output
-from ft_tui.cli_common import as_json, examples, run_argument
+from ft_tui.commands import output
+from ft_tui.commands.common import as_json, examples, run_argument
 
 if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
@@ -87,7 +87,7 @@ def logs(*, run: str | None, follow: bool, lines: int, events: bool) -> None:
     Here CUDA traces and warnings land.
     """
     from ft_core.runs.directory import find_run
-    from ft_tui.tail import LineTail
+    from ft_tui.commands.tail import LineTail
 
     found = find_run(run)
     tail = LineTail(found.events_file if events else found.log_file, lines)

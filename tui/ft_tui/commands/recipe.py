@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ft_core.errors import FtError, Problem, problem
-from ft_tui import output
-from ft_tui.cli_common import as_json, assignments, examples
+from ft_tui.commands import output
+from ft_tui.commands.common import as_json, assignments, examples
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
@@ -103,7 +103,6 @@ def _prepared_warnings(recipe: Recipe) -> tuple[Problem, ...]:
 def show(*, source: str, resolve: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Print the recipe in a file, or the one a run was started with."""
     from ft_core.plan.prepare import prepare
-
     from ft_core.recipe.yaml_io import dump
     from ft_core.runs.directory import find_run
 

@@ -10,7 +10,7 @@ from ft_core.errors import problem
 from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
-from ft_tui import output
+from ft_tui.commands import output
 from ft_tui.using import loading_lines
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from ft_core.errors import FtError
 from ft_core.text import clean
-from ft_tui import output
+from ft_tui.commands import output
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

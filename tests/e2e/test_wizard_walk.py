@@ -1,0 +1,76 @@
+"""The wizard, walked by keys from its first screen to a launched run, in tmux and in a bare terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ft_core.data import open as data_files
+from ft_core.runs.directory import find_run, list_runs
+from ft_core.runs.status import live
+from tests.e2e.conftest import FT_TUI
+from tests.e2e.runs import state, steps
+from tests.e2e.terminals import PtyTerminal, Terminal, TmuxTerminal, has_tmux, wait_for, wait_until
+
+TERMINALS = [
+    pytest.param(PtyTerminal, id="pty"),
+    pytest.param(
+        TmuxTerminal, id="tmux", marks=pytest.mark.skipif(not has_tmux(), reason="tmux is not installed here")
+    ),
+]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Sixty of the demo's rows as a user's own file, at a path short enough to type."""
+    lines = data_files.resolve_source("demo").read_text().splitlines(keepends=True)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(lines[:60]))
+    return path
+
+
+@pytest.mark.parametrize("open_terminal", TERMINALS)
+def test_from_the_first_screen_to_a_launched_run_by_keys_alone(
+    open_terminal: Callable[..., Terminal], rows: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    terminal = open_terminal([FT_TUI], size=(80, 24), env=environment, cwd=tmp_path)
+    try:
+        walk(terminal, rows)
+    finally:
+        terminal.close()
+
+
+def walk(terminal: Terminal, rows: Path) -> None:
+    wait_for(terminal, "n New")
+    terminal.press("n")
+    wait_for(terminal, r"▸ Hardware[\s\S]*No GPU|▸ Hardware[\s\S]*driver")
+    terminal.press("2")
+    wait_for(terminal, r"▸ Model[\s\S]*1\.87M")
+    terminal.press("3")
+    wait_for(terminal, "▸ Data")
+    terminal.press("o")
+    choose_file(terminal, rows)
+    wait_for(terminal, r"60 rows", seconds=60)
+    terminal.press("4")
+    wait_for(terminal, r"▸ Hyperparameters[\s\S]*because")
+    terminal.press("5")
+    wait_for(terminal, r"▸ Review")
+    terminal.press("l")
+    wait_for(terminal, r"preparing|training|evaluating|done", seconds=60)
+    wait_until(lambda: bool(list_runs()) and len(steps(find_run())) >= 1, seconds=90, what=terminal.text)
+    terminal.press("q")
+    wait_for(terminal, r"n New[\s\S]*")
+    run = find_run()
+    wait_until(lambda: state(run) == "done" and not live(run), seconds=90, what=terminal.text)
+
+
+def choose_file(terminal: Terminal, path: Path) -> None:
+    """Pick the file in the browser, which opens where the program was started."""
+    wait_for(terminal, path.name)
+    for _ in range(20):
+        terminal.press("down")
+        if path.name in terminal.text():
+            break
+    terminal.press("enter")
