@@ -8,9 +8,10 @@ from typing import Any
 
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir, create
+from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Journal
+from ft_core.runs.lifecycle import create
 from ft_core.runs.status import Status, read_status, write_status
 
 

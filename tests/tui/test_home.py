@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from ft_core.recipe.schema import Recipe
-from ft_core.runs import directory
+from ft_core.runs import lifecycle
 from ft_core.runs.directory import RunDir
 from ft_core.runs.status import read_status, write_status
 from ft_tui import run_rows
@@ -30,7 +30,7 @@ DAY = 86400.0
 def fixed_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> float:
     """Runs are made at one fixed second, in a home whose path is the same everywhere."""
     moment = time.mktime((2026, 1, 31, 14, 0, 0, 0, 0, -1))
-    monkeypatch.setattr(directory.time, "strftime", lambda _form: "20260131-140000")
+    monkeypatch.setattr(lifecycle.time, "strftime", lambda _form: "20260131-140000")
     monkeypatch.setattr(run_rows, "now", lambda: moment)
     monkeypatch.chdir(tmp_path)
     return moment

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ft_core.errors import Problem
 from ft_core.plan.prepare import Prepared, prepare
 from ft_core.runs import launch
-from ft_core.runs.directory import RunDir, create
+from ft_core.runs.directory import RunDir
+from ft_core.runs.lifecycle import create
 from ft_core.runs.status import shown_state
 
 if TYPE_CHECKING:

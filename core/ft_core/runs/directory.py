@@ -1,26 +1,18 @@
-"""The run directory: where each part of a run lies, and making, finding, listing and deleting runs."""
+"""The run directory: where each part of a run lies, and finding and listing runs."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ft_core.errors import FtError, problem
-from ft_core.files import write_atomic
 from ft_core.paths import runs_root
 from ft_core.text import one_line
 
-if TYPE_CHECKING:
-    from ft_core.recipe.schema import Recipe
-
 _STAMP_LENGTH = len("20250101-120000")
-_SLUG_LENGTH = 40
 _NAMES_SHOWN = 8
 
 
@@ -91,68 +83,6 @@ class RunDir:
         return self.path / "result"
 
 
-def create(recipe: Recipe, plan: dict[str, object]) -> RunDir:
-    """Make a run from a resolved recipe and its plan, private (0700); it is not started.
-
-    The recipe is written last, and a directory without one is not a run: a run is there whole, or not at all.
-    Raises FtError when the disk refuses.
-    """
-    try:
-        run = _reserve(_slug(recipe))
-    except OSError as error:
-        raise _refused(error, runs_root()) from error
-    try:
-        _fill(run, recipe, plan)
-    except OSError as error:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise _refused(error, run.path) from error
-    return run
-
-
-def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
-    from ft_core.recipe.yaml_io import dump
-    from ft_core.runs.journal import Journal
-    from ft_core.runs.status import Status, write_status
-
-    for folder in (run.control, run.checkpoints, run.samples, run.eval):
-        folder.mkdir(mode=0o700)
-    write_atomic(run.plan_file, json.dumps(plan, indent=1, default=str))
-    with Journal(run.events_file) as journal:
-        journal.write("state", state="created", phase="", done=None, total=None, unit=None)
-        if journal.problem:
-            raise OSError(journal.problem)
-    write_status(run, Status(run=run.name, model=recipe.model.source, data=recipe.data.source), durable=True)
-    write_atomic(run.recipe_file, dump(recipe))
-
-
-def _reserve(slug: str) -> RunDir:
-    base = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
-    root = runs_root()
-    for count in range(1, 1000):
-        path = root / (base if count == 1 else f"{base}-{count}")
-        try:
-            path.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        return RunDir(path)
-    raise FileExistsError(f"a thousand runs are called {base}")
-
-
-def _slug(recipe: Recipe) -> str:
-    title = recipe.output.name or f"{Path(recipe.model.source).name}-{Path(recipe.data.source).stem}"
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:_SLUG_LENGTH].strip("-")
-    return slug or "run"
-
-
-def _refused(error: OSError, path: Path) -> FtError:
-    return problem(
-        "the run directory cannot be made",
-        where=one_line(str(path), 200),
-        why=error.strerror or str(error),
-        remedy="free some disk space or check the rights there; FT_TUI_HOME moves everything to another place",
-    )
-
-
 def list_runs() -> list[RunDir]:
     """Every run, the newest first."""
     found: list[tuple[str, int, RunDir]] = []
@@ -203,33 +133,6 @@ def _not_one(name: str, matches: list[RunDir], runs: list[RunDir]) -> FtError:
         why=("they are " if matches else "the runs are ") + shown + (f" and {more} more" if more > 0 else ""),
         remedy="give more of the name" if matches else "take one of these; `ft-tui runs` lists them all",
     )
-
-
-def delete(run: RunDir) -> None:
-    """Remove a run and all it wrote. Raises FtError while it is live, or when the disk refuses."""
-    from ft_core.runs.lock import RunLock
-    from ft_core.runs.status import live
-
-    lock = RunLock(run)
-    if live(run) or not lock.acquire():
-        raise problem(
-            "this run is still at work",
-            where=run.name,
-            why="its worker would go on writing into a deleted directory",
-            remedy=f"stop it first: `ft-tui stop {run.name}`",
-        )
-    try:
-        doomed = run.path.rename(run.path.with_name(f".deleted-{run.name}-{time.time_ns()}"))
-        shutil.rmtree(doomed)
-    except OSError as error:
-        raise problem(
-            "the run cannot be deleted wholly",
-            where=one_line(str(run.path), 200),
-            why=error.strerror or str(error),
-            remedy="check the rights there, then remove the directory by hand",
-        ) from error
-    finally:
-        lock.release()
 
 
 def read_plan(run: RunDir) -> dict[str, Any]:

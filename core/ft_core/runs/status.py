@@ -1,6 +1,6 @@
 """status.json: what a run is doing now, small enough to read for a list of hundreds of runs.
 
-One writer at a time: `directory.create`, then the supervisor until it starts the trainer, then the trainer until
+One writer at a time: `lifecycle.create`, then the supervisor until it starts the trainer, then the trainer until
 its process has ended, then the supervisor again.
 """
 

@@ -8,7 +8,8 @@ from time import monotonic, sleep
 import pytest
 
 from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir, create
+from ft_core.runs.directory import RunDir
+from ft_core.runs.lifecycle import create
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from ft_core.files import write_atomic
 from ft_core.paths import runs_root
 from ft_core.recipe.schema import Model, Output, Recipe
 from ft_core.recipe.yaml_io import load
-from ft_core.runs import directory
-from ft_core.runs.directory import RunDir, create, delete, find_run, list_runs, read_plan
+from ft_core.runs import lifecycle
+from ft_core.runs.directory import RunDir, find_run, list_runs, read_plan
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Tail
+from ft_core.runs.lifecycle import create, delete
 from ft_core.runs.lock import RunLock
 from ft_core.runs.status import Status, write_status
 
@@ -77,7 +78,7 @@ def test_a_disk_that_refuses_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
             raise OSError(28, "No space left on device")
         write_atomic(path, content)
 
-    monkeypatch.setattr(directory, "write_atomic", refuse)
+    monkeypatch.setattr(lifecycle, "write_atomic", refuse)
     with pytest.raises(FtError, match="No space left on device"):
         create(Recipe(), {})
     assert list(runs_root().iterdir()) == []

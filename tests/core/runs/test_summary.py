@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from ft_core.recipe.schema import Data, Model, Recipe
-from ft_core.runs.directory import RunDir, create
+from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
+from ft_core.runs.lifecycle import create
 from ft_core.runs.status import Status, read_status, write_status
 from ft_core.runs.summary import summarise
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir, create
+from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event, Tail
+from ft_core.runs.lifecycle import create
 
 CHATML = (
     "{% for message in messages %}"

@@ -259,7 +259,7 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="change")
     def _delete(self, row: RunRow) -> None:
-        from ft_core.runs.directory import delete
+        from ft_core.runs.lifecycle import delete
 
         try:
             delete(row.run)

@@ -16,8 +16,9 @@ from textual.widgets import Button, ContentSwitcher, Footer, Input
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import prepare
 from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir, create
+from ft_core.runs.directory import RunDir
 from ft_core.runs.launch import launch
+from ft_core.runs.lifecycle import create
 from ft_tui.actions import bindings
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.wizard_data import DataStep

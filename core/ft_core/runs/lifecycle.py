@@ -1,0 +1,104 @@
+"""The first and the last moment of a run directory: made whole or not at all, and removed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+from ft_core.errors import FtError, problem
+from ft_core.files import write_atomic
+from ft_core.paths import runs_root
+from ft_core.recipe.schema import Recipe
+from ft_core.recipe.yaml_io import dump
+from ft_core.runs.directory import RunDir
+from ft_core.runs.journal import Journal
+from ft_core.runs.lock import RunLock
+from ft_core.runs.status import Status, live, write_status
+from ft_core.text import one_line
+
+_SLUG_LENGTH = 40
+
+
+def create(recipe: Recipe, plan: dict[str, object]) -> RunDir:
+    """Make a run from a resolved recipe and its plan, private (0700); it is not started.
+
+    The recipe is written last, and a directory without one is not a run: a run is there whole, or not at all.
+    Raises FtError when the disk refuses.
+    """
+    try:
+        run = _reserve(_slug(recipe))
+    except OSError as error:
+        raise _refused(error, runs_root()) from error
+    try:
+        _fill(run, recipe, plan)
+    except OSError as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise _refused(error, run.path) from error
+    return run
+
+
+def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
+    for folder in (run.control, run.checkpoints, run.samples, run.eval):
+        folder.mkdir(mode=0o700)
+    write_atomic(run.plan_file, json.dumps(plan, indent=1, default=str))
+    with Journal(run.events_file) as journal:
+        journal.write("state", state="created", phase="", done=None, total=None, unit=None)
+        if journal.problem:
+            raise OSError(journal.problem)
+    write_status(run, Status(run=run.name, model=recipe.model.source, data=recipe.data.source), durable=True)
+    write_atomic(run.recipe_file, dump(recipe))
+
+
+def _reserve(slug: str) -> RunDir:
+    base = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
+    root = runs_root()
+    for count in range(1, 1000):
+        path = root / (base if count == 1 else f"{base}-{count}")
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return RunDir(path)
+    raise FileExistsError(f"a thousand runs are called {base}")
+
+
+def _slug(recipe: Recipe) -> str:
+    title = recipe.output.name or f"{Path(recipe.model.source).name}-{Path(recipe.data.source).stem}"
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:_SLUG_LENGTH].strip("-")
+    return slug or "run"
+
+
+def _refused(error: OSError, path: Path) -> FtError:
+    return problem(
+        "the run directory cannot be made",
+        where=one_line(str(path), 200),
+        why=error.strerror or str(error),
+        remedy="free some disk space or check the rights there; FT_TUI_HOME moves everything to another place",
+    )
+
+
+def delete(run: RunDir) -> None:
+    """Remove a run and all it wrote. Raises FtError while it is live, or when the disk refuses."""
+    lock = RunLock(run)
+    if live(run) or not lock.acquire():
+        raise problem(
+            "this run is still at work",
+            where=run.name,
+            why="its worker would go on writing into a deleted directory",
+            remedy=f"stop it first: `ft-tui stop {run.name}`",
+        )
+    try:
+        doomed = run.path.rename(run.path.with_name(f".deleted-{run.name}-{time.time_ns()}"))
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise problem(
+            "the run cannot be deleted wholly",
+            where=one_line(str(run.path), 200),
+            why=error.strerror or str(error),
+            remedy="check the rights there, then remove the directory by hand",
+        ) from error
+    finally:
+        lock.release()
