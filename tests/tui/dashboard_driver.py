@@ -42,6 +42,10 @@ class Driver:
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
+    async def resize(self, size: tuple[int, int]) -> None:
+        await self.pilot.resize_terminal(*size)
+        await self.look()
+
     async def look(self) -> None:
         """Have the run read and drawn again, and wait for it."""
         before = self.screen.drawn

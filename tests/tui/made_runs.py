@@ -87,7 +87,8 @@ class MadeRun:
         self.write(
             "plan", total_steps=self.total, steps_per_epoch=self.total // 3, epochs=3.0, rows=400, held_out_rows=100,
             effective_batch=20, parameters=1_000_000, trainable_parameters=90_000,
-            device="cuda" if self.gpus else "cpu", dtype="float32", tokens=30_000, memory_total=24 * GIB if self.gpus else 8 * GIB,
+            device="cuda" if self.gpus else "cpu", dtype="float32", tokens=30_000,
+            memory_total=24 * GIB if self.gpus else 8 * GIB,
         )  # fmt: skip
         self.phase("base samples", 4, 4, "answers")
         self.write("eval", step=0, loss=4.9, rows=100, seconds=1.2)

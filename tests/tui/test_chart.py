@@ -109,11 +109,13 @@ def test_ascii_pictures_hold_nothing_but_ascii_and_tell_curves_apart() -> None:
     assert "*" in shown
 
 
-def test_a_few_very_large_values_give_a_logarithmic_axis() -> None:
+def test_a_curve_that_leaps_far_above_its_start_gets_a_logarithmic_axis() -> None:
     values = [1.0] * 50 + [1000.0]
     rows = text(render([Curve("norm", list(range(51)), values)], Axes(51), 60, 12))
     labels = [row.split("┤")[0].strip() for row in rows if "┤" in row]
     assert {"1", "1000"} <= set(labels)
+    falling_rows = text(render([Curve("loss", list(range(51)), values[::-1])], Axes(51), 60, 12))
+    assert "400┤" in "".join(falling_rows)
 
 
 def test_without_points_the_chart_says_so() -> None:

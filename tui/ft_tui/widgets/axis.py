@@ -9,7 +9,7 @@ from typing import Final
 
 _ROUND: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _SAME: Final = 1e-9
-_LARGEST: Final = 1e300  # beyond it, sums and products of axis arithmetic overflow
+_LARGEST: Final = 1e300  # beyond it, axis arithmetic overflows
 
 Format = Callable[[float], str]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final
 
-from rich.cells import cell_len, get_character_cell_size, set_cell_size
+from rich.cells import cell_len, chop_cells, get_character_cell_size, set_cell_size
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
@@ -65,6 +65,11 @@ def wrapped(text: str, width: int, style: str = "", limit: int = TEXT_LIMIT) -> 
         pieces = Text(part).wrap(_WRAP, max(width, 1)) if part else [Text("")]
         lines += [((piece.plain.rstrip(), style),) for piece in pieces]
     return lines
+
+
+def folded(text: str, width: int, style: str = "") -> list[Line]:
+    """Hostile text broken wherever the width ends: for code and paths, where a blank more would mislead."""
+    return [((piece, style),) for piece in chop_cells(safe(text), max(width, 2))]
 
 
 def line_width(line: Line) -> int:

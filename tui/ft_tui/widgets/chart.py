@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import Final
 
 from ft_tui.widgets.axis import Format, Scale, linear_scale, log_scale, number_text, round_step, tick_text
@@ -17,7 +16,7 @@ from ft_tui.widgets.canvas import Canvas
 from ft_tui.widgets.cells import Cells, Line, Span, ascii_only, fitted, line_width
 from ft_tui.widgets.thinning import Column, smooth, thin
 
-_SPREAD_FOR_LOG: Final = 50.0
+_SPREAD_FOR_LOG: Final = 20.0
 _MARGIN: Final = 4
 _NARROWEST: Final = 12
 
@@ -45,9 +44,9 @@ class Curve:
 class Axes:
     """How values are laid out.
 
-    `x_end` is the last step; `low` and `high` pin the value axis; `log` None takes a logarithmic one where a few values
-    are far above the others; `unit` names steps; without `bottom` there is no axis of steps, without `legend` no first
-    row.
+    `x_end` is the last step; `low` and `high` pin the value axis; `log` None takes a logarithmic one where values
+    rise far above those at the start; `unit` names steps; without `bottom` there is no axis of steps, without `legend`
+    no first row.
     """
 
     x_end: int = 0
@@ -108,7 +107,8 @@ def _scale(thinned: _Thinned, axes: Axes, rows: int) -> Scale | None:
     low = min(column.low for column in found) if axes.low is None else axes.low
     high = max(column.high for column in found) if axes.high is None else axes.high
     parts = max(1, rows // 2)
-    if low > 0 and (axes.log or (axes.log is None and high > _SPREAD_FOR_LOG * median(c.mean for c in found))):
+    start = max((columns[0].high for columns in thinned.columns if columns and columns[0].count), default=high)
+    if low > 0 and (axes.log or (axes.log is None and high > _SPREAD_FOR_LOG * start)):
         return log_scale(low, high, parts)
     scale = linear_scale(low, high, parts)
     return scale if axes.high is None else replace(scale, low=low, high=high, ticks=(low, high))

@@ -9,7 +9,7 @@ from ft_core.runs.journal import number
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, one_line
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import Line, fitted, glyph, line_width, wrapped
+from ft_tui.widgets.cells import Line, fitted, folded, glyph, line_width, wrapped
 from ft_tui.widgets.log_tail import log_lines
 from ft_tui.widgets.states import state_span
 
@@ -36,7 +36,7 @@ def outcome_lines(view: RunView, log: tuple[str, ...], width: int, height: int) 
 
 def _ended_well(view: RunView, width: int, *, tight: bool, gaps: bool) -> list[Line]:
     gap: list[Line] = [()] if gaps else []
-    parts = (_ending(view, width), _verdict(view, width, tight=tight), _result(view, width))
+    parts = (_ending(view, width), _verdict(view, width, tight=tight, gap=gap), _result(view, width))
     lines = [line for part in parts if part for line in (*part, *gap)]
     return lines[: len(lines) - len(gap)]
 
@@ -48,7 +48,7 @@ def _ending(view: RunView, width: int) -> list[Line]:
     return [(state_span(view.state),), *wrapped(str(cause), width)]
 
 
-def _verdict(view: RunView, width: int, *, tight: bool) -> list[Line]:
+def _verdict(view: RunView, width: int, *, tight: bool, gap: list[Line]) -> list[Line]:
     verdict = view.verdict
     if verdict is None:
         return [(("no verdict: no held-out questions were answered", "dim"),)]
@@ -61,7 +61,7 @@ def _verdict(view: RunView, width: int, *, tight: bool) -> list[Line]:
     names += [name for name in dict.fromkeys((*base, *tuned)) if name not in names]
     if tight:
         return [*lines, *_changes(names, base, tuned, width)]
-    return [*lines, (), *_table(names, base, tuned, one_line(str(verdict.get("rows", "?")), 12), width)]
+    return [*lines, *gap, *_table(names, base, tuned, one_line(str(verdict.get("rows", "?")), 12), width)]
 
 
 def _numbers(found: object) -> dict[str, float]:
@@ -124,7 +124,7 @@ def _result(view: RunView, width: int) -> list[Line]:
     size = number(view.result.get("bytes"))
     weight = f" ({bytes_text(size)})" if size is not None else ""
     lines = wrapped(f"The {kind}{weight} lies in {result_path(view)}", width)
-    return lines + [line for code in load_lines(view) for line in wrapped(code, width, "accent")]
+    return lines + [line for code in load_lines(view) for line in folded(code, width, "accent")]
 
 
 def result_path(view: RunView) -> Path:

@@ -31,10 +31,9 @@ def loss_chart(view: RunView) -> tuple[list[Curve], Axes]:
 def rate_charts(view: RunView) -> dict[str, tuple[list[Curve], Axes]]:
     """Learning rate, gradient norm and tokens per second, by the name of the series."""
     total = view.total or 0
+    rate = Axes(total, low=0, text=number_text, log=False)
     return {
-        "learning_rate": _single(
-            view, "learning_rate", "learning rate", Axes(total, low=0, text=number_text, log=False)
-        ),
+        "learning_rate": _single(view, "learning_rate", "learning rate", rate),
         "grad_norm": _single(view, "grad_norm", "gradient norm", Axes(total, text=number_text)),
         "tokens_per_s": _single(
             view, "tokens_per_s", "tokens/s", Axes(total, low=0, text=count_text, tick=count_text, log=False)

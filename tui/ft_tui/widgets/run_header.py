@@ -11,7 +11,6 @@ from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, bar, line_width, spread
 from ft_tui.widgets.states import state_span
 
-_NAME_LIMIT = 80
 _PHASE_LIMIT = 36
 _LEAST_BAR = 6
 _ROOMY = 72
@@ -19,11 +18,9 @@ _ROOMY = 72
 
 def header_lines(view: RunView, width: int, now: float) -> list[Line]:
     """Name and state, then progress; `now` in unix seconds."""
-    name: Line = ((f" {one_line(view.run.name, _NAME_LIMIT)}", "strong"),)
     state: Line = (state_span(view.state), *_phase(view, width // 3), (" ", ""))
-    room = width - line_width(state) - 1
-    first = spread(((one_line(name[0][0], room), "strong"),), state, width)
-    first = ((f" {first[0][0]}", "strong"), *first[1:]) if room > _NAME_LIMIT else spread(name, state, width)
+    room = max(width - line_width(state) - 3, 8)
+    first = spread(((f" {one_line(view.run.name, room)}", "strong"),), state, width)
     return [first, _progress(view, width, now)]
 
 

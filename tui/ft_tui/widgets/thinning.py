@@ -6,6 +6,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_LARGEST: Final = 1e300  # beyond it, sums and axes overflow; such a value is no better than infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ def thin(steps: Sequence[int], values: Sequence[float], x_end: int, pixels: int)
 
 def _column(x: int, values: Sequence[float]) -> Column:
     total = sum(values)
-    if math.isfinite(total):
+    if abs(total) < _LARGEST:
         return Column(x, min(values), max(values), total / len(values), len(values))
-    finite = [value for value in values if math.isfinite(value)]
+    finite = [value for value in values if abs(value) < _LARGEST / len(values)]
     if not finite:
         return Column(x, math.nan, math.nan, math.nan, 0, gap=True)
     return Column(x, min(finite), max(finite), math.fsum(finite) / len(finite), len(finite), gap=True)
