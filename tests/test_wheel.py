@@ -48,7 +48,7 @@ def test_the_installed_program_runs_the_demo_to_its_verdict(installed: Path, tmp
 
 
 def test_the_installed_program_carries_its_themes_and_licence(installed: Path, tmp_path: Path) -> None:
-    code = "from ft_tui.theming import load_themes; print(len(load_themes()))"
+    code = "from ft_tui.theming import shipped_themes; print(len(shipped_themes()))"
     done = subprocess.run(
         [str(installed / "python"), "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
