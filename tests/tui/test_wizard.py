@@ -21,8 +21,8 @@ from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, id_of
 from ft_tui.widgets.gpu_table import GpuCard
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
-from tests.fakes import GIB, FakeGpu, FakeNvml
-from tests.tui.sizes import SIZES, assert_inside, plain
+from tests.fakes import GIB, FakeGpu, FakeNvml, host
+from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
 from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, types, until, wizard
 
 SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
@@ -39,6 +39,7 @@ SHOWN_FIRST = {
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every machine looks alike: without a GPU, unless a test brings one."""
     use_gpus(monkeypatch, FakeNvml(broken="No NVIDIA driver was found."))
+    monkeypatch.setattr("ft_core.hardware.look.look_at_host", host)
 
 
 def use_gpus(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> None:
@@ -77,15 +78,19 @@ async def test_every_step_shows_what_matters_and_nothing_can_be_focused_outside(
     app = WizardApp("wizard", recipe=demo_recipe())
     async with app.run_test(size=size) as pilot:
         await ready(pilot)
+        await until(pilot, lambda: session(pilot).token_lengths() is not None, "tokens are counted")
         for step in range(REVIEW + 1):
             await pilot.press(str(step + 1))
             await sees(pilot, SHOWN_FIRST[step])
+            await pilot.app.workers.wait_for_complete()
             await pilot.pause()
             assert_inside(app)
             shown = plain(app)
             for number in range(1, REVIEW + 2):
                 assert f"{number} {'▸' if number == step + 1 else '✓'}" in shown
             assert "Back" in shown.splitlines()[-2]
+            if step != REVIEW:
+                assert_snapshot(app, f"wizard-{step + 1}")
 
 
 async def test_the_demo_is_one_key_from_launching_and_the_run_really_starts() -> None:
@@ -191,7 +196,7 @@ async def test_steps_and_batch_are_counted_as_one_types_and_clearing_brings_back
         await pilot.press("4")
         await sees(pilot, "3 epochs")
         await put(pilot, "training.epochs", "1")
-        await sees(pilot, "1 epochs")
+        await sees(pilot, "1 epoch of")
         assert session(pilot).recipe.training.epochs == 1
         await put(pilot, "training.epochs", "auto")
         await sees(pilot, "auto: 3")
@@ -427,3 +432,15 @@ async def test_a_hostile_row_is_only_text(here: Path) -> None:
         await sees(pilot, "[@click=app.quit]")
         await sees(pilot, "▌Yes.")
         assert "\x1b" not in plain(app)
+
+
+async def test_a_thread_that_dies_of_a_defect_is_told_and_nothing_waits_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such [/] luck")
+
+    monkeypatch.setattr("ft_tui.screens.wizard_model.list_models", broken)
+    async with WizardApp("wizard").run_test(size=(80, 24), notifications=True) as pilot:
+        await sees(pilot, "no such [/] luck")
+        await sees(pilot, "the draft is kept")

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Button, ContentSwitcher, Footer, Input
+from textual.worker import Worker
 
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import prepare
@@ -27,7 +28,7 @@ from ft_tui.screens.wizard_model import ModelStep
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.screens.wizard_settings import SettingsStep
-from ft_tui.screens.wizard_step import Step, StepWanted
+from ft_tui.screens.wizard_step import Step, StepWanted, tell_failure
 from ft_tui.start import plan_of
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
@@ -134,6 +135,8 @@ class WizardScreen(Screen[None]):
 
     def _go(self, number: int) -> None:
         number = min(max(number, 0), REVIEW)
+        if number != self.draft.step:
+            self._note("")
         self.draft.step = number
         self.draft.visited.add(number)
         self.query_one(ContentSwitcher).current = self.step.id
@@ -144,6 +147,10 @@ class WizardScreen(Screen[None]):
         (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
         self.refresh_bindings()
         self._save_soon()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A thread ended."""
+        tell_failure(self, event)
 
     def on_step_wanted(self, message: StepWanted) -> None:
         """A page was left at its end or its top."""

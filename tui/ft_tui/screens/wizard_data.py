@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
@@ -31,12 +32,12 @@ from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.row_view import PAGE, RowView, preview_content
 from ft_tui.widgets.words import Line, Words
+from ft_tui.wizard.data_words import checked_words, length_words, token_words
 from ft_tui.wizard.row_facts import SUFFIXES, Checked, Opened, check_rows, open_source
 from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
 from ft_tui.wizard.token_link import TokenLink
 
 TYPING_PAUSE: Final = 0.3
-PROBLEMS_SHOWN: Final = 8
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class DataStep(Step):
 
     def on_unmount(self) -> None:
         """The tokenizer's process ends with the page."""
-        self._link.close()
+        # Not here: a process that is at work takes a moment to end.
+        threading.Thread(target=self._link.close, name="end of the tokenizer").start()
 
     def first_focus(self) -> Widget:
         """The list of rows, or the field where there are none."""
@@ -333,7 +335,7 @@ class DataStep(Step):
         set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
         self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
         self.query_one("#data-summary", Words).say(self._summary())
-        self.query_one("#row-problems", Words).say(self._row_problems())
+        self.query_one("#row-problems", Words).say(checked_words(self._checked))
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
         self._start_measuring()
         self._show_preview()
@@ -349,21 +351,6 @@ class DataStep(Step):
         facts = self.session.data.facts if self.session.data is not None else None
         held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""
         return Content(clean(one_line(f"{rows}, {bytes_text(opened.file.size)}{shape}.{held}", 500)))
-
-    def _row_problems(self) -> Content:
-        checked = self._checked
-        if checked is None:
-            return Content()
-        if not checked.bad:
-            return Content(f"No problem found in {checked.rows} rows.").stylize("$text-muted")
-        lines = [f"! {checked.bad} of {checked.rows} rows cannot be used and will be left out:"]
-        lines += [
-            f"  {one_line(f'{one.where}: {one.what} - {one.why}', 200)}" for one in checked.problems[:PROBLEMS_SHOWN]
-        ]
-        more = checked.bad - PROBLEMS_SHOWN
-        return Content(clean("\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])]))).stylize(
-            "$text-warning"
-        )
 
     def _asked(self) -> Asked | None:
         """What the tokenizer is to be asked with; None while there is no model on this machine."""
@@ -466,27 +453,3 @@ class DataStep(Step):
     def _take_file(self, chosen: str | None) -> None:
         if chosen is not None:
             self.post_message(Typed("data.source", chosen))
-
-
-def token_words(preview: Preview) -> str:
-    """Tokens of a row, how many are trained on, and how many are cut."""
-    words = f"{preview.tokens} tokens, {preview.trained} learnt"
-    return f"{words}, the last {preview.cut} are cut" if preview.cut else words
-
-
-def length_words(lengths: Lengths, limit: int | None) -> Content:
-    """The lengths of all rows in one or two sentences."""
-    counts = sorted(lengths.counts)
-    if not counts:
-        return Content()
-    middle = counts[len(counts) // 2]
-    whose = f"of a sample of {len(counts)} rows" if lengths.sampled else "a row"
-    words = f"Tokens {whose}: {middle} at the median, {counts[-1]} at most. "
-    cut = sum(count > limit for count in counts) if limit is not None else 0
-    parts: list[str | tuple[str, str]] = [words]
-    if limit is not None:
-        whole = f"No row is longer than max length {limit}."
-        parts.append((f"! {cut} rows are cut at max length {limit}. ", "$text-warning") if cut else whole)
-    if lengths.without_trained:
-        parts.append((f" ! {lengths.without_trained} rows have no trained token.", "$text-error"))
-    return Content.assemble(*parts)

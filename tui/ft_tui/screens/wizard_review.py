@@ -23,7 +23,7 @@ from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.memory_bar import MemoryBar
 from ft_tui.widgets.words import Words
-from ft_tui.wizard.draft import number_text
+from ft_tui.wizard.draft import epochs_text, number_text
 from ft_tui.wizard.session import REVIEW, STEP_NAMES, Session, step_of
 
 # A recipe, and the tokens of each training row where they are known.
@@ -141,7 +141,7 @@ class ReviewStep(Step):
     def _command_words(self) -> Content:
         path = self.saved_to or "recipe.yaml"
         note = "" if self.saved_to else "  (after s has saved it)"
-        return Content.assemble(("Same by hand  ", "bold"), f"ft-tui train {clean(shlex.quote(path))}", note)
+        return Content.assemble(("As a command  ", "bold"), f"ft-tui train {clean(shlex.quote(path))}", note)
 
 
 def what_will_happen(prepared: Prepared) -> Content:
@@ -152,14 +152,14 @@ def what_will_happen(prepared: Prepared) -> Content:
     parts: list[str | tuple[str, str]] = ["Tune ", (clean(one_line(model.source, 120)), "bold"), head]  # fmt: skip
     if prepared.data is not None:
         loss = "the assistant's words" if recipe.data.train_on == "assistant" else "every word"
-        held = f", {prepared.data.held_out_rows} more are held out" if prepared.data.held_out_rows else ""
+        held = f"; {prepared.data.held_out_rows} are held out to measure it by" if prepared.data.held_out_rows else ""
         parts.append(
             f"It learns {loss} of {prepared.data.rows} rows of {clean(one_line(recipe.data.source, 120))}{held}.\n"
         )
     if prepared.steps is not None:
         steps = prepared.steps
         parts.append(
-            f"{steps.total} steps of {steps.effective_batch} sequences: {steps.epochs:g} epochs, "
+            f"{steps.total} steps of {steps.effective_batch} sequences: {epochs_text(steps.epochs)}, "
             f"learning rate {number_text(recipe.training.learning_rate)}, {recipe.training.schedule}.\n"
             if recipe.training.learning_rate is not None
             else f"{steps.total} steps.\n"

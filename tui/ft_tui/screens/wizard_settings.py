@@ -14,6 +14,7 @@ from ft_core.recipe.schema import SECTIONS
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import FieldForm
 from ft_tui.widgets.words import Line
+from ft_tui.wizard.draft import epochs_text
 from ft_tui.wizard.session import SETTINGS, Session, guides_of
 
 
@@ -109,4 +110,6 @@ def computed_words(session: Session) -> Content:
     words = f"Effective batch {batch} = {training.micro_batch} x {training.accumulation}{times}"
     if steps is None:
         return Content(f"{words}; steps are counted once the rows are.")
-    return Content(f"{words}   {steps.total} steps   {steps.epochs:g} epochs of {steps.per_epoch}   {steps.rows} rows")
+    return Content(
+        f"{words}   {steps.total} steps   {epochs_text(steps.epochs)} of {steps.per_epoch}   {steps.rows} rows"
+    )

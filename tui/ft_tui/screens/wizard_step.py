@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.containers import VerticalScroll
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.widget import Widget
+from textual.worker import Worker, WorkerState
 
+from ft_core.text import one_line
 from ft_tui.wizard.session import Session
 
 
@@ -21,6 +24,14 @@ class StepWanted(Message):
     """Go this many steps forward (or back)."""
 
     by: int
+
+
+def tell_failure(node: DOMNode, event: Worker.StateChanged) -> None:
+    """Say that a thread of the wizard died of something unforeseen, rather than wait for it in silence."""
+    if event.state is WorkerState.ERROR:
+        failure = one_line(repr(event.worker.error), 300)
+        text = f"{event.worker.name} failed: {failure}. This is a defect of ft-tui; the draft is kept."
+        node.app.notify(text, severity="error", markup=False)
 
 
 class Step(VerticalScroll):
@@ -46,6 +57,10 @@ class Step(VerticalScroll):
     def first_focus(self) -> Widget:
         """What has the focus when the step is opened: no text field, so that the letters are keys."""
         return self
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A thread ended."""
+        tell_failure(self, event)
 
     def action_page_down(self) -> None:
         """One page down, or on to the next step."""

@@ -132,6 +132,11 @@ def number_text(value: float) -> str:
     return f"{value:.12g}"
 
 
+def epochs_text(epochs: float) -> str:
+    """`1 epoch`, `2.5 epochs`."""
+    return f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
+
+
 def draft_of(recipe: Recipe) -> Draft:
     """A draft that means this recipe; what had been chosen automatically is automatic again."""
     draft = Draft(new_name(), visited=set(range(STEP_COUNT)), step=STEP_COUNT - 1)
