@@ -26,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 COLUMNS, LINES = 120, 40
-WARM_SECONDS = 4.0
+WARM_SECONDS = 15.0  # at most, until the first frames are over
+QUIET_SECONDS = 2.0
+LARGE = 3_000
 STEP_SECONDS = 0.2
 BUDGET = 8_000
 
@@ -66,23 +68,32 @@ def measure(naive: bool, seconds: float) -> float:
         os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", LANG="C.UTF-8")
         os.execv(sys.executable, [sys.executable, __file__, "--child", "naive" if naive else "real"])
     fcntl.ioctl(handle, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    begin, total, answered, last = time.monotonic(), 0, False, b""
-    while (passed := time.monotonic() - begin) < WARM_SECONDS + seconds:
-        if not select.select([handle], [], [], 0.05)[0]:
-            continue
-        try:
-            data = os.read(handle, 1 << 18)
-        except OSError as error:
-            raise SystemExit(f"the app ended by itself:\n{last.decode(errors='replace')}") from error
-        last = data
-        if not answered and b"\x1b[?2026$p" in data:
-            os.write(handle, b"\x1b[?2026;2$y")
-            answered = True
-        total += len(data) if passed >= WARM_SECONDS else 0
+    answered, last, total = False, b"", 0
+    start = large = time.monotonic()
+    counting: float | None = None
+    while counting is None or time.monotonic() < counting + seconds:
+        if select.select([handle], [], [], 0.05)[0]:
+            last = _read(handle, last)
+            if not answered and b"\x1b[?2026$p" in last:
+                os.write(handle, b"\x1b[?2026;2$y")
+                answered = True
+            large = time.monotonic() if len(last) >= LARGE and counting is None else large
+            total += len(last) if counting is not None else 0
+        now = time.monotonic()
+        # The first frames are over when nothing large has come for a while after something has.
+        if counting is None and ((large > start and now > large + QUIET_SECONDS) or now > start + WARM_SECONDS):
+            counting = now
     os.kill(pid, 9)
     os.waitpid(pid, 0)
     os.close(handle)
     return total / seconds
+
+
+def _read(handle: int, last: bytes) -> bytes:
+    try:
+        return os.read(handle, 1 << 18)
+    except OSError as error:
+        raise SystemExit(f"the app ended by itself:\n{last.decode(errors='replace')}") from error
 
 
 def fed(made: Any, seconds: float, naive: bool) -> float:

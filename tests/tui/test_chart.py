@@ -94,6 +94,19 @@ def test_held_out_points_are_marks_and_no_line() -> None:
     assert not dotted(rows[1:])
 
 
+def test_lines_that_share_a_cell_are_both_seen_and_their_end_marks_stand_beside_each_other() -> None:
+    steps = list(range(20))
+    curves = [
+        Curve("GPU 0", steps, [17.0] * 20, "series-1", end="0"),
+        Curve("GPU 1", steps, [19.0] * 20, "series-2", end="1"),
+    ]
+    axes = Axes(40, low=0, high=24.0, legend=False, bottom=False)
+    alone = [set(row) & BRAILLE for row in text(render(curves[1:], axes, 60, 3))]
+    both = [set(row) & BRAILLE for row in text(render(curves, axes, 60, 3))]
+    assert alone != both
+    assert any("01" in row or ("0" in row and "1" in row) for row in text(render(curves, axes, 60, 3)))
+
+
 def test_few_points_far_apart_are_joined_without_a_hole() -> None:
     rows = text(render([Curve("loss", [0, 100], [1.0, 5.0])], Axes(100, legend=False), 60, 10))
     columns = dotted(rows)

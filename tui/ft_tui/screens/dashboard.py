@@ -16,6 +16,7 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
+from textual.worker import get_current_worker
 
 from ft_core.errors import FtError
 from ft_core.runs import control
@@ -92,7 +93,11 @@ class DashboardScreen(Screen[None]):
         """Start reading."""
         self.set_class(ascii_only(), "-ascii")
         self._choose_panes()
-        self.run_worker(self.reader.loop, name=f"read {self.run.name}", thread=True)
+        self.run_worker(self._read, name=f"read {self.run.name}", thread=True)
+
+    def _read(self) -> None:
+        worker = get_current_worker()
+        self.reader.loop(lambda: worker.is_cancelled)
 
     def on_unmount(self) -> None:
         """Stop reading; the run goes on."""

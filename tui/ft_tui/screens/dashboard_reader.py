@@ -113,10 +113,10 @@ class RunReader:
         """The screen has drawn what it was told of; the thread may read on."""
         self._applied.set()
 
-    def loop(self) -> None:
-        """The thread's work, until `close`."""
+    def loop(self, cancelled: Callable[[], bool]) -> None:
+        """The thread's work, until `close` or until it is cancelled, as at the end of the app."""
         changed = False
-        while not self._closed:
+        while not (self._closed or cancelled()):
             urgent, self._urgent = self._urgent, False
             changed = self._read() or changed
             marks = self._present_marks()
@@ -124,16 +124,16 @@ class RunReader:
             live = self.view.state in ACTIVE
             if urgent or ((changed or live) and self._pace.due(time.monotonic())):
                 self._marks, changed = marks, False
-                self._announce()
+                self._announce(cancelled)
             if not self.view.behind and not self._urgent:
                 self._wake.wait(POLL_SECONDS)
             self._wake.clear()
 
-    def _announce(self) -> None:
+    def _announce(self, cancelled: Callable[[], bool]) -> None:
         self.seen.ready = self.seen.ready or not self.view.behind
         self._applied.clear()
         self._tell(RunChanged())
-        while not self._closed and not self._applied.wait(POLL_SECONDS):
+        while not (self._closed or cancelled() or self._applied.wait(POLL_SECONDS)):
             pass
 
     def _read(self) -> bool:

@@ -9,10 +9,14 @@ from ft_tui.widgets.cells import Line
 _DOTS: Final = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _ASCII: Final = (" ", "'", ".", ":")
 _BRAILLE: Final = 0x2800
+BACKGROUND: Final = "faint"
 
 
 class Canvas:
-    """Layers of dots over each other; in each cell the layer drawn last is seen, and a mark hides all dots."""
+    """Layers of dots over each other, each cell in the style of the layer drawn last; a mark hides all dots.
+
+    A layer in the style BACKGROUND is seen only in cells that no other layer uses.
+    """
 
     def __init__(self, columns: int, rows: int, *, plain: bool) -> None:
         self.columns, self.rows, self.plain = columns, rows, plain
@@ -34,10 +38,12 @@ class Canvas:
             row, dot = divmod(y, self.dots_y)
             grid[row][column] |= (1 << dot) if self.plain else dots[dot]
 
-    def mark(self, x: float, y: float, character: str, style: str) -> None:
-        """Put a character over the cell that holds this dot."""
+    def mark(self, x: float, y: float, character: str, style: str, *, beside: bool = False) -> None:
+        """Put a character over the cell that holds this dot; `beside` moves it right of marks that are there."""
         column = min(max(int(x) // self.dots_x, 0), self.columns - 1)
         row = min(max(round(y) // self.dots_y, 0), self.rows - 1)
+        while beside and (row, column) in self._marks and column < self.columns - 1:
+            column += 1
         self._marks[row, column] = (character, style)
 
     def lines(self) -> list[Line]:
@@ -57,8 +63,13 @@ class Canvas:
     def _cell(self, row: int, column: int) -> tuple[str, str]:
         if (row, column) in self._marks:
             return self._marks[row, column]
+        under = 0
+        seen: tuple[str, str] | None = None
         for grid, style, character in reversed(self._layers):
             bits = grid[row][column]
-            if bits:
-                return (character or _ASCII[bits] if self.plain else chr(_BRAILLE | bits)), style
-        return " ", ""
+            if bits and (seen is None or style != BACKGROUND):
+                under |= bits
+                seen = seen or (style, character)
+        if seen is None:
+            return " ", ""
+        return (seen[1] or _ASCII[under] if self.plain else chr(_BRAILLE | under)), seen[0]

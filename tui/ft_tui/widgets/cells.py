@@ -152,6 +152,7 @@ class Cells(Widget):
     Cells > .cells--bad { color: $text-error; text-style: bold; }
     Cells > .cells--accent { color: $primary; }
     Cells > .cells--faint { color: $foreground 35%; }
+    Cells:ansi > .cells--faint { text-style: dim; }
     Cells > .cells--series-1 { color: $primary; }
     Cells > .cells--series-2 { color: $accent; }
     Cells > .cells--series-3 { color: $success; }

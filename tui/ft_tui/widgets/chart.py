@@ -131,7 +131,7 @@ def _draw(canvas: Canvas, curve: Curve, columns: Sequence[Column], scale: Scale)
             _join(canvas, scale, before, column)
         before = column
     if curve.end and before is not None:
-        canvas.mark(before.x, _height(canvas, scale, before.mean), curve.end, curve.style)
+        canvas.mark(before.x, _height(canvas, scale, before.mean), curve.end, curve.style, beside=True)
 
 
 def _height(canvas: Canvas, scale: Scale, value: float) -> float:
