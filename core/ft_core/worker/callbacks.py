@@ -115,7 +115,7 @@ class Telemetry:
 
 
 class StepEnd(TrainerCallback):
-    """Calls `after_step(step, last)` once the figures of a step are told; a True from it ends the training.
+    """Calls `after_step(state)` once the figures of a step are told; a True from it ends the training.
 
     It hangs on the log of the step, which comes after the optimiser, the schedule and the step count have moved
     on: the state that a checkpoint must hold.

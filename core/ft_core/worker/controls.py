@@ -115,6 +115,8 @@ class Controls:
                 continue
             try:
                 text, ok = self._act(request, actions), True
+            except Stopped as stop:
+                text, ok = str(stop), False
             except FtError as error:
                 text, ok = "; ".join(f"{found.what}: {found.why}" for found in error.problems), False
             self._reporter.answer(request.id, request.request, text, ok=ok)

@@ -212,6 +212,8 @@ class Job:
         """Do what is due; that it cannot be done is told, and no reason to lose the training."""
         try:
             action()
+        except Stopped:
+            self.report.log(f"{name} broken off")
         except FtError as error:
             found = error.problems[0]
             self.report.alarm(f"{name}_failed", f"{found.what}: {found.why}; {found.remedy}")
@@ -319,7 +321,8 @@ class Job:
             tuned = self.jury.ask_tuned()
         except Stopped as stop:
             return str(stop)
-        self.jury.judge(self.report, self.kept.answers, tuned, self.kept.loss, self.measured and self.measured[1])
+        step, loss = self.measured or (0, None)
+        self.jury.judge(self.report, self.kept.answers, tuned, self.kept.loss, loss if step == self.step else None)
         return None
 
     def save(self) -> None:
@@ -350,6 +353,8 @@ class Job:
 
         def progress(done: int, total: int) -> None:
             nonlocal told
+            if self.signals.terminated.is_set():
+                raise Stopped(TERMINATED)
             if told or time.monotonic() - begun > _SHORT_SECONDS:
                 told = True
                 self.report.state("evaluating", "held-out loss", done, total, "rows")

@@ -26,7 +26,7 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # Blocks that grow in place leave fewer holes: rows of many lengths would else fragment the GPU's memory.
-    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
 
 
