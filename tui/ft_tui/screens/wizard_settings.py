@@ -103,7 +103,7 @@ def computed_words(session: Session) -> Content:
     recipe, steps = session.resolved, session.steps
     training = recipe.training
     if training.micro_batch is None or training.accumulation is None:
-        return Content("Steps are counted once model and data are known.").stylize("$text-muted")
+        return Content("Steps are counted once model and data are known.").stylize("dim")
     gpus = max(len(session.gpus), 1)
     times = f" x {gpus} GPUs" if gpus > 1 else ""
     batch = training.micro_batch * training.accumulation * gpus

@@ -183,4 +183,4 @@ class FileBrowser(ModalScreen[str | None]):
 def _prompt(entry: Entry) -> Content:
     if entry.size is None:
         return Content(clean(entry.name) + "/").stylize("bold")
-    return Content.assemble(clean(entry.name), (f"  {bytes_text(entry.size)}", "$text-muted"))
+    return Content.assemble(clean(entry.name), (f"  {bytes_text(entry.size)}", "dim"))

@@ -71,7 +71,7 @@ def preview_content(preview: Preview) -> Content:
     for span in preview.spans:
         text = clean(span.text[: TEXT_SHOWN - shown])
         shown += len(span.text)
-        looks = "" if span.kept else "strike $text-muted"
+        looks = "" if span.kept else "strike dim"
         if span.trained:
             parts += [(begin, _TRAINED), (text, f"underline {looks or '$text-success'}"), (end, _TRAINED)]
         else:

@@ -79,7 +79,7 @@ class StepsList(Static):
     def _column(self) -> Content:
         blocks = []
         for index, step in enumerate(self._steps):
-            summary = Content(f"\n  {step.summary}" if step.summary else "").stylize("$text-muted")
+            summary = Content(f"\n  {step.summary}" if step.summary else "").stylize("dim")
             blocks.append(self._cell(index, step.name) + summary.stylize(Style.from_meta({"step": index})))
         return Content("\n\n").join(blocks)
 

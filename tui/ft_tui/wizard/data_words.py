@@ -18,7 +18,7 @@ def checked_words(checked: Checked | None) -> Content:
     if checked is None:
         return Content()
     if not checked.bad:
-        return Content(f"No problem found in {checked.rows} rows.").stylize("$text-muted")
+        return Content(f"No problem found in {checked.rows} rows.").stylize("dim")
     lines = [f"! {checked.bad} of {checked.rows} rows cannot be used and will be left out:"]
     lines += [f"  {one_line(f'{one.where}: {one.what} - {one.why}', 200)}" for one in checked.problems[:PROBLEMS_SHOWN]]
     if checked.bad > PROBLEMS_SHOWN:
