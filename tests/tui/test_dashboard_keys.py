@@ -207,7 +207,7 @@ async def test_y_writes_the_lines_that_load_the_result_to_a_file_and_says_where(
     made = finished()
     async with dashboard(made, (120, 40)) as driver:
         await driver.press("y")
-        await driver.sees("Copied three lines of Python", "copied.txt")
+        await driver.sees("Copied three lines of Python to copied.txt in")
         lines = (home / "copied.txt").read_text().splitlines()
         assert len(lines) == 3
         assert str(made.dir.result) in lines[2]

@@ -284,7 +284,7 @@ class DashboardScreen(Screen[None]):
                 self.app.call_from_thread(self._say, f"Not written to a file: {error}", "warn")
             else:
                 taken = "tmux has it too" if tmux else "sent to the terminal too, which may ignore it"
-                self.app.call_from_thread(self._say, f"Copied {what} to {path}; {taken}")
+                self.app.call_from_thread(self._say, f"Copied {what} to {path.name} in {path.parent}; {taken}")
 
         self.run_worker(keep, name="copy", thread=True)
 
