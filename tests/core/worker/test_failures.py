@@ -127,3 +127,26 @@ def test_without_a_run_directory_the_use_is_explained(capsys: pytest.CaptureFixt
 
     assert main([]) == 2
     assert "RUN_DIR" in capsys.readouterr().err
+
+
+def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
+    tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ft_core.worker import job
+
+    real = job.save_weights
+    full = iter([True, False, False])
+
+    def save(tuned: object, folder: Path) -> None:
+        real(tuned, folder)
+        if next(full):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(job, "save_weights", save)
+    run = tiny.make_run(tmp_path, tiny.make_recipe(model, data))
+    assert tiny.train(run) == 0
+    (alarm,) = tiny.events(run, "alarm")
+    assert alarm["name"] == "checkpoint_failed"
+    assert "the disk is full" in alarm["text"]
+    assert [event["step"] for event in tiny.events(run, "checkpoint")] == [8, 12]
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000008", "step-000012"]
