@@ -58,6 +58,11 @@ def wait_for(terminal: Terminal, pattern: str, *, seconds: float = 30) -> str:
     return seen[0]
 
 
+def a_moment() -> None:
+    """A person's pause between two keys: keys sent at once all go to what had the focus before the first of them."""
+    time.sleep(0.3)
+
+
 class PtyTerminal:
     """A program on a pty whose output is drawn by a terminal emulator."""
 

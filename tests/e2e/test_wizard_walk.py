@@ -12,7 +12,7 @@ from ft_core.runs.directory import find_run, list_runs
 from ft_core.runs.status import live
 from tests.e2e.conftest import FT_TUI
 from tests.e2e.runs import state, steps
-from tests.e2e.terminals import PtyTerminal, Terminal, TmuxTerminal, has_tmux, wait_for, wait_until
+from tests.e2e.terminals import PtyTerminal, Terminal, TmuxTerminal, a_moment, has_tmux, wait_for, wait_until
 
 TERMINALS = [
     pytest.param(PtyTerminal, id="pty"),
@@ -45,32 +45,42 @@ def test_from_the_first_screen_to_a_launched_run_by_keys_alone(
 def walk(terminal: Terminal, rows: Path) -> None:
     wait_for(terminal, "n New")
     terminal.press("n")
-    wait_for(terminal, r"▸ Hardware[\s\S]*No GPU|▸ Hardware[\s\S]*driver")
-    terminal.press("2")
-    wait_for(terminal, r"▸ Model[\s\S]*1\.87M")
-    terminal.press("3")
-    wait_for(terminal, "▸ Data")
+    wait_for(terminal, r"▸ Hardware[\s\S]*(No GPU|driver)")
+    page_to(terminal, "Model")
+    wait_for(terminal, r"1\.87M")
+    page_to(terminal, "Data")
     terminal.press("o")
     choose_file(terminal, rows)
-    wait_for(terminal, r"60 rows", seconds=60)
-    terminal.press("4")
-    wait_for(terminal, r"▸ Hyperparameters[\s\S]*because")
-    terminal.press("5")
-    wait_for(terminal, r"▸ Review")
+    wait_for(terminal, r"60 rows[\s\S]*trained on", seconds=60)
+    page_to(terminal, "Hyperparameters")
+    wait_for(terminal, r"auto: 2e-4")
+    page_to(terminal, "Review")
+    wait_for(terminal, r"57 rows")
     terminal.press("l")
     wait_for(terminal, r"preparing|training|evaluating|done", seconds=60)
     wait_until(lambda: bool(list_runs()) and len(steps(find_run())) >= 1, seconds=90, what=terminal.text)
     terminal.press("q")
-    wait_for(terminal, r"n New[\s\S]*")
+    wait_for(terminal, "n New")
     run = find_run()
     wait_until(lambda: state(run) == "done" and not live(run), seconds=90, what=terminal.text)
+    wait_for(terminal, "done")
+
+
+def page_to(terminal: Terminal, step: str) -> None:
+    """Page down until this step is open."""
+    for _ in range(20):
+        if f"▸ {step}" in terminal.text():
+            return
+        terminal.press("pagedown")
+        a_moment()
+    wait_for(terminal, f"▸ {step}", seconds=1)
 
 
 def choose_file(terminal: Terminal, path: Path) -> None:
-    """Pick the file in the browser, which opens where the program was started."""
+    """Filter the browser, which opens where the program was started, down to the file, and take it."""
     wait_for(terminal, path.name)
-    for _ in range(20):
-        terminal.press("down")
-        if path.name in terminal.text():
-            break
+    terminal.press("/")
+    a_moment()
+    terminal.type(path.stem)
+    wait_for(terminal, rf"│ {path.stem} +│")
     terminal.press("enter")

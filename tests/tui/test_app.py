@@ -69,6 +69,19 @@ async def test_the_app_opens_where_it_was_told_and_comes_back_to_the_list(size: 
         assert isinstance(app.screen, HomeScreen)
 
 
+async def test_a_run_opened_from_the_wizard_takes_its_place_above_the_list(run: RunDir) -> None:
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "q Quit")
+        await pilot.press("n")
+        await until(pilot, "Hardware")
+        app.open_dashboard(run)
+        await until(pilot, "60/60")
+        assert [type(screen) for screen in app.screen_stack] == [HomeScreen, DashboardScreen]
+        await pilot.press("q")
+        await until(pilot, "q Quit")
+
+
 @pytest.mark.parametrize("scope", ["home", "dashboard", "wizard"])
 async def test_help_tells_the_keys_of_the_screen_it_was_called_from(scope: str, run: RunDir) -> None:
     app = FtApp(scope, run=run, recipe=Recipe())  # type: ignore[arg-type]

@@ -379,6 +379,22 @@ async def test_the_paging_keys_turn_the_pages_of_the_whole_wizard() -> None:
         assert session(pilot).draft.step == SETTINGS
 
 
+async def test_paging_down_alone_leads_through_every_step_and_paging_up_back() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("1")
+        for key, last in (("pagedown", REVIEW), ("pageup", HARDWARE)):
+            seen = [session(pilot).draft.step]
+            for _ in range(60):
+                await pilot.press(key)
+                seen.append(session(pilot).draft.step)
+                if seen[-1] == last:
+                    break
+                await pilot.pause()
+            assert sorted(set(seen)) == [HARDWARE, MODEL, DATA, SETTINGS, REVIEW]
+
+
 async def test_letters_are_typed_into_a_field_and_escape_gives_them_back_their_meaning() -> None:
     app = WizardApp("wizard")
     async with app.run_test(size=(80, 24)) as pilot:

@@ -106,8 +106,13 @@ class FtApp(App[int]):
 
     def _show(self, screen: Screen[Any]) -> None:
         """Put one screen above the list of runs, in place of whatever lies there."""
-        self.go_home()
-        self.push_screen(screen)
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        if len(self.screen_stack) == 2:
+            # The list is not shown for a moment in between: its footer would be left empty.
+            self.switch_screen(screen)
+        else:
+            self.push_screen(screen)
         if not TooSmallScreen.fits(self.size):
             self.push_screen(TooSmallScreen())
 

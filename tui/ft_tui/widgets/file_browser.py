@@ -146,8 +146,10 @@ class FileBrowser(ModalScreen[str | None]):
         self._fill(event.value)
 
     def on_input_submitted(self) -> None:
-        """On to the list."""
-        self.query_one(OptionList).focus()
+        """Take what is marked: the typed part leaves little else."""
+        options = self.query_one(OptionList)
+        options.focus()
+        options.action_select()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Open a folder, or take a file."""

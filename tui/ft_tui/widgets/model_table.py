@@ -14,6 +14,7 @@ from textual.widgets import DataTable
 from ft_core.models.facts import ModelFacts
 from ft_core.text import bytes_text, count_text, one_line
 from ft_tui.widgets.cells import glyph
+from ft_tui.widgets.paging import PageKeysPass
 
 _COLUMNS = (" ", "Model", "Params", "Context", "Chat", "Licence", "Size", "Architecture")
 _NAME_WIDTH = 28
@@ -43,7 +44,7 @@ def cells_of(model: ModelFacts, *, chosen: bool) -> tuple[str, ...]:
     )
 
 
-class ModelTable(DataTable[Text]):
+class ModelTable(PageKeysPass, DataTable[Text]):
     """The list of models found here; Enter or a click takes one."""
 
     BINDINGS: ClassVar[list[BindingType]] = []

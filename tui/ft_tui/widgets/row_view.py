@@ -22,6 +22,7 @@ from ft_core.errors import Problem
 from ft_core.text import clean, one_line
 from ft_tui.widgets.cells import glyph, safe
 from ft_tui.widgets.choice_row import ChoiceRow
+from ft_tui.widgets.paging import PageKeysPass
 from ft_tui.widgets.words import Line, Words
 
 PAGE: Final = 50
@@ -82,6 +83,10 @@ def preview_content(preview: Preview) -> Content:
     return Content.assemble(*parts)
 
 
+class RowList(PageKeysPass, OptionList):
+    """The rows of the page, a line each."""
+
+
 class RowView(Vertical):
     """A page of rows to walk through, beside (or above) the row one stands on."""
 
@@ -125,7 +130,7 @@ class RowView(Vertical):
             yield ChoiceRow((("data", "as data"), ("model", "as model")), "model", id="row-view")
             yield Input(placeholder="j: go to row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
         with Container(id="row-body"):
-            yield OptionList(markup=False, compact=True, id="row-list")
+            yield RowList(markup=False, compact=True, id="row-list")
             with VerticalScroll(id="as-data", classes="row-pane"):
                 yield Words(id="row-data")
             with VerticalScroll(id="as-model", classes="row-pane"):
