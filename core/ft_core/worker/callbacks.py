@@ -45,8 +45,10 @@ class Telemetry:
         self.seconds = seconds
 
     def start_clock(self) -> None:
-        """The next step's time begins now: evaluations, samples and pauses before it do not count."""
+        """The next step's time and peak begin now: evaluations, samples and pauses before it do not count."""
         self._mark = time.monotonic()
+        if self._device.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats()
 
     def step(self, state: TrainerState, logs: dict[str, Any]) -> None:
         """Tell one step; raises FtError after five losses in a row that are no numbers."""
@@ -73,7 +75,10 @@ class Telemetry:
         self._watch(loss, logs.get("grad_norm"))
 
     def _memory(self) -> dict[str, int | None]:
-        """Bytes: of torch's allocator on a GPU, of the process on a CPU (`rss` in both)."""
+        """Bytes: of torch's allocator on a GPU, of the process on a CPU (`rss` in both).
+
+        `peak` is that of the step on a GPU, and that of the process so far on a CPU.
+        """
         rss, _ = host_memory(os.getpid())
         if self._device.kind == "cpu":
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

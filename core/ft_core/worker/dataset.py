@@ -120,7 +120,8 @@ def refuse_untrainable(tokens: Tokens, recipe: Recipe) -> None:
     if len(tokens):
         return
     if tokens.refused and not tokens.without_trained:
-        raise FtError(tokens.refused[:20])
+        # One template that fails gives every row the same problem: it is told once.
+        raise FtError(list(dict.fromkeys(tokens.refused))[:20])
     raise problem(
         "no row holds a token to train on",
         where=recipe.data.source,

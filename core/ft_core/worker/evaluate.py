@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -25,29 +25,36 @@ def held_out_loss(
     """Nats a trained token, every token counted alike whatever batch it lies in.
 
     The model must carry TRL's fused head (SFTTrainer adds it), so that the full logits never exist.
-    `progress(done, total)` counts rows and may raise to stop.
+    `progress(done, total)` counts rows and may raise to stop. A batch too big for the memory is halved until it fits.
     """
-    total, count, done = 0.0, 0, 0
+    # Rows of like length together, longest first, so that a batch too big for the memory is met at once.
+    order = sorted(range(len(tokens)), key=lambda place: -len(tokens.input_ids[place]))
+    total, count, done, most = 0.0, 0, 0, _BATCH_TOKENS
     with undisturbed(model):
-        for places in _batches(tokens):
-            inputs = _padded(tokens, places, pad, model.device)
-            with autocast():
-                outputs = model(**inputs, fused_lm_head=True, use_cache=False)
-            total -= float(outputs.log_probs.double().sum())
-            count += int(outputs.label_mask.sum())
-            done += len(places)
+        while done < len(order):
+            length = len(tokens.input_ids[order[done]])
+            places = order[done : done + max(1, most // length)]
+            try:
+                loss, learnt = _sums(model, _padded(tokens, places, pad, model.device), autocast)
+            except torch.cuda.OutOfMemoryError:
+                if len(places) == 1:
+                    raise
+                most = len(places) * length // 2
+                continue
+            total, count, done = total + loss, count + learnt, done + len(places)
             progress(done, len(tokens))
     return total / count if count else float("nan")
 
 
-def _batches(tokens: Tokens) -> Iterator[list[int]]:
-    """Rows of like length together, longest first, so that a batch too big for the memory is met at once."""
-    order = sorted(range(len(tokens)), key=lambda place: -len(tokens.input_ids[place]))
-    start = 0
-    while start < len(order):
-        size = max(1, _BATCH_TOKENS // len(tokens.input_ids[order[start]]))
-        yield order[start : start + size]
-        start += size
+def _sums(
+    model: Any,  # noqa: ANN401 - as above
+    inputs: dict[str, torch.Tensor],
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> tuple[float, int]:
+    """Nats of a batch in all, and its trained tokens."""
+    with autocast():
+        outputs = model(**inputs, fused_lm_head=True, use_cache=False)
+    return -float(outputs.log_probs.double().sum()), int(outputs.label_mask.sum())
 
 
 def _padded(tokens: Tokens, places: list[int], pad: int, device: torch.device) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ from ft_core.worker.prepare import find_base, read_data
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
-from ft_core.worker.trainer import Trainer
+from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 # A measurement shorter than this does not change the state people see.
@@ -104,6 +104,8 @@ class Job:
         )
         self.trainer.remove_callback(PrinterCallback)
         self.model: Any = self.trainer.model
+        if self.device.autocast == torch.float16:
+            keep_in_float32(self.model)
         # The token that ends a trained turn ends an answer too, even where the model names another.
         stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
         self.generator = Generator(self.model, self.tokenizer, stops, self._autocast)
@@ -174,8 +176,19 @@ class Job:
             self._continue(self.resumed)
         if self.saved_step != self.step:
             self._try("checkpoint", self.checkpoint)
+        if self.controls.stopping != TERMINATED:
+            self._refuse_spoilt()
         if self.controls.stopping is None:
             self._last_look()
+
+    def _refuse_spoilt(self) -> None:
+        if not all_numbers(self.model):
+            raise problem(
+                "the trained weights are no numbers any more",
+                where="training",
+                why="they overflowed in the last steps; most often the learning rate is too high",
+                remedy="lower training.learning_rate to a third and start again, or resume from the last checkpoint",
+            )
 
     def _continue(self, found: Checkpoint) -> None:
         self.telemetry.restore(int(found.notes.get("tokens", 0)), float(found.notes.get("seconds", 0.0)))
@@ -256,11 +269,11 @@ class Job:
 
     def checkpoint(self) -> str:
         """Save a checkpoint of this step. Raises FtError when it cannot be written."""
-        if not self.telemetry.finite:
+        if not self.telemetry.finite or not all_numbers(self.model):
             raise problem(
                 "no checkpoint is written now",
                 where="checkpoints",
-                why="the loss is not a number",
+                why="a trained weight is not a number" if self.telemetry.finite else "the loss is not a number",
                 remedy="resume from the last good checkpoint with a lower learning rate",
             )
         begun = time.monotonic()

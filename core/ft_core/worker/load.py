@@ -41,8 +41,9 @@ def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
         use_safetensors=True,
         **_quantization(recipe, device),
     )
-    if recipe.quantization.method == "nf4":
-        keep_packed(model)
+    # Not only where the recipe quantises: a base may come in 4 bits.
+    if getattr(model, "is_loaded_in_4bit", False):
+        keep_packed(model, device.autocast or device.dtype)
     return model
 
 
@@ -64,10 +65,10 @@ def _quantization(recipe: Recipe, device: Device) -> dict[str, Any]:
     return {"quantization_config": BitsAndBytesConfig(**settings)}  # type: ignore[no-untyped-call]
 
 
-def keep_packed(model: torch.nn.Module) -> None:
-    """Forbid the repacking of 4-bit weights for AVX512-BF16.
+def keep_packed(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Let 4-bit layers compute in `dtype`, whatever the base's config says, and forbid repacking for AVX512-BF16.
 
-    It happens on the first forward pass in evaluation mode, and afterwards gradients through these layers are
+    That happens on the first forward pass in evaluation mode, and afterwards gradients through these layers are
     None without a word (bitsandbytes 0.50, CPU).
     """
     from bitsandbytes.nn.modules import Linear4bit
@@ -75,6 +76,7 @@ def keep_packed(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
+            module.compute_dtype, module.compute_type_is_set = dtype, True
 
 
 def parameter_counts(model: torch.nn.Module) -> tuple[int, int]:

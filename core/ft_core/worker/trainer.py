@@ -1,10 +1,12 @@
-"""TRL's trainer, with the one change that makes a resumed run equal to an unbroken one."""
+"""TRL's trainer with what it leaves out: resuming as if unbroken, and weights that can be trained and trusted."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
@@ -38,3 +40,21 @@ class Trainer(SFTTrainer):
                 why=f"{len(wrong)} weights differ, among them {wrong[0]}",
                 remedy="start a new run: the recipe or the model is not the one the checkpoint was made with",
             )
+
+
+def keep_in_float32(model: torch.nn.Module) -> None:
+    """Turn what is trained to float32, as computing in float16 demands: the scale of its gradients is taken out again.
+
+    Torch does that for no 16-bit gradients, and TRL makes the adapter of a quantised base bfloat16.
+    """
+    for parameter in _trained(model):
+        parameter.data = parameter.data.float()
+
+
+def all_numbers(model: torch.nn.Module) -> bool:
+    """Whether every trained weight is a number: one gradient that overflows spoils them after a loss that was fine."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in _trained(model))
+
+
+def _trained(model: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
+    return (parameter for parameter in model.parameters() if parameter.requires_grad)

@@ -53,10 +53,28 @@ def test_full_fine_tuning_learns(home: Path, model: Path, data: Path) -> None:
     assert losses[-1] < losses[0] - 1
 
 
-def test_float16_learns_with_scaled_gradients(home: Path, model: Path, data: Path) -> None:
-    run = trained(home, model, data, model__dtype="float16")
+@pytest.mark.parametrize("method", ["none", "int8", "nf4"])
+def test_float16_learns_with_scaled_gradients(method: str, home: Path, model: Path, data: Path) -> None:
+    run = trained(home, model, data, model__dtype="float16", quantization__method=method)
     losses = list(tiny.losses(run).values())
     assert losses[-1] < losses[0] - 0.2
+
+
+def test_full_fine_tuning_learns_in_float16_over_weights_in_float32(home: Path, model: Path, data: Path) -> None:
+    run = trained(home, model, data, adapter__kind="none", model__dtype="float16")
+    assert tiny.events(run, "plan")[0]["dtype"] == "float32"
+    losses = list(tiny.losses(run).values())
+    assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit"])
+def test_recomputed_activations_and_samples_in_between_change_no_loss(
+    optimizer: str, home: Path, model: Path, data: Path
+) -> None:
+    every: dict[str, Any] = {"samples__every_steps": 1, "evaluation__every_steps": 1}
+    plain = trained(home, model, data, training__optimizer=optimizer)
+    again = trained(home, model, data, training__optimizer=optimizer, training__activation_checkpointing=True, **every)
+    assert tiny.losses(again) == pytest.approx(tiny.losses(plain), rel=0.02)
 
 
 @pytest.mark.parametrize("method", ["none", "nf4"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,59 @@ def test_nf4_learns_as_much_as_the_plain_base_in_spite_of_evaluations_in_between
     assert plain[12] < plain[1] - 0.3
     seen = tiny.losses(run)
     assert resumed_losses(run, "step-000008") == {step: loss for step, loss in seen.items() if step > 8}
+
+
+def test_what_is_trained_is_float32_where_gradients_are_scaled(home: Path, model: Path, data: Path) -> None:
+    """TRL makes the adapter of a quantised base bfloat16, and torch takes the scale out of no such gradients.
+
+    On a CPU float16 is for the products of generation alone; the adapter is treated as on a GPU.
+    """
+    import torch
+
+    from ft_core.worker import device, job
+
+    seen: list[set[torch.dtype]] = []
+
+    class Seen(job.Trainer):
+        def train(self, *args: Any, **kwargs: Any) -> Any:
+            seen.append({parameter.dtype for parameter in self.model.parameters() if parameter.requires_grad})
+            return super().train(*args, **kwargs)
+
+    choose = device.choose
+    for computed in (None, torch.float16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(job, "Trainer", Seen)
+            patch.setattr(device, "choose", lambda recipe, form=computed: replace(choose(recipe), autocast=form))
+            run = trained(home, model, data, quantization__method="nf4")
+        assert tiny.losses(run)[12] < tiny.losses(run)[1] - 0.3
+    assert seen == [{torch.bfloat16}, {torch.float32}]
+
+
+def test_8_bit_states_are_resumed_as_if_unbroken(home: Path, model: Path, data: Path) -> None:
+    run = trained(home, model, data, training__optimizer="adamw_8bit", adapter__rank=64)
+    seen = tiny.losses(run)
+    assert resumed_losses(run, "step-000008") == {step: loss for step, loss in seen.items() if step > 8}
+
+
+def test_a_base_that_comes_in_4_bits_learns_in_spite_of_evaluations(
+    plain: dict[int, float], home: Path, model: Path, data: Path, tmp_path: Path
+) -> None:
+    import torch
+    from bitsandbytes.nn.modules import Linear4bit
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    from ft_core.worker import device
+    from ft_core.worker.load import load_model
+
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float16)
+    packed = AutoModelForCausalLM.from_pretrained(model, quantization_config=config, dtype=torch.float32)
+    packed.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+    chosen = device.choose(tiny.make_recipe(tmp_path, data))
+    layers = load_model(tmp_path, tiny.make_recipe(tmp_path, data), chosen).modules()
+    assert {layer.compute_dtype for layer in layers if isinstance(layer, Linear4bit)} == {torch.float32}
+    run = trained(home, tmp_path, data, evaluation__every_steps=1)
+    assert tiny.losses(run)[12] == pytest.approx(plain[12], abs=0.05)
 
 
 def test_int8_learns_as_much_as_the_plain_base(plain: dict[int, float], home: Path, model: Path, data: Path) -> None:

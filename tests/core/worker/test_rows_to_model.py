@@ -106,6 +106,54 @@ def test_the_held_out_loss_is_the_mean_over_trained_tokens_whatever_the_batches(
         for budget in (64, 8192):
             monkeypatch.setattr(evaluate, "_BATCH_TOKENS", budget)
             assert job._measure_loss(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+        sizes = full_beyond(job.model, 2, monkeypatch)
+        assert job._measure_loss(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+        assert sizes[0] == 12, "all rows at once"
+        assert max(sizes[-5:]) <= 2
+        full_beyond(job.model, 0, monkeypatch)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            job._measure_loss(0, untold)
+
+
+def full_beyond(model: Any, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a model run out of memory for more rows than `most`; gives the numbers of rows it is asked for."""
+    import torch
+
+    sizes: list[int] = []
+    real = model.forward
+
+    def small_gpu(*args: Any, **inputs: Any) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(*args, **inputs)
+
+    monkeypatch.setattr(model, "forward", small_gpu)
+    return sizes
+
+
+def test_weights_spoilt_by_the_last_gradient_are_neither_saved_nor_called_done(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    from ft_core.worker import job
+
+    class Overflowing(job.Trainer):
+        """A loss that is a number, and a gradient that is none, at the last step but one."""
+
+        def training_step(self, *args: Any, **kwargs: Any) -> Any:
+            loss = super().training_step(*args, **kwargs)
+            if self.state.global_step == 11:
+                next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(math.inf)
+            return loss
+
+    run = tiny.make_run(tmp_path, tiny.make_recipe(model, data))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "Trainer", Overflowing)
+        assert tiny.train(run) == 3
+    assert "the trained weights are no numbers" in tiny.ended(run)["cause"]
+    assert "learning_rate" in tiny.ended(run)["remedy"]
+    assert [event["step"] for event in tiny.events(run, "checkpoint")] == [4, 8]
+    assert not run.result.exists()
 
 
 def test_rows_that_are_cut_or_left_without_a_trained_token_are_counted_and_told(model: Path, tmp_path: Path) -> None:
@@ -174,6 +222,22 @@ def test_five_losses_in_a_row_that_are_no_numbers_end_the_run_and_no_checkpoint_
     assert max(event["step"] for event in tiny.events(run, "checkpoint")) == 2
 
 
+def test_a_steps_peak_begins_with_the_step(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the peak of a sample taken before step 1 would be every step's."""
+    import torch
+
+    from ft_core.worker.callbacks import Telemetry
+    from ft_core.worker.device import Device
+
+    begun: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: begun.append(True))
+    run = tiny.make_run(tmp_path, tiny.make_recipe(model, model))
+    for kind in ("cpu", "cuda"):
+        device = Device(kind, "a device", torch.float32, None, (), 2**30)
+        Telemetry(Reporter(run), device).start_clock()
+    assert begun == [True]
+
+
 def test_token_rows_take_four_bytes_a_token() -> None:
     from array import array
 
@@ -210,5 +274,7 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     assert len(tokens) == len(rows) - 1
     assert "1 rows were left out" in (tokens.left_out() or "")
     unlucky = encode([rows[13]], Encoder(tokenizer, "assistant"), 64, untold)
-    with pytest.raises(FtError, match="unlucky"):
+    unlucky.refused *= 30
+    with pytest.raises(FtError, match="unlucky") as told:
         refuse_untrainable(unlucky, recipe)
+    assert len(told.value.problems) == 1, "what is wrong with every row is told once"
