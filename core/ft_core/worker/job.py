@@ -105,7 +105,7 @@ class Job:
         self.trainer.remove_callback(PrinterCallback)
         self.model: Any = self.trainer.model
         if self.device.autocast == torch.float16:
-            keep_in_float32(self.model)
+            keep_in_float32(self.trainer.model)
         # The token that ends a trained turn ends an answer too, even where the model names another.
         stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
         self.generator = Generator(self.model, self.tokenizer, stops, self._autocast)
