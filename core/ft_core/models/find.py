@@ -34,6 +34,7 @@ def list_models(extra_folders: Sequence[Path] = ()) -> tuple[ModelFacts, ...]:
 def find(source: str, revision: str | None = None) -> ModelFacts:
     """The model a recipe names: `demo`, a folder, or a hub id (from the cache, else kind `hub` with all unknown).
 
+    A model whose download broke off is on the hub still.
     Raises FtError for a folder that is not there or holds no model, and for text that is neither path nor id.
     """
     if source == DEMO:
@@ -46,7 +47,11 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     snapshot = _snapshot(repository, revision)
     if snapshot is None:
         return ModelFacts(source=source, kind="hub", revision=revision)
-    return inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
+    facts = inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
+    if facts.problem is not None and any((repository / "blobs").glob("*.incomplete")):
+        # A download broke off: the next one goes on where it stopped.
+        return ModelFacts(source=source, kind="hub", revision=revision)
+    return facts
 
 
 def hub_cache() -> Path:

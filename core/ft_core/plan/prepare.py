@@ -50,7 +50,7 @@ def prepare(recipe: Recipe, *, lengths: Sequence[int] | None = None, hardware: H
     asked = model or ModelFacts(source=recipe.model.source, kind="hub")
     before = _gather(problems, lambda: situation(recipe, machine, asked, data[0] if data else None))
     if model is not None:
-        problems += _model_problems(recipe, model, needs_template=data is not None and data[2])
+        problems += model_problems(recipe, model, needs_template=data is not None and data[2])
     if before is not None:
         problems += [*_device_problems(before), *filter(None, [disk_problem(before)])]
     if problems or before is None or data is None:
@@ -95,7 +95,8 @@ def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:
     return with_values(recipe, values)
 
 
-def _model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:
+def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:
+    """Why this model cannot be trained as the recipe says; what is not known of it is no problem."""
     if model.problem is not None:
         return [model.problem]
     found = []

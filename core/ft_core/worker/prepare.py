@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from ft_core.data.canonical import Conversation
 from ft_core.data.open import open_rows
 from ft_core.errors import FtError, Problem, problem
-from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
+from ft_core.models.inspect import inspect_folder
+from ft_core.plan.prepare import model_problems
 from ft_core.recipe.schema import Recipe
 from ft_core.worker import dataset
 from ft_core.worker.controls import Controls
@@ -47,34 +48,22 @@ class Data:
 
 def find_base(recipe: Recipe, controls: Controls) -> Base:
     """The base on this machine, downloaded if need be. Raises FtError when it cannot be used, or the hub's errors."""
-    facts = _usable(recipe)
-    if facts.path is None:
-        _download(recipe, facts.source, controls)
-        # What came down is looked at as any other model before it is loaded.
-        facts = _usable(recipe)
-    if facts.path is None:
-        raise problem(
-            "the downloaded model is not in the cache",
-            where="model.source",
-            why=f"{facts.source} holds no model that could be read",
-            remedy="choose a model with .safetensors weights",
-        )
-    hub = facts.kind in {"hub", "cache"}
-    name, revision = (facts.source, facts.revision) if hub else (str(facts.path.absolute()), None)
+    facts = find(recipe.model.source, recipe.model.revision)
+    if facts.kind == "hub":
+        folder = _download(recipe, facts.source, controls)
+        facts = inspect_folder(folder, source=facts.source, kind="cache", revision=folder.name)
+    # What came down is looked at as any other model before it is loaded.
+    problems = model_problems(recipe, facts, needs_template=False)
+    if problems or facts.path is None:
+        raise FtError(problems)
+    name, revision = (facts.source, facts.revision) if facts.kind == "cache" else (str(facts.path.absolute()), None)
     return Base(facts.path, name, revision, facts.parameters)
 
 
-def _usable(recipe: Recipe) -> ModelFacts:
-    facts = find(recipe.model.source, recipe.model.revision)
-    if facts.problem is not None:
-        raise FtError(facts.problem)
-    return facts
-
-
-def _download(recipe: Recipe, source: str, controls: Controls) -> None:
+def _download(recipe: Recipe, source: str, controls: Controls) -> Path:
     from ft_core.worker.download import download
 
-    download(source, recipe.model.revision, controls.progress("preparing", f"downloading {source}", "bytes"))
+    return download(source, recipe.model.revision, controls.progress("preparing", f"downloading {source}", "bytes"))
 
 
 def read_data(

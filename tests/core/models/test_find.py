@@ -88,6 +88,17 @@ def test_a_bad_revision_is_refused_with_the_bad_id() -> None:
     assert [found.where for found in caught.value.problems] == ["model.source", "model.revision"]
 
 
+def test_a_model_whose_download_broke_off_is_on_the_hub_still(cache: Path) -> None:
+    snapshot = cached_model(cache, "org/small")
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir()
+    (blobs / "0123.incomplete").write_bytes(b"the first half")
+    assert find("org/small").kind == "cache", "a later version may be on its way"
+    (snapshot / "model.safetensors").unlink()
+    facts = find("org/small")
+    assert (facts.kind, facts.path, facts.problem) == ("hub", None, None)
+
+
 def test_a_ref_cannot_lead_out_of_the_cache(cache: Path, tmp_path: Path) -> None:
     model_folder(tmp_path / "secret")
     refs = cache / "models--org--small" / "refs"

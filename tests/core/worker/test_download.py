@@ -98,9 +98,10 @@ def hub(model: Path) -> Iterator[Hub]:
     server.server_close()
 
 
-def train(hub: Hub, tmp_path: Path, data: Path) -> Any:
+def train(hub: Hub, tmp_path: Path, data: Path, **changes: Any) -> Any:
     """A run of a process of its own: the hub's address is read when its library is imported."""
-    recipe = tiny.make_recipe(Path("some/tiny"), data, training__epochs=1.0, samples__count=0, evaluation__questions=0)
+    changes |= {"training__epochs": 1.0, "samples__count": 0, "evaluation__questions": 0}
+    recipe = tiny.make_recipe(Path("some/tiny"), data, **changes)
     run = tiny.make_run(tmp_path, recipe)
     command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path)]
     with run.log_file.open("wb") as log:
@@ -140,6 +141,30 @@ def test_a_hub_id_is_downloaded_trained_and_named_in_the_result(hub: Hub, tmp_pa
     assert config["base_model_name_or_path"] == "some/tiny"
     assert config["revision"] == _COMMIT
     assert tiny.events(run, "result")[0]["base"] == "some/tiny"
+
+
+def test_a_download_that_broke_off_goes_on(hub: Hub, tmp_path: Path, data: Path) -> None:
+    script = """
+import sys
+from huggingface_hub import snapshot_download
+from pathlib import Path
+folder = Path(snapshot_download("some/tiny", allow_patterns=["*.json"]))
+(folder.parents[1] / "blobs" / "0123.incomplete").write_bytes(b"half of the weights")
+"""
+    subprocess.run([sys.executable, "-P", "-c", script], env=environment(hub), timeout=60, check=True)
+    run = train(hub, tmp_path, data)
+    assert tiny.ended(run)["state"] == "done", run.log_file.read_text()
+    assert any("downloading" in event["phase"] for event in tiny.events(run, "state"))
+
+
+def test_a_model_no_adapter_can_be_trained_on_is_refused_once_it_is_known(hub: Hub, tmp_path: Path, data: Path) -> None:
+    config = json.loads(hub.files["config.json"])
+    hub.files["config.json"] = json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}).encode()
+    run = train(hub, tmp_path, data, data__max_length=512)
+    cause = tiny.ended(run)["cause"]
+    assert "packed with gptq" in cause
+    assert "longer than the model can read" in cause
+    assert not any("loading model" in event["phase"] for event in tiny.events(run, "state"))
 
 
 def test_a_gated_model_is_refused_with_what_to_do(hub: Hub) -> None:
