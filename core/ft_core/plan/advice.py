@@ -94,7 +94,10 @@ def _gpu_dtype(now: Situation) -> tuple[str, str]:
     gpu = next((gpu for gpu in now.gpus if not gpu.bf16), now.gpus[0])
     capability = "unknown" if gpu.compute_capability is None else "{}.{}".format(*gpu.compute_capability)
     if gpu.bf16:
-        return "bfloat16", f"{gpu.name} computes in it (compute capability {capability})"
+        why = f"{gpu.name} computes in it (compute capability {capability})"
+        if now.recipe.adapter.kind == "none":
+            why += "; 16-bit weights lose the smallest updates: float32 keeps them, slower and in twice the memory"
+        return "bfloat16", why
     return (
         "float16",
         f"{gpu.name} does not compute in bfloat16, which needs compute capability 8.0 (it has {capability})",

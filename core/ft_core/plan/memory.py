@@ -119,8 +119,9 @@ def _shape(model: ModelFacts, recipe: Recipe, device: str) -> _Shape | None:
         rank=0 if full else recipe.adapter.rank,
         weight_width=weight_width,
         compute_width=compute_width,
-        # PEFT keeps an adapter in float32 on a 16-bit base; TRL turns it to bfloat16 on a quantised one.
-        trained_width=weight_width if full else (2 if _quantised(model, recipe) else 4),
+        # PEFT keeps an adapter in float32 on a 16-bit base; TRL turns it to bfloat16 on a quantised one, where
+        # gradients need no scaling.
+        trained_width=weight_width if full else (2 if _quantised(model, recipe) and not _scaled(recipe) else 4),
         trained=parameters if full else adapter,
     )
 
@@ -150,7 +151,12 @@ def _widths(recipe: Recipe, device: str) -> tuple[int, int]:
     if recipe.model.dtype == "float32" or (recipe.model.dtype == "auto" and device == "cpu"):
         return 4, 4
     # Full tuning in float16 keeps float32 weights, and autocast keeps a 16-bit copy of them.
-    return (6 if recipe.model.dtype == "float16" and recipe.adapter.kind == "none" else 2), 2
+    return (6 if _scaled(recipe) and recipe.adapter.kind == "none" else 2), 2
+
+
+def _scaled(recipe: Recipe) -> bool:
+    """Whether gradients are scaled, and what is trained is kept in float32 for that."""
+    return recipe.model.dtype == "float16"
 
 
 def _quantised(model: ModelFacts, recipe: Recipe) -> bool:
@@ -179,13 +185,17 @@ def bytes_per_parameter(recipe: Recipe, width: int) -> float:
 
 
 def _optimiser(shape: _Shape, recipe: Recipe) -> int:
-    """Adam's two moments in the format of the weights they belong to, or in 8 bits with a float32 for 256 of them."""
+    """Adam's two moments in the format of the weights they belong to, or in 8 bits with a float32 for 256 of them.
+
+    transformers keeps those of embeddings in float32 even then (Trainer.create_optimizer).
+    """
     if recipe.training.optimizer == "sgd":
         return 0
     # A 16-bit copy made by autocast has no moments of its own.
     width = min(shape.trained_width, 4)
     if recipe.training.optimizer == "adamw_8bit":
-        return int(2 * shape.trained * (1 + 4 / _BLOCK_8BIT))
+        embeddings = 0 if shape.rank else min(shape.vocabulary * shape.hidden, shape.trained)
+        return int(2 * (shape.trained - embeddings) * (1 + 4 / _BLOCK_8BIT)) + 8 * embeddings
     return 2 * shape.trained * width
 
 

@@ -87,6 +87,11 @@ def test_the_number_format_suits_the_device(hardware: Hardware, model: ModelFact
     assert why in made.reason
 
 
+def test_what_16_bit_weights_cost_in_full_tuning_is_said() -> None:
+    assert "lose the smallest updates" in choices({"adapter.kind": "none"}, hardware=H100)["model.dtype"].reason
+    assert "updates" not in choices(hardware=H100)["model.dtype"].reason
+
+
 def test_the_learning_rate_is_higher_for_lora() -> None:
     assert choices()["training.learning_rate"].value == 2e-4
     assert choices({"adapter.kind": "none"})["training.learning_rate"].value == 1e-5

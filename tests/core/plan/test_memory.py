@@ -60,7 +60,9 @@ def test_a_lora_adapter_has_rank_times_in_plus_out_parameters_in_float32() -> No
     parts = need({}).parts
     assert parts["adapter"] == 32 * layer * 4
     assert parts["optimiser"] == 2 * parts["adapter"]
-    assert need({"quantization.method": "nf4"}).parts["adapter"] == 32 * layer * 2
+    quantised: dict[str, object] = {"quantization.method": "nf4"}
+    assert need(quantised).parts["adapter"] == 32 * layer * 2
+    assert need({**quantised, "model.dtype": "float16"}).parts["adapter"] == 32 * layer * 4, "its gradients are scaled"
 
 
 def test_fewer_target_modules_make_a_smaller_adapter() -> None:
@@ -78,7 +80,11 @@ def test_full_tuning_needs_gradients_and_two_moments_of_every_weight() -> None:
 def test_8_bit_adam_needs_half_of_the_moments_in_16_bits_and_sgd_none() -> None:
     full: dict[str, object] = {"adapter.kind": "none"}
     adam = need(full).parts["optimiser"]
-    assert need({**full, "training.optimizer": "adamw_8bit"}).parts["optimiser"] == pytest.approx(adam / 2, rel=0.02)
+    embeddings = 128256 * 4096
+    in_8_bits = need({**full, "training.optimizer": "adamw_8bit"}).parts["optimiser"]
+    assert in_8_bits == pytest.approx(adam / 2 + (8 - 2) * embeddings, rel=0.02), "embeddings keep theirs in float32"
+    few = need({"training.optimizer": "adamw_8bit"}).parts
+    assert few["optimiser"] == pytest.approx(few["adapter"] / 2, rel=0.02)
     assert need({**full, "training.optimizer": "sgd"}).parts["optimiser"] == 0
 
 
