@@ -11,6 +11,7 @@ import torch
 from ft_core.errors import FtError, problem
 from ft_core.hardware.meter import host_memory
 from ft_core.recipe.schema import Recipe
+from ft_core.text import one_line
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _SMALL = 20_000_000
@@ -59,7 +60,7 @@ def _cuda(recipe: Recipe, dtype: torch.dtype) -> Device:
         raise problem(
             "no CUDA device can be used",
             where="hardware.device",
-            why=f"torch {torch.__version__} sees none (built for CUDA {torch.version.cuda or 'none'})",
+            why=f"torch {torch.__version__} sees none{_asked()} (built for CUDA {torch.version.cuda or 'none'})",
             remedy="run `ft-tui doctor`, or set hardware.device to cpu",
         )
     if torch.cuda.device_count() > 1:
@@ -79,9 +80,20 @@ def _cuda(recipe: Recipe, dtype: torch.dtype) -> Device:
         name=properties.name,
         dtype=torch.float32 if full_half else dtype,
         autocast=None if dtype == torch.float32 else dtype,
-        gpu_uuids=(f"GPU-{properties.uuid}",),
+        gpu_uuids=(_uuid(recipe, str(properties.uuid)),),
         memory_total=properties.total_memory,
     )
+
+
+def _asked() -> str:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if named is None else f" of `{one_line(named, 80)}`, which CUDA_VISIBLE_DEVICES names"
+
+
+def _uuid(recipe: Recipe, seen: str) -> str:
+    """The name NVML knows the GPU by: the recipe's own, since torch does not tell a MIG slice from a GPU."""
+    named = [gpu for gpu in recipe.hardware.gpus if gpu.startswith(("GPU-", "MIG-"))]
+    return named[0] if named else f"GPU-{seen}"
 
 
 def _no_bfloat16(name: str) -> FtError:

@@ -15,6 +15,10 @@ _SMALLER = (
 )
 
 
+# What the driver and its matrix library say: they take memory without asking torch's allocator.
+_GPU_FULL = re.compile(r"CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def explain(error: BaseException) -> tuple[str, str]:
     """(cause, remedy) of a failure. Chained errors are looked through: the first that is known speaks."""
     seen: BaseException | None = error
@@ -30,7 +34,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 def _known(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, FtError):
         return _problems(error)
-    return _memory(error) or _hub(error) or _files(error) or _template(error)
+    return _memory(error) or _gpu(error) or _packing(error) or _hub(error) or _files(error) or _template(error)
 
 
 def _problems(error: FtError) -> tuple[str, str]:
@@ -46,7 +50,7 @@ def _memory(error: BaseException) -> tuple[str, str] | None:
         wanted = re.search(r"you tried to allocate (\d+) bytes", str(error))
         by = f" ({int(wanted[1]) / 2**30:.2f} GiB more were asked for)" if wanted else ""
         return f"the machine ran out of memory{by}", _SMALLER
-    if type(error).__name__ != "OutOfMemoryError":
+    if type(error).__name__ != "OutOfMemoryError" and not _GPU_FULL.search(str(error)):
         return None
     wanted = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
     free = re.search(r"of which ([\d.]+ \w+) is free", str(error))
@@ -58,6 +62,28 @@ def _memory(error: BaseException) -> tuple[str, str] | None:
     ]
     figures = ", ".join(part for part in parts if part)
     return f"the GPU ran out of memory{': ' if figures else ''}{figures}", _SMALLER
+
+
+def _gpu(error: BaseException) -> tuple[str, str] | None:
+    text = str(error)
+    if "no kernel image is available" in text:
+        return (
+            "this build of torch holds no code for the GPU: the card is too old for it, or too new",
+            "install a torch build that supports the card (`ft-tui doctor` names both), or set hardware.device to cpu",
+        )
+    if isinstance(error, RuntimeError) and "CUDA error:" in text:
+        said = one_line(text.partition("CUDA error:")[2].strip().partition("\n")[0], 200)
+        return (
+            f"the GPU failed: {said}",
+            "resume the run; if it happens again, look into `dmesg` and `nvidia-smi` for a fault of card or driver",
+        )
+    return None
+
+
+def _packing(error: BaseException) -> tuple[str, str] | None:
+    if not (isinstance(error, ValueError) and "packed sequences" in str(error)):
+        return None
+    return f"rows of this model cannot be packed: {one_line(str(error), 200)}", "set data.packing to none"
 
 
 def _hub(error: BaseException) -> tuple[str, str] | None:

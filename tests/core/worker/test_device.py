@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,6 +38,40 @@ def test_float16_on_a_cpu_is_refused() -> None:
 def test_a_gpu_that_is_not_there_is_refused_with_what_torch_sees() -> None:
     with pytest.raises(FtError, match="no CUDA device can be used"):
         device.choose(recipe(hardware__device="cuda"))
+
+
+def test_a_gpu_that_is_gone_is_named_in_the_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-11111111-2222")
+    with pytest.raises(FtError, match="sees none of `GPU-11111111-2222`"):
+        device.choose(recipe(hardware__device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "full", "kept", "computed"),
+    [
+        ((9, 0), False, torch.bfloat16, torch.bfloat16),
+        ((9, 0), True, torch.bfloat16, torch.bfloat16),
+        ((7, 5), False, torch.float16, torch.float16),
+        ((7, 5), True, torch.float32, torch.float16),
+    ],
+)
+def test_a_gpu_computes_in_what_it_can(
+    capability: tuple[int, int], full: bool, kept: object, computed: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = SimpleNamespace(name="a card", uuid="1111", total_memory=2**34)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _emulated: capability >= (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _index: card)
+    changes: dict[str, object] = {"hardware__device": "cuda", "model__dtype": "auto"}
+    if full:
+        changes["adapter__kind"] = "none"
+    chosen = device.choose(recipe(**changes))
+    assert (chosen.dtype, chosen.autocast) == (kept, computed)
+    assert chosen.gpu_uuids == ("GPU-1111",)
+    sliced = device.choose(recipe(**changes, hardware__gpus=["MIG-2222"]))
+    assert sliced.gpu_uuids == ("MIG-2222",)
 
 
 def test_a_small_model_gets_one_thread_and_the_users_choice_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,25 @@ def test_a_full_gpu_is_told_with_its_figures() -> None:
     assert "halve training.micro_batch and double training.accumulation" in remedy
 
 
+@pytest.mark.parametrize(
+    ("error", "cause", "remedy"),
+    [
+        (RuntimeError("CUDA error: out of memory\nCompile with ..."), "the GPU ran out of memory", "micro_batch"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "the GPU ran out of memory", "nf4"),
+        (RuntimeError("CUDA error: no kernel image is available for execution on"), "too old", "torch build"),
+        (RuntimeError("CUDA error: unspecified launch failure\nFor debugging"), "failed: unspecified launch", "dmesg"),
+        (
+            ValueError("`rule` can't keep packed sequences apart without `flash-linear-attention`. Install"),
+            "cannot be packed",
+            "set data.packing to none",
+        ),
+    ],
+)
+def test_what_a_gpu_or_its_kernels_refuse_is_told_in_words(error: Exception, cause: str, remedy: str) -> None:
+    assert cause in explain(error)[0]
+    assert remedy in explain(error)[1]
+
+
 def test_a_full_host_is_told_by_how_much() -> None:
     error = RuntimeError(
         "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes."
