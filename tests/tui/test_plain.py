@@ -10,7 +10,7 @@ from ft_core.runs.journal import Journal
 from ft_tui.commands.output import finite, table
 from ft_tui.commands.plain import Follower, verdict_table
 from ft_tui.commands.tail import LineTail
-from ft_tui.using import loading_lines
+from ft_tui.run_words import loading_lines
 from tests.tui.listed_runs import finished_events, make_run
 
 

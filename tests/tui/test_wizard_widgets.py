@@ -252,7 +252,7 @@ async def test_a_file_is_chosen_by_walking_through_folders(tmp_path: Path) -> No
         await until(pilot, lambda: app.path == str(tmp_path / "deep" / "rows[b].json"))
 
 
-async def test_the_browser_filters_goes_up_and_leaves_without_a_choice(tmp_path: Path) -> None:
+async def test_the_browser_filters_by_name_and_enter_takes_what_is_left(tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(30):
@@ -263,7 +263,17 @@ async def test_the_browser_filters_goes_up_and_leaves_without_a_choice(tmp_path:
         await until(pilot, lambda: "rows00.json" in plain(app))
         await pilot.press("slash", "2", "7")
         await until(pilot, lambda: "rows27.json" in plain(app) and "rows00.json" not in plain(app))
-        await pilot.press("enter", "backspace")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.path == str(folder / "rows27.json"))
+
+
+async def test_the_browser_goes_up_and_leaves_without_a_choice(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    app = Bench(folder)
+    async with app.run_test(size=(60, 18)) as pilot:
+        await browsing(pilot)
+        await pilot.press("backspace")
         await until(pilot, lambda: "many/" in plain(app))
         await pilot.press("escape")
         await until(pilot, lambda: app.path is None)

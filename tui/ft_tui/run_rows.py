@@ -5,31 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from ft_core.runs.directory import RunDir, list_runs
-from ft_core.runs.status import ACTIVE, CRASHED
+from ft_core.runs.status import ACTIVE
 from ft_core.runs.summary import Summary, summarise
 from ft_core.text import duration_text, one_line
-
-# A state is never told by colour alone: a glyph and a word.
-GLYPHS: Final = {
-    "created": "○",
-    "preparing": "◌",
-    "training": "●",
-    "evaluating": "●",
-    "saving": "●",
-    "paused": "‖",
-    "done": "✓",
-    "stopped": "■",
-    "failed": "✗",
-    CRASHED: "✗",
-}
-
-
-def state_words(state: str) -> str:
-    """Glyph and word of a state: `● training`."""
-    return f"{GLYPHS.get(state, '?')} {one_line(state, 12)}"
+from ft_tui.run_words import state_words
 
 
 @dataclass(frozen=True)

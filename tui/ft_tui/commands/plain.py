@@ -11,7 +11,7 @@ from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.commands import output
-from ft_tui.using import loading_lines
+from ft_tui.run_words import MEASURES, loading_lines
 
 if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
@@ -21,8 +21,6 @@ _START_SECONDS: Final = 3.0
 _FIRST_GAP: Final = 1.0
 _LARGEST_GAP: Final = 30.0
 _SAMPLES_SHOWN: Final = 1
-_LABELS: Final = {"valid_json": "valid JSON", "right_fact": "right fact", "exact": "exact answer",
-                  "held_out_loss": "held-out loss"}  # fmt: skip
 
 
 def follow(run: RunDir, *, as_json: bool = False) -> int:
@@ -206,8 +204,8 @@ def _figure(value: object, form: str) -> str:
 def verdict_table(verdict: dict[str, Any]) -> str:
     """Base beside tuned, a line a measure, and the sentence that sums it up."""
     base, tuned = verdict.get("base") or {}, verdict.get("tuned") or {}
-    names = [name for name in _LABELS if name in base or name in tuned]
-    rows = [(_LABELS[name], _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
+    names = [name for name in MEASURES if name in base or name in tuned]
+    rows = [(MEASURES[name].words, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
     rows_text = output.table((f"{verdict.get('rows')} held-out rows", "base", "tuned"), rows)
     return f"\n{rows_text}\n{verdict.get('words') or ''}".rstrip()
 

@@ -53,7 +53,8 @@ def status(*, run: str | None, as_json: bool) -> None:
 
 def _status_lines(view: RunView) -> list[str]:
     from ft_core.text import duration_text
-    from ft_tui.run_rows import state_words, when
+    from ft_tui.run_rows import when
+    from ft_tui.run_words import state_words
 
     known = view.to_dict()
     phase, eta, total = known["phase"], known["eta_seconds"], known["total"]

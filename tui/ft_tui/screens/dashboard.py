@@ -23,13 +23,14 @@ from ft_core.runs import control
 from ft_core.runs.directory import RunDir
 from ft_core.runs.status import ACTIVE
 from ft_tui.actions import bindings
+from ft_tui.run_words import ascii_only
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard_copy import keep_copy, text_to_copy
 from ft_tui.screens.dashboard_panes import RATES, draw
 from ft_tui.screens.dashboard_reader import RunChanged, RunReader, terminal_writable
 from ft_tui.screens.dashboard_requests import Requests, refusal, resume_refusal
 from ft_tui.screens.prompt import SamplePrompt
-from ft_tui.widgets.cells import Cells, ascii_only
+from ft_tui.widgets.cells import Cells
 from ft_tui.widgets.chart import Chart
 from ft_tui.widgets.pager import Pager
 

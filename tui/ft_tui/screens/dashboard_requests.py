@@ -7,7 +7,8 @@ from typing import Final
 from ft_core.runs.status import ENDED
 from ft_core.runs.view import RunView
 from ft_core.text import one_line
-from ft_tui.widgets.cells import Line, glyph
+from ft_tui.run_words import glyph
+from ft_tui.widgets.cells import Line
 
 _WORDS: Final = {
     "pause": "pause",

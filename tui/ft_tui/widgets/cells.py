@@ -7,8 +7,6 @@ lines with the old ones and asks for the changed part of the changed rows only.
 from __future__ import annotations
 
 import io
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final
@@ -23,6 +21,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ft_core.text import clean
+from ft_tui.run_words import glyph
 
 # A run of text in one style; the style is the name of a component class below, or "" for plain text.
 Span = tuple[str, str]
@@ -34,21 +33,7 @@ STYLES: Final = (
     "strong", "dim", "good", "warn", "bad", "accent", "faint", "series-1", "series-2", "series-3", "series-4",
 )  # fmt: skip
 TEXT_LIMIT: Final = 4096
-_ASCII_VARIABLE: Final = "FT_TUI_ASCII"
 _WRAP: Final = Console(file=io.StringIO(), width=80)
-
-
-def ascii_only() -> bool:
-    """Whether the screen can show ASCII only: asked for by FT_TUI_ASCII=1, or the locale is not UTF-8."""
-    if os.environ.get(_ASCII_VARIABLE):
-        return True
-    encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
-    return "utf" not in encoding.lower()
-
-
-def glyph(picture: str, plain: str) -> str:
-    """A picture character, or its ASCII stand-in where only ASCII can be shown."""
-    return plain if ascii_only() else picture
 
 
 def safe(text: str, limit: int = TEXT_LIMIT) -> str:

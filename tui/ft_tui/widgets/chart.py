@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ft_tui.run_words import ascii_only
 from ft_tui.widgets.axis import Format, Scale, linear_scale, log_scale, number_text, round_step, tick_text
 from ft_tui.widgets.canvas import Canvas
-from ft_tui.widgets.cells import Cells, Line, Span, ascii_only, fitted, line_width
+from ft_tui.widgets.cells import Cells, Line, Span, fitted, line_width
 from ft_tui.widgets.thinning import Column, smooth, thin
 
 _SPREAD_FOR_LOG: Final = 20.0

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.style import Style
 from textual.widgets import Static
 
-from ft_tui.widgets.cells import glyph
+from ft_tui.run_words import glyph
 
 _GAP = "   "
 

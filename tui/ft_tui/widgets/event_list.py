@@ -8,8 +8,9 @@ from typing import Any, Final
 from ft_core.runs.journal import Event, number
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
+from ft_tui.run_words import glyph
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import Line, Span, glyph
+from ft_tui.widgets.cells import Line, Span
 from ft_tui.widgets.states import state_span
 
 _MOST: Final = 500

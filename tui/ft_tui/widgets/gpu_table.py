@@ -12,7 +12,8 @@ from textual.message import Message
 
 from ft_core.hardware.look import Gpu, GpuProcess
 from ft_core.text import memory_text, one_line
-from ft_tui.widgets.cells import Line, bar, fitted, glyph
+from ft_tui.run_words import glyph
+from ft_tui.widgets.cells import Line, bar, fitted
 from ft_tui.widgets.flow_cells import FlowCells
 
 PROCESSES_SHOWN = 6

@@ -7,7 +7,8 @@ from typing import Final
 
 from ft_core.data.stats import histogram
 from ft_core.text import count_text
-from ft_tui.widgets.cells import Line, Span, ascii_only
+from ft_tui.run_words import ascii_only
+from ft_tui.widgets.cells import Line, Span
 from ft_tui.widgets.flow_cells import FlowCells
 
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"

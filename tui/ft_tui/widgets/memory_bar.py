@@ -6,7 +6,8 @@ from typing import Final
 
 from ft_core.plan.memory import MemoryEstimate
 from ft_core.text import memory_text
-from ft_tui.widgets.cells import Line, Span, ascii_only, line_width
+from ft_tui.run_words import ascii_only
+from ft_tui.widgets.cells import Line, Span, line_width
 from ft_tui.widgets.flow_cells import FlowCells
 
 # Each part has a texture and a letter of its own, so that it is told apart without colours.

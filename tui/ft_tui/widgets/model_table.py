@@ -13,7 +13,7 @@ from textual.widgets import DataTable
 
 from ft_core.models.facts import ModelFacts
 from ft_core.text import bytes_text, count_text, one_line
-from ft_tui.widgets.cells import glyph
+from ft_tui.run_words import glyph
 from ft_tui.widgets.paging import PageKeysPass
 
 _COLUMNS = (" ", "Model", "Params", "Context", "Chat", "Licence", "Size", "Architecture")

@@ -8,18 +8,12 @@ from typing import Final
 from ft_core.runs.journal import number
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, one_line
+from ft_tui.run_words import MEASURES, glyph, loading_lines, measure
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import Line, fitted, folded, glyph, line_width, wrapped
+from ft_tui.widgets.cells import Line, fitted, folded, line_width, wrapped
 from ft_tui.widgets.log_tail import log_lines
 from ft_tui.widgets.states import state_span
 
-# Metric: what a person calls it, and whether more is better.
-_METRICS: Final = {
-    "valid_json": ("valid JSON", True),
-    "right_fact": ("right fact", True),
-    "exact": ("exactly the row's answer", True),
-    "held_out_loss": ("held-out loss", False),
-}
 _LABEL: Final = 26
 _FIGURE: Final = 9
 _LOG_LINES: Final = 12
@@ -57,7 +51,7 @@ def _verdict(view: RunView, width: int, *, tight: bool, gap: list[Line]) -> list
     words = wrapped(str(verdict.get("words") or ""), width - 2, "strong")
     lines: list[Line] = [(mark if not row else ("  ", ""), *line) for row, line in enumerate(words)]
     base, tuned = _numbers(verdict.get("base")), _numbers(verdict.get("tuned"))
-    names = [name for name in _METRICS if name in base or name in tuned]
+    names = [name for name in MEASURES if name in base or name in tuned]
     names += [name for name in dict.fromkeys((*base, *tuned)) if name not in names]
     if tight:
         return [*lines, *_changes(names, base, tuned, width)]
@@ -75,7 +69,7 @@ def _changes(names: list[str], base: dict[str, float], tuned: dict[str, float], 
     arrow = glyph("→", "->")
     lines: list[Line] = [()]
     for name in names:
-        words = _METRICS.get(name, (name.replace("_", " "), True))[0]
+        words = measure(name).words
         found: Line = ((f"{words} ", "dim"), (f"{_figure(name, base.get(name))} {arrow} ", ""),
                        (_figure(name, tuned.get(name)), "strong"))  # fmt: skip
         if not lines[-1]:
@@ -97,7 +91,7 @@ def _table(names: list[str], base: dict[str, float], tuned: dict[str, float], ro
 
 
 def _row(name: str, base: float | None, tuned: float | None, label: int) -> Line:
-    words, more_is_better = _METRICS.get(name, (name.replace("_", " "), True))
+    words, more_is_better, _ = measure(name)
     change = ("", "")
     if base is not None and tuned is not None and base != tuned:
         gained = (tuned > base) == more_is_better
@@ -113,8 +107,7 @@ def _row(name: str, base: float | None, tuned: float | None, label: int) -> Line
 def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    share = name in _METRICS and name != "held_out_loss" and 0 <= value <= 1
-    return f"{value * 100:.0f} %" if share else number_text(value)
+    return f"{value * 100:.0f} %" if measure(name).is_share and 0 <= value <= 1 else number_text(value)
 
 
 def _result(view: RunView, width: int) -> list[Line]:
@@ -134,18 +127,8 @@ def result_path(view: RunView) -> Path:
 
 def load_lines(view: RunView) -> tuple[str, str, str]:
     """Three lines of Python that load the result; every name in them is quoted."""
-    path, base = repr(str(result_path(view))), repr(str((view.result or {}).get("base") or ""))
-    if (view.result or {}).get("kind") == "model":
-        return (
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            f"model = AutoModelForCausalLM.from_pretrained({path})",
-            f"tokenizer = AutoTokenizer.from_pretrained({path})",
-        )
-    return (
-        "from peft import PeftModel; from transformers import AutoModelForCausalLM",
-        f"base = AutoModelForCausalLM.from_pretrained({base})",
-        f"model = PeftModel.from_pretrained(base, {path})",
-    )
+    result = view.result or {}
+    return loading_lines(result_path(view), str(result.get("kind")), str(result.get("base") or ""))
 
 
 def _failure(view: RunView, log: tuple[str, ...], width: int) -> list[Line]:
@@ -167,5 +150,5 @@ def _after(label: str, text: str, width: int) -> list[Line]:
 
 def _saved(view: RunView) -> str:
     if not view.checkpoints:
-        return "No checkpoint was written: r starts again from step 0."
+        return "No checkpoint was written: in the list of runs, c makes a new run of its recipe."
     return f"r continues from the checkpoint of step {view.checkpoints[-1].get('step')}."

@@ -7,7 +7,8 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 
-from ft_tui.widgets.cells import Cells, Line, fitted, glyph
+from ft_tui.run_words import glyph
+from ft_tui.widgets.cells import Cells, Line, fitted
 
 
 class Pager(Cells, can_focus=True):

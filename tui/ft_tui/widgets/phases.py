@@ -6,7 +6,8 @@ from ft_core.runs.journal import Event, number
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
-from ft_tui.widgets.cells import Line, Span, bar, glyph, line_width, wrapped
+from ft_tui.run_words import glyph
+from ft_tui.widgets.cells import Line, Span, bar, line_width, wrapped
 
 _BAR = 24
 

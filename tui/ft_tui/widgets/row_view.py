@@ -20,7 +20,8 @@ from ft_core.data.open import Row
 from ft_core.data.tokens import Preview
 from ft_core.errors import Problem
 from ft_core.text import clean, one_line
-from ft_tui.widgets.cells import glyph, safe
+from ft_tui.run_words import glyph
+from ft_tui.widgets.cells import safe
 from ft_tui.widgets.choice_row import ChoiceRow
 from ft_tui.widgets.paging import PageKeysPass
 from ft_tui.widgets.words import Line, Words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ft_core.runs.series import Series
 from ft_core.runs.view import RunView
 from ft_core.text import count_text, memory_text
+from ft_tui.run_words import glyph
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import glyph
 from ft_tui.widgets.chart import Axes, Curve
 
 _LEAST_SPAN = 3.0

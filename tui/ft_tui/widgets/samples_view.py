@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ft_core.runs.view import SampleItem, SampleSet
 from ft_core.text import one_line
-from ft_tui.widgets.cells import Line, beside, fitted, glyph, spread, wrapped
+from ft_tui.run_words import glyph
+from ft_tui.widgets.cells import Line, beside, fitted, spread, wrapped
 
 _BESIDE_FROM = 68
 _LABEL = 8

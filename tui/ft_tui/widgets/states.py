@@ -1,32 +1,11 @@
-"""States of a run as a person sees them: a picture and a word, never a colour alone."""
+"""States of a run as spans of cells."""
 
 from __future__ import annotations
 
-from typing import Final
-
-from ft_tui.widgets.cells import Span, glyph, safe
-
-# State: picture, ASCII stand-in, style.
-_LOOKS: Final = {
-    "created": ("○", "o", "dim"),
-    "preparing": ("◔", "~", "accent"),
-    "training": ("●", "*", "good"),
-    "evaluating": ("◆", "?", "accent"),
-    "saving": ("▼", "v", "accent"),
-    "paused": ("‖", "=", "warn"),
-    "done": ("✓", "+", "good"),
-    "stopped": ("■", "#", "warn"),
-    "failed": ("✗", "x", "bad"),
-    "crashed": ("✗", "x", "bad"),
-}
-
-
-def state_text(state: str) -> str:
-    """`● training`."""
-    picture, plain, _ = _LOOKS.get(state, ("?", "?", ""))
-    return f"{glyph(picture, plain)} {safe(state, 40)}"
+from ft_tui.run_words import state_style, state_words
+from ft_tui.widgets.cells import Span
 
 
 def state_span(state: str) -> Span:
-    """The state in its style."""
-    return state_text(state), _LOOKS.get(state, ("", "", ""))[2]
+    """The state's glyph and word in its style."""
+    return state_words(state), state_style(state)

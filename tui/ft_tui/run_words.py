@@ -1,0 +1,98 @@
+"""The words for a run that every view of it shares: states, measures, and how its result is loaded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ft_core import demo
+from ft_core.recipe.schema import DEMO
+from ft_core.text import one_line
+
+_ASCII_VARIABLE: Final = "FT_TUI_ASCII"
+
+
+def ascii_only() -> bool:
+    """Whether only ASCII can be shown: asked for by FT_TUI_ASCII=1, or the locale is not UTF-8."""
+    if os.environ.get(_ASCII_VARIABLE):
+        return True
+    encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+    return "utf" not in encoding.lower()
+
+
+def glyph(picture: str, plain: str) -> str:
+    """A picture character, or its ASCII stand-in where only ASCII can be shown."""
+    return plain if ascii_only() else picture
+
+
+class Looks(NamedTuple):
+    """How a state is shown: never by colour alone."""
+
+    picture: str
+    plain: str
+    style: str
+
+
+_UNKNOWN: Final = Looks("?", "?", "")
+_STATES: Final = {
+    "created": Looks("○", "o", "dim"),
+    "preparing": Looks("◔", "~", "accent"),
+    "training": Looks("●", "*", "good"),
+    "evaluating": Looks("◆", "%", "accent"),
+    "saving": Looks("▼", "v", "accent"),
+    "paused": Looks("‖", "=", "warn"),
+    "done": Looks("✓", "+", "good"),
+    "stopped": Looks("■", "#", "warn"),
+    "failed": Looks("✗", "x", "bad"),
+    "crashed": Looks("✗", "x", "bad"),
+}
+
+
+def state_words(state: str) -> str:
+    """Glyph and word of a state: `● training`."""
+    looks = _STATES.get(state, _UNKNOWN)
+    return f"{glyph(looks.picture, looks.plain)} {one_line(state, 40)}"
+
+
+def state_style(state: str) -> str:
+    """Name of the style a state is shown in, on top of its glyph and word."""
+    return _STATES.get(state, _UNKNOWN).style
+
+
+class Measure(NamedTuple):
+    """One figure of a verdict: its name for people, whether more is better, whether it is a share of the rows."""
+
+    words: str
+    more_is_better: bool
+    is_share: bool
+
+
+MEASURES: Final = {
+    "valid_json": Measure("valid JSON", more_is_better=True, is_share=True),
+    "right_fact": Measure("right fact", more_is_better=True, is_share=True),
+    "exact": Measure("exactly the row's answer", more_is_better=True, is_share=True),
+    "held_out_loss": Measure("held-out loss", more_is_better=False, is_share=False),
+}
+
+
+def measure(name: str) -> Measure:
+    """The measure of this name; one of a later version is shown by its name."""
+    return MEASURES.get(name) or Measure(one_line(name.replace("_", " "), 40), more_is_better=True, is_share=False)
+
+
+def loading_lines(path: str | Path, kind: str, base: str) -> tuple[str, str, str]:
+    """Python that loads a result: `kind` is `adapter` (on top of `base`) or `model`. Every text is quoted by Python."""
+    source = str(demo.model_dir()) if base == DEMO else base
+    if kind == "model":
+        return (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"model = AutoModelForCausalLM.from_pretrained({str(path)!r})",
+            f"tokenizer = AutoTokenizer.from_pretrained({str(path)!r})",
+        )
+    return (
+        "from peft import PeftModel; from transformers import AutoModelForCausalLM",
+        f"base = AutoModelForCausalLM.from_pretrained({source!r})",
+        f"model = PeftModel.from_pretrained(base, {str(path)!r})",
+    )
