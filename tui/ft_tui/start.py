@@ -1,4 +1,4 @@
-"""From a recipe to a running process: the one way the command line takes."""
+"""From a recipe to a running process: the one way, for the command line and the wizard."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
 
 
-def start_run(recipe: Recipe) -> tuple[RunDir, tuple[Problem, ...]]:
+def start_run(recipe: Recipe, *, lengths: tuple[int, ...] | None = None) -> tuple[RunDir, tuple[Problem, ...]]:
     """Check the recipe, fill in what is automatic, make the run directory and start the run detached.
 
-    Gives the run and what the user should know of. Raises FtError with every problem; then nothing was started.
+    `lengths` are the token counts of the training rows where they are known. Gives the run and what the user should
+    know of. Raises FtError with every problem; then nothing was started.
     """
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, lengths=lengths)
     run = create(prepared.recipe, plan_of(prepared))
     launch.launch(run)
     risk = launch.logout_risk()

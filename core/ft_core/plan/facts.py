@@ -20,7 +20,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data in numbers. `rows` are for training, `held_out_rows` for measuring.
+    """The data in numbers. `rows` are for training, `held_out_rows` for measuring; `unusable` ones are in neither.
 
     `token_lengths` are tokens of each training row and `longest` the most of them, when they were counted with the
     model's tokenizer. When they were not, `estimated_tokens` is a guess from the size of the texts, and `bound` a
@@ -33,6 +33,7 @@ class DataFacts:
     longest: int | None
     estimated_tokens: int | None = None
     bound: int | None = None
+    unusable: int = 0
 
     @property
     def tokens(self) -> int | None:

@@ -31,6 +31,11 @@ class _File:
     good: tuple[Conversation, ...]
     problems: tuple[Problem, ...]
 
+    @property
+    def usable(self) -> int:
+        """The rows without those known to be bad."""
+        return self.rows - len(self.problems)
+
 
 def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[DataFacts, tuple[Problem, ...], bool]:
     """The data of a recipe in numbers, warnings about bad rows, and whether every row needs a chat template.
@@ -40,8 +45,8 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     """
     source = _look(recipe.data.source, held_out=False)
     held_out = _look(recipe.data.held_out, held_out=True) if recipe.data.held_out is not None else None
-    rows, asked = source.rows, held_out.rows if held_out else held_out_rows(source.rows, recipe.data.held_out_share)
-    train = rows if held_out else rows - asked
+    asked = held_out.usable if held_out else held_out_rows(source.usable, recipe.data.held_out_share)
+    train = source.usable if held_out else source.usable - asked
     counted = tuple(lengths) if lengths is not None else None
     facts = DataFacts(
         rows=train,
@@ -50,6 +55,7 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
         longest=max(counted, default=None) if counted else None,
         estimated_tokens=round(_tokens_per_row(source.good) * train),
         bound=_bound(source.good) if source.looked_at == source.rows else None,
+        unusable=len(source.problems),
     )
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     return facts, warnings, not all(row.completion_only for row in source.good)

@@ -136,6 +136,8 @@ def test_bad_rows_are_counted_and_named_but_do_not_stop_the_plan(parts: dict[str
     summary, *each = plan.warnings
     assert "2 of 22 rows" in summary.what
     assert ["some-bad.jsonl:21" in bad.where or "some-bad.jsonl:22" in bad.where for bad in each] == [True, True]
+    assert plan.data is not None
+    assert (plan.data.rows, plan.data.held_out_rows, plan.data.unusable) == (19, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,8 @@ from textual.widgets import Button, ContentSwitcher, Footer, Input
 from textual.worker import Worker
 
 from ft_core.errors import FtError, Problem
-from ft_core.plan.prepare import prepare
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
-from ft_core.runs.launch import launch
-from ft_core.runs.lifecycle import create
 from ft_tui.actions import bindings
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.wizard_data import DataStep
@@ -29,7 +26,7 @@ from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.screens.wizard_settings import SettingsStep
 from ft_tui.screens.wizard_step import Step, StepWanted, tell_failure
-from ft_tui.start import plan_of
+from ft_tui.start import start_run
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
@@ -340,9 +337,7 @@ class WizardScreen(Screen[None]):
     @work(thread=True, exclusive=True, group="launch", exit_on_error=False)
     def _launch(self, recipe: Recipe, lengths: tuple[int, ...] | None) -> None:
         try:
-            prepared = prepare(recipe, lengths=lengths)
-            run = create(prepared.recipe, plan_of(prepared))
-            launch(run)
+            run, _ = start_run(recipe, lengths=lengths)
         except FtError as error:
             self.post_message(self.LaunchFailed(error.problems))
         else:

@@ -273,8 +273,8 @@ class DataStep(Step):
         data = self.session.data
         if data is None or data.facts is None:
             return None
-        apart = self.session.recipe.data.held_out is not None
-        return data.facts.rows + (0 if apart else data.facts.held_out_rows)
+        facts, apart = data.facts, self.session.recipe.data.held_out is not None
+        return facts.rows + facts.unusable + (0 if apart else facts.held_out_rows)
 
     def on_data_step_rows_checked(self, message: RowsChecked) -> None:
         """What is wrong with which rows."""

@@ -129,7 +129,7 @@ class ReviewStep(Step):
         warnings = list(self.prepared.warnings) if self.prepared is not None else []
         if self._risk is not None and self._risk not in warnings:
             warnings.append(self._risk)
-        lines = [f"{one.what}: {one.why}\n  {one.remedy}" for one in warnings]
+        lines = [f"{one.where.rpartition('/')[2]}: {one.what}: {one.why}\n  {one.remedy}" for one in warnings]
         text = "\n".join(f"! {line}" for line in lines)
         self.query_one("#review-warnings", Words).say(Content(clean(text)).stylize("$text-warning"))
 
