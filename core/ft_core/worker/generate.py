@@ -170,6 +170,8 @@ class Generator:
             repetition_penalty=1.0,
             no_repeat_ngram_size=0,
             use_cache=True,
+            # A model that names a static cache would be compiled for minutes on a GPU.
+            disable_compile=True,
             eos_token_id=self._stops,
             pad_token_id=self._tokenizer.pad_token_id,
             bos_token_id=self._tokenizer.bos_token_id,

@@ -32,7 +32,7 @@ from ft_core.worker.prepare import find_base, read_data
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
-from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32
+from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, without_triton
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 # A measurement shorter than this does not change the state people see.
@@ -88,9 +88,13 @@ class Job:
         self.tokenizer = load_tokenizer(self.base.path)
         earlier = self.resumed.notes.get("data") if self.resumed else None
         self.data = read_data(self.recipe, self.tokenizer, self.report, self.controls, earlier)
+        if self.device.kind == "cuda" and (why := without_triton()):
+            self.report.log(f"the loss is computed without Triton, which takes a little longer: {why}")
         method = self.recipe.quantization.method
         self.report.state("preparing", "loading model" if method == "none" else f"quantising the model to {method}")
         self._build_trainer(load_model(self.base.path, self.recipe, self.device))
+        if self.device.autocast == torch.float16:
+            keep_in_float32(self.model)
         self._tell_plan()
 
     def _build_trainer(self, model: Any) -> None:  # noqa: ANN401 - a transformers model
@@ -104,8 +108,6 @@ class Job:
         )
         self.trainer.remove_callback(PrinterCallback)
         self.model: Any = self.trainer.model
-        if self.device.autocast == torch.float16:
-            keep_in_float32(self.trainer.model)
         # The token that ends a trained turn ends an answer too, even where the model names another.
         stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
         self.generator = Generator(self.model, self.tokenizer, stops, self._autocast)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 from peft import PeftModel
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
+from trl.kernels import chunked_logprob
 from trl.trainer.sft_trainer import SFTTrainer
 
 from ft_core.errors import problem
+from ft_core.text import one_line
 
 _ADAPTER = "adapter_model.safetensors"
 
@@ -40,6 +43,22 @@ class Trainer(SFTTrainer):
                 why=f"{len(wrong)} weights differ, among them {wrong[0]}",
                 remedy="start a new run: the recipe or the model is not the one the checkpoint was made with",
             )
+
+
+def without_triton() -> str | None:
+    """Let TRL's fused head compute in plain torch where Triton cannot; why it cannot, or None where it can.
+
+    Triton builds a part of itself on first use, with the machine's C compiler and Python's headers, and images for
+    rented GPUs often lack one of them.
+    """
+    try:
+        from triton.runtime import driver  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        driver.active.get_current_target()
+    except (ImportError, RuntimeError, OSError, AssertionError, subprocess.SubprocessError) as error:
+        chunked_logprob._TRITON_AVAILABLE = False
+        return one_line(f"{type(error).__name__}: {error}", 200)
+    return None
 
 
 def keep_in_float32(model: torch.nn.Module) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -85,3 +87,22 @@ def test_a_small_model_gets_one_thread_and_the_users_choice_is_obeyed(monkeypatc
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_without_a_compiler_the_loss_is_computed_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl.kernels import chunked_logprob
+
+    from ft_core.worker.trainer import without_triton
+
+    def build() -> None:
+        raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable")
+
+    driver = SimpleNamespace(active=SimpleNamespace(get_current_target=build))
+    monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+    monkeypatch.setitem(sys.modules, "triton.runtime", cast("ModuleType", SimpleNamespace(driver=driver)))
+    monkeypatch.setattr(chunked_logprob, "_TRITON_AVAILABLE", True)
+    assert chunked_logprob._use_triton(torch.device("cuda"))
+    assert "Failed to find C compiler" in (without_triton() or "")
+    assert not chunked_logprob._use_triton(torch.device("cuda"))
+    driver.active.get_current_target = lambda: "cuda:90"
+    assert without_triton() is None

@@ -60,6 +60,16 @@ def test_float16_learns_with_scaled_gradients(method: str, home: Path, model: Pa
     assert losses[-1] < losses[0] - 0.2
 
 
+def test_the_loss_is_the_same_without_triton(
+    home: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl.kernels import chunked_logprob
+
+    fused = tiny.losses(trained(home, model, data))
+    monkeypatch.setattr(chunked_logprob, "_TRITON_AVAILABLE", False)
+    assert tiny.losses(trained(home, model, data)) == pytest.approx(fused, rel=0.02)
+
+
 def test_full_fine_tuning_learns_in_float16_over_weights_in_float32(home: Path, model: Path, data: Path) -> None:
     run = trained(home, model, data, adapter__kind="none", model__dtype="float16")
     assert tiny.events(run, "plan")[0]["dtype"] == "float32"
