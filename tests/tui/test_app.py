@@ -69,17 +69,19 @@ async def test_the_app_opens_where_it_was_told_and_comes_back_to_the_list(size: 
         assert isinstance(app.screen, HomeScreen)
 
 
-async def test_a_run_opened_from_the_wizard_takes_its_place_above_the_list(run: RunDir) -> None:
+async def test_after_the_first_run_the_list_has_its_keys_again() -> None:
     app = FtApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, "q Quit")
+        await until(pilot, "There are no runs yet")
         await pilot.press("n")
         await until(pilot, "Hardware")
-        app.open_dashboard(run)
+        app.open_dashboard(make_run("ended", events=finished_events(), state="done", step=60, total=60))
         await until(pilot, "60/60")
         assert [type(screen) for screen in app.screen_stack] == [HomeScreen, DashboardScreen]
         await pilot.press("q")
         await until(pilot, "q Quit")
+        await pilot.press("enter")
+        await until(pilot, "60/60")
 
 
 @pytest.mark.parametrize("scope", ["home", "dashboard", "wizard"])

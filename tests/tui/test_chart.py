@@ -8,7 +8,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ft_tui.widgets.axis import linear_scale, log_scale, number_text, tick_text
@@ -164,6 +164,8 @@ def test_every_point_falls_into_exactly_one_column_and_columns_only_rise(
 
 
 @given(low=st.floats(-1e6, 1e6), size=st.floats(0, 1e6), parts=st.integers(1, 12))
+@example(low=0.0, size=5e-324, parts=2)
+@example(low=1e-210, size=1e-211, parts=1)
 def test_a_round_axis_holds_its_data(low: float, size: float, parts: int) -> None:
     scale = linear_scale(low, low + size, parts)
     room = scale.high - scale.low

@@ -109,7 +109,6 @@ class FtApp(App[int]):
         while len(self.screen_stack) > 2:
             self.pop_screen()
         if len(self.screen_stack) == 2:
-            # The list is not shown for a moment in between: its footer would be left empty.
             self.switch_screen(screen)
         else:
             self.push_screen(screen)

@@ -68,7 +68,7 @@ class HomeScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show what is there, and go on looking."""
-        self.query_one("#filter").display = False
+        self._open_filter(open=False)
         self.query_one("#empty").display = False
         self.table.focus()
         self._look()
@@ -116,6 +116,8 @@ class HomeScreen(Screen[None]):
         shown = [row for row in self._rows if row.matches(self._wanted)]
         self.query_one("#empty").display = not self._rows
         self.table.display = bool(self._rows)
+        if self.table.display and self.focused is None:
+            self.table.focus()
         self.table.show(shown, run_rows.now())
         self._say("#heading", problem or self._heading(len(shown)))
         self._say("#chosen", self._about_chosen())
@@ -151,9 +153,14 @@ class HomeScreen(Screen[None]):
 
     def action_filter(self) -> None:
         """Type a part of a name."""
+        self._open_filter(open=True)
+        self.query_one("#filter").focus()
+
+    def _open_filter(self, *, open: bool) -> None:  # noqa: A002 - what is done to it
+        """Show or hide the filter; hidden it is disabled too, or it could have the focus and swallow every letter."""
         field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        field.display = open
+        field.disabled = not open
 
     @on(Input.Changed, "#filter")
     def _filter_typed(self, event: Input.Changed) -> None:
@@ -162,14 +169,13 @@ class HomeScreen(Screen[None]):
 
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
-        self.query_one("#filter").display = bool(self._wanted)
+        self._open_filter(open=bool(self._wanted))
         self.table.focus()
 
     def key_escape(self) -> None:
         """Drop the filter."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
+        self.query_one("#filter", Input).value = ""
+        self._open_filter(open=False)
         self.table.focus()
 
     # Actions

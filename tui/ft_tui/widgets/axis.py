@@ -10,6 +10,8 @@ from typing import Final
 _ROUND: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _SAME: Final = 1e-9
 _LARGEST: Final = 1e300  # beyond it, axis arithmetic overflows
+# Below this a span has too few bits for ticks.
+_SMALLEST: Final = 1e-200
 
 Format = Callable[[float], str]
 
@@ -68,8 +70,8 @@ class Scale:
 def linear_scale(low: float, high: float, parts: int) -> Scale:
     """An axis with round ends around [low, high], so that it changes rarely while data grow."""
     low, high = max(low, -_LARGEST), min(high, _LARGEST)
-    if high - low <= _SAME * max(abs(low), abs(high)):
-        pad = abs(high) * 0.5 or 1.0
+    if high - low <= max(_SAME * max(abs(low), abs(high)), _SMALLEST):
+        pad = abs(high) * 0.5 if abs(high) > _SMALLEST else 1.0
         low, high = (0.0, high + pad) if low >= 0 else (low - pad, high + pad)
     step = round_step(high - low, parts)
     fine = round_step(step / 4, 1)
