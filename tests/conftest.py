@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _CLEARED = (
     "FT_TUI_HOME",
@@ -16,6 +18,12 @@ _CLEARED = (
     "CUDA_VISIBLE_DEVICES",
     "TMUX",
 )
+
+
+# Machines are shared: a slow example is no fault. In CI the examples are the same each time; elsewhere they vary.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture(autouse=True)
