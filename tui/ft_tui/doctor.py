@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ft_core.runs.launch import logout_risk
-
 from ft_core.hardware.look import Gpu, Hardware, look
 from ft_core.paths import HOME_VARIABLE, home
+from ft_core.runs.launch import logout_risk
 from ft_core.text import bytes_text, memory_text, one_line
 
 Level = Literal["ok", "warn", "fail"]
