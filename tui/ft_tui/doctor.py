@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ft_core.hardware.look import Gpu, Hardware, look
+from ft_core.models.find import hub_cache, hub_forbidden_by
 from ft_core.paths import HOME_VARIABLE, home
 from ft_core.runs.launch import logout_risk
 from ft_core.text import bytes_text, memory_text, one_line
@@ -168,17 +169,11 @@ def _folders() -> Iterator[Check]:
 
 
 def _hub() -> Iterator[Check]:
-    base = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or base / "hub").expanduser()
-    offline = next((name for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _is_set(name)), None)
+    cache, offline = hub_cache(), hub_forbidden_by()
     count = sum(1 for _ in cache.glob("models--*")) if cache.is_dir() else 0
     yield Check("model cache", "ok", f"{cache}: {count} models")
     yield Check("model hub", "ok", f"never asked, {offline} is set" if offline else "asked when a model is not in the "
                 "cache; HF_HUB_OFFLINE=1 forbids it")  # fmt: skip
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def _terminal() -> Iterator[Check]:

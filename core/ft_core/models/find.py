@@ -54,6 +54,13 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     return facts
 
 
+def hub_forbidden_by() -> str | None:
+    """The variable that forbids asking the hub, as huggingface_hub reads it; None when it may be asked."""
+    set_words = {"1", "ON", "YES", "TRUE"}
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return next((name for name in names if os.environ.get(name, "").upper() in set_words), None)
+
+
 def hub_cache() -> Path:
     """The folder of downloaded models, by the variables huggingface_hub obeys, in its order."""
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
-from ft_core.models.find import find
+from ft_core.models.find import find, hub_forbidden_by
 from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.facts import DataFacts, Situation
 from ft_core.plan.fit import disk_problem, memory_warning
@@ -19,6 +19,7 @@ from ft_core.plan.rows import count_rows
 from ft_core.plan.steps import Steps
 from ft_core.recipe.check import check, with_values
 from ft_core.recipe.schema import DEMO, Recipe
+from ft_core.text import one_line
 
 T = TypeVar("T")
 
@@ -100,6 +101,8 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
     if model.problem is not None:
         return [model.problem]
     found = []
+    if model.kind == "hub" and (forbidden := hub_forbidden_by()) is not None:
+        found.append(_out_of_reach(model, forbidden))
     if model.quantized is not None and model.quantized != "bitsandbytes":
         found.append(_packed(model))
     elif model.quantized is not None and (recipe.quantization.method != "none" or recipe.adapter.kind == "none"):
@@ -116,6 +119,15 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
             )
         )
     return found
+
+
+def _out_of_reach(model: ModelFacts, forbidden: str) -> Problem:
+    return Problem(
+        f"{one_line(model.source, 100)} is not on this machine",
+        "model.source",
+        f"it is not in the cache, and {forbidden} forbids asking the hub for it",
+        f"unset {forbidden} to download it, or choose a model from the cache or a folder",
+    )
 
 
 def _packed(model: ModelFacts) -> Problem:

@@ -115,7 +115,15 @@ def test_a_model_that_cannot_be_tuned_stops_the_plan(parts: dict[str, object]) -
     assert "no weights" in found.what
 
 
-def test_a_model_on_the_hub_is_planned_with_what_is_known(parts: dict[str, object]) -> None:
+def test_a_model_the_hub_may_not_be_asked_for_stops_the_plan(parts: dict[str, object]) -> None:
+    (found,) = problems_of({**parts, "model.source": "org/unseen"})
+    assert "HF_HUB_OFFLINE" in found.why
+
+
+def test_a_model_on_the_hub_is_planned_with_what_is_known(
+    parts: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     plan = prepare(recipe({**parts, "model.source": "org/unseen"}), hardware=CPU)
     assert (plan.model.kind, plan.memory) == ("hub", None)
     assert plan.recipe.training.micro_batch == 1

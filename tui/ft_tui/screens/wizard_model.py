@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -18,7 +17,7 @@ from textual.widgets import Button, Input
 
 from ft_core.errors import FtError, Problem
 from ft_core.models.facts import ModelFacts
-from ft_core.models.find import find, list_models
+from ft_core.models.find import find, hub_forbidden_by, list_models
 from ft_core.plan.memory import estimate
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
@@ -254,9 +253,9 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
     head = "Chosen: " if chosen else "Enter takes: "
     name = clean(one_line(model.source, 200))
     if model.kind == "hub":
-        offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+        forbidden = hub_forbidden_by()
         why = (
-            "HF_HUB_OFFLINE is set, so it cannot be downloaded." if offline else "It is downloaded when the run starts."
+            f"{forbidden} is set, so it cannot be downloaded." if forbidden else "It is downloaded when the run starts."
         )
         return Content.assemble(head, (name, "bold"), f", not on this machine. {why}")
     if model.problem is not None and chosen:
