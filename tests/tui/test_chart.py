@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
-import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -192,17 +190,3 @@ def test_figures_have_three_digits(value: float, shown: str) -> None:
 
 def test_ticks_have_no_needless_zeros() -> None:
     assert [tick_text(value) for value in (0.5, 2.0, 0.001, 1e-4, 0.0)] == ["0.5", "2", "0.001", "1e-4", "0"]
-
-
-@pytest.mark.parametrize("count", [5_000, 200_000])
-def test_a_chart_is_drawn_in_less_than_a_tick_of_the_clock(count: int) -> None:
-    # Processor time and the best of several, since other programs share the machine.
-    steps, values = falling(count)
-    values = [value + random.random() / 10 for value in values]
-    curves = [Curve("train", steps, values, "faint"), Curve("smoothed", steps, values, span=count / 40)]
-    times = []
-    for _ in range(9):
-        start = time.process_time()
-        render(curves, Axes(count), 100, 20)
-        times.append(time.process_time() - start)
-    assert min(times) < 0.020

@@ -1,0 +1,103 @@
+"""How quick what a person waits for is, each against a baseline in the same run.
+
+    python tests/bench/quickness.py
+
+Prints one JSON object a line: the median seconds of both, and their ratio. `help`: `ft-tui --help` against a bare
+import of click. `first_page`: the first 100 rows of a 10 GiB file against those of a 1 MB file. `attach`: taking in a
+journal of 200,000 steps against parsing its lines with json alone. `chart`: drawing 200,000 points against 5,000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROUNDS = 5
+STEPS = 200_000
+
+
+def compare(name: str, measured: Callable[[], object], baseline: Callable[[], object]) -> None:
+    """Run both in turn and print the medians and their ratio."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for work, times in zip((measured, baseline), seconds, strict=True):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+    ours, theirs = map(statistics.median, seconds)
+    print(json.dumps({"case": name, "seconds": round(ours, 4), "baseline": round(theirs, 4),
+                      "ratio": round(ours / theirs, 2)}))  # fmt: skip
+
+
+def bench_help() -> None:
+    """The command line's start."""
+    program = str(Path(sys.executable).with_name("ft-tui"))
+
+    def call(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run(command, capture_output=True, check=True)
+
+    compare("help", call(program, "--help"), call(sys.executable, "-c", "import click"))
+
+
+def bench_first_page(folder: Path) -> None:
+    """Opening a data file."""
+    from ft_core.data.open import open_rows
+
+    line = b'{"prompt": "a", "completion": "b"}\n'
+    huge, small = folder / "huge.jsonl", folder / "small.jsonl"
+    for path in (huge, small):
+        path.write_bytes(line * (1_000_000 // len(line)))
+    os.truncate(huge, 10 * 2**30)
+    compare("first_page", lambda: open_rows(str(huge)).first(100), lambda: open_rows(str(small)).first(100))
+
+
+def bench_attach() -> None:
+    """Opening a long run."""
+    from ft_core.recipe.schema import Recipe
+    from ft_core.runs.journal import Journal
+    from ft_core.runs.lifecycle import create
+    from ft_core.runs.view import RunView
+
+    run = create(Recipe(), {})
+    memory = {"allocated": 12345678901, "reserved": 22345678901, "peak": 23345678901, "rss": 3345678901}
+    with Journal(run.events_file) as journal:
+        for step in range(1, STEPS + 1):
+            journal.write("step", step=step, epoch=step / 1000, loss=1.25, learning_rate=1e-4, grad_norm=0.5,
+                          tokens=step * 4000, tokens_per_s=1000.0, seconds=4.0, memory=memory, gpus=[])  # fmt: skip
+    compare("attach", lambda: RunView(run).poll(),
+            lambda: [json.loads(text) for text in run.events_file.read_text().splitlines()])  # fmt: skip
+
+
+def bench_chart() -> None:
+    """Drawing a long curve."""
+    from ft_tui.widgets.chart import Axes, Curve, render
+
+    def draw(count: int) -> Callable[[], object]:
+        steps = list(range(count))
+        values = [2.5 / (1 + step / count) + random.random() / 10 for step in steps]
+        curves = [Curve("train", steps, values, "faint"), Curve("smoothed", steps, values, span=count / 40)]
+        return lambda: render(curves, Axes(count), 100, 20)
+
+    compare("chart", draw(STEPS), draw(5_000))
+
+
+def main() -> None:
+    """All of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FT_TUI_HOME"] = str(Path(folder) / "home")
+        bench_help()
+        bench_first_page(Path(folder))
+        bench_attach()
+        bench_chart()
+
+
+if __name__ == "__main__":
+    main()
