@@ -73,6 +73,20 @@ async def test_a_typed_prompt_goes_to_the_run_and_its_answer_becomes_the_newest_
         await driver.sees("asked by you", "tuned says")
 
 
+async def test_the_answer_to_a_typed_prompt_stays_in_sight_when_newer_samples_come() -> None:
+    async with dashboard(running()) as driver:
+        await driver.press("s", *"Why?", "enter")
+        await driver.until(lambda: asked(driver))
+        driver.made.sample([("Why?", "base says", "tuned says")], source="user")
+        answer(driver, ok=True, text="answered")
+        driver.made.train(1).sample([("Newer?", "a", "b")])
+        await driver.sees("✓ answered", "asked by you", "tuned says", "set 3 of 4")
+        await driver.press("right_square_bracket")
+        await driver.sees("Newer?", "set 4 of 4")
+        driver.made.finish()
+        await driver.sees("✓ Better")
+
+
 async def test_an_empty_prompt_asks_nothing_and_escape_leaves_the_question() -> None:
     async with dashboard(running()) as driver:
         await driver.press("s", "enter")

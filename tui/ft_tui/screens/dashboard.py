@@ -21,6 +21,7 @@ from textual.worker import get_current_worker
 from ft_core.errors import FtError
 from ft_core.runs import control
 from ft_core.runs.directory import RunDir
+from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_tui.actions import bindings
 from ft_tui.run_words import ascii_only
@@ -28,7 +29,7 @@ from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard_copy import keep_copy, text_to_copy
 from ft_tui.screens.dashboard_panes import RATES, draw
 from ft_tui.screens.dashboard_reader import RunChanged, RunReader, terminal_writable
-from ft_tui.screens.dashboard_requests import Requests, refusal, resume_refusal
+from ft_tui.screens.dashboard_requests import Requests, place_of_own_answer, refusal, resume_refusal
 from ft_tui.screens.prompt import SamplePrompt
 from ft_tui.widgets.cells import Cells
 from ft_tui.widgets.chart import Chart
@@ -116,7 +117,7 @@ class DashboardScreen(Screen[None]):
 
     def refresh_panes(self) -> None:
         """Draw everything that is seen; what did not change is not sent."""
-        self.requests.take_in(self.reader.view)
+        self._hold_own_answers(self.requests.take_in(self.reader.view))
         self._choose_panes()
         draw(self, self.reader, self._clock())
         self.query_one("#notice", Cells).set_lines([self.requests.line()])
@@ -181,8 +182,18 @@ class DashboardScreen(Screen[None]):
         if self._lower == "samples" or not self.ended:
             place += direction
         place = max(0, min(place, count - 1))
-        self.reader.wanted.sample = None if place == count - 1 else place
-        self._show_lower("samples")
+        self._show_samples(None if place == count - 1 else place)
+
+    def _show_samples(self, place: int | None) -> None:
+        """Show one set, or follow the newest; the end of a live run still brings its result to the front."""
+        self.reader.wanted.sample = place
+        self._show_lower("samples" if self.ended else "")
+
+    def _hold_own_answers(self, answers: list[Event]) -> None:
+        """Keep in sight what the user asked for, however soon the next samples come; `]` goes on to those."""
+        own = place_of_own_answer(self.reader.view, answers)
+        if own is not None:
+            self._show_samples(own)
 
     # Asking the run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ft_core.runs.journal import Event
 from ft_core.runs.status import ENDED
 from ft_core.runs.view import RunView
 from ft_core.text import one_line
@@ -46,6 +47,17 @@ def resume_refusal(view: RunView) -> str | None:
     return None
 
 
+def place_of_own_answer(view: RunView, answers: list[Event]) -> int | None:
+    """Index into `view.samples` of the set that came with the newest of these answers to a typed prompt, if any."""
+    asked = [event["seq"] for event in answers if event.get("request") == "sample" and event.get("ok")]
+    own = [
+        place
+        for place, event in enumerate(view.samples)
+        if asked and event.get("source") == "user" and event["seq"] < max(asked)
+    ]
+    return own[-1] if own else None
+
+
 class Requests:
     """The requests made here, until each is answered; then the newest answer. One line says it all."""
 
@@ -63,13 +75,15 @@ class Requests:
         """Show a message until something newer happens."""
         self._said = ((f" {one_line(words, _LIMIT)}", style),)
 
-    def take_in(self, view: RunView) -> None:
-        """Look for answers among the run's events."""
+    def take_in(self, view: RunView) -> list[Event]:
+        """Look for answers among the run's events; gives those to requests made here."""
         if self._read > len(view.controls):
             self._read = 0
+        answers = []
         for event in view.controls[self._read :]:
             request = self._open.pop(str(event.get("id")), None)
             if request is not None:
+                answers.append(event)
                 text = one_line(str(event.get("text") or _WORDS[request]), _LIMIT)
                 ok = bool(event.get("ok"))
                 mark = glyph("✓", "+") if ok else glyph("✗", "x")
@@ -77,6 +91,7 @@ class Requests:
         self._read = len(view.controls)
         if view.state in ENDED | {"crashed"}:
             self._open.clear()
+        return answers
 
     def line(self) -> Line:
         """What waits for an answer, or the newest answer or message."""
