@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from ft_core.data.open import Row, open_rows
+from ft_core.data.rows import Conversation, Message, Role
 from ft_core.data.shapes import ALPACA, PROMPT_COMPLETION, Shape, recognise, refusal, turn_keys
 from ft_core.errors import Problem
 from ft_core.text import one_line
 
-Role = Literal["system", "user", "assistant"]
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -30,29 +29,6 @@ _ROLES: dict[str, Role] = {
 }
 _TOOL_ROLES = ("tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython")
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn. `role` is system, user or assistant; `trained=False` keeps an assistant's turn out of the loss."""
-
-    role: str
-    content: str
-    trained: bool = True
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """One row in canonical form.
-
-    `number` is the row's number in its file, `extra` its other columns. With `completion_only` there are two
-    messages, prompt (user) and completion (assistant), that are joined as plain text without a chat template.
-    """
-
-    number: int
-    messages: tuple[Message, ...]
-    extra: dict[str, object] = field(default_factory=dict)
-    completion_only: bool = False
 
 
 class _BadRowError(Exception):

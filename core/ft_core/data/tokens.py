@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ft_core.data.ask_process import AskProcess
-from ft_core.data.canonical import Conversation
+from ft_core.data.rows import Conversation
 from ft_core.errors import FtError, Problem
 
 TrainOn = Literal["assistant", "all"]

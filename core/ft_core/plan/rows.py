@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ft_core.data.canonical import Conversation, convert
+from ft_core.data.canonical import convert
 from ft_core.data.open import RowFile, open_rows
+from ft_core.data.rows import Conversation
 from ft_core.data.shapes import recognise
 from ft_core.errors import FtError, Problem
 from ft_core.plan.facts import DataFacts

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ft_core.data.canonical import Conversation, Message, convert
+from ft_core.data.canonical import convert
 from ft_core.data.open import open_rows
+from ft_core.data.rows import Conversation, Message
 from ft_core.data.shapes import recognise
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_config, read_json

@@ -12,7 +12,7 @@ from datasets.table import InMemoryTable
 from trl.data_utils import pack_dataset
 
 from ft_core.data import canonical
-from ft_core.data.canonical import Conversation
+from ft_core.data.rows import Conversation
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
 from ft_core.worker.tokenise import Encoder

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from ft_core.data.canonical import Conversation, Message
+from ft_core.data.rows import Conversation, Message
 
 # Prompt and answer tokens held in the cache at once: on a GPU about 1 GB for a 1B model, 4 GB for an 8B one.
 _BATCH_TOKENS = {"cuda": 32_768, "cpu": 16_384}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ft_core.data.canonical import Conversation
+from ft_core.data.rows import Conversation
 from ft_core.evaluation.verdict import Answer, judge
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe

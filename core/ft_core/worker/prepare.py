@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ft_core.data.canonical import Conversation
 from ft_core.data.open import open_rows
+from ft_core.data.rows import Conversation
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder

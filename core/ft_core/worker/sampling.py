@@ -9,7 +9,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from ft_core.data.canonical import Conversation, Message
+from ft_core.data.rows import Conversation, Message
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.worker.generate import Generator, question, reference, shown, untold, untuned

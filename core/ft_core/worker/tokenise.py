@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from ft_core.data.canonical import Conversation, Message
+from ft_core.data.rows import Conversation, Message
 from ft_core.errors import FtError, problem
 from ft_core.text import one_line
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.data.canonical import Conversation, Message, convert, load, split
+from ft_core.data.canonical import convert, load, split
 from ft_core.data.open import Row
+from ft_core.data.rows import Conversation, Message
 from ft_core.data.shapes import Shape, recognise
 from ft_core.errors import FtError, Problem
 

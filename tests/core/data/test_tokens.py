@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ft_core.data import ask_process
-from ft_core.data.canonical import Conversation, Message
+from ft_core.data.rows import Conversation, Message
 from ft_core.data.tokens import TokenSpan, TokenWorker, group
 from ft_core.errors import FtError
 from tests.core.data.tokenizers_made_here import CHATML, make_model_folder

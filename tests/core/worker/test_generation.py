@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.canonical import Conversation, Message
+from ft_core.data.rows import Conversation, Message
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.data.canonical import Conversation, Message
+from ft_core.data.rows import Conversation, Message
 from ft_core.errors import FtError
 from ft_core.worker.tokenise import Encoded, Encoder, training_template
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
