@@ -10,13 +10,16 @@ from dataclasses import dataclass
 class Problem:
     """One thing that is wrong, in words a user can act on.
 
-    `where` is a recipe field (`training.learning_rate`), a file, or a file and line (`rows.jsonl:17`).
+    `where` is a recipe field (`training.learning_rate`), a file, or a file and line (`rows.jsonl:17`). Problems that
+    programs tell apart have a `kind` (`role-order`), and those of a row the `field` they lie in (`messages[1].role`).
     """
 
     what: str
     where: str
     why: str
     remedy: str
+    kind: str = ""
+    field: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}\n  why: {self.why}\n  fix: {self.remedy}"

@@ -3,265 +3,320 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from ft_core.data.columns import (
+    ALPACA,
+    MESSAGES,
+    PREFERENCE,
+    PROMPT_COMPLETION,
+    PROMPT_ONLY,
+    SHAREGPT,
+    TEXT,
+    UNPAIRED,
+    bad_label,
+    is_preference,
+    refusal,
+)
 from ft_core.data.open import Row, open_rows
-from ft_core.data.rows import Conversation, Message, Role
-from ft_core.data.shapes import ALPACA, PROMPT_COMPLETION, Shape, recognise, refusal, turn_keys
-from ft_core.errors import Problem
+from ft_core.data.rows import (
+    CanonicalRow,
+    Conversation,
+    Message,
+    Preference,
+    PromptOnly,
+    Text,
+    TrainingRow,
+    UnpairedPreference,
+)
+from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal
+from ft_core.data.turns import (
+    FILL,
+    BadRowError,
+    answer_text,
+    checked,
+    empty_answer,
+    text_of,
+    tools_of,
+    transcript,
+    turn_or_turns,
+    turns_of,
+)
+from ft_core.errors import FtError, Problem
 from ft_core.text import one_line
 
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-    "chatgpt": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-}
-_TOOL_ROLES = ("tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython")
-_TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
+Value = Mapping[str, object]
+Columns = Mapping[str, str]
+Fixes = Mapping[str, str]
+NO_FIXES: Final[Fixes] = {}
 
 
-class _BadRowError(Exception):
-    """A row that cannot be converted: the field, and what, why, remedy."""
+def convert(row: Row, shape: Shape, fixes: Fixes = NO_FIXES) -> CanonicalRow | Problem:
+    """The row in canonical form, or the problem, with the place of the row and the field. Never raises.
 
-    def __init__(self, place: str, what: str, why: str, remedy: str) -> None:
-        super().__init__(what)
-        self.place, self.what, self.why, self.remedy = place, what, why, remedy
-
-
-def convert(row: Row, shape: Shape) -> Conversation | Problem:
-    """The row in canonical form, or the problem, with the place of the row and the field. Never raises."""
+    `fixes` goes from kind of finding to what is done about it, as in a recipe's `data.fixes`.
+    """
     if row.value is None:
         return row.problem or Problem("the row is empty", row.where, "it holds nothing", "remove it")
     found = refusal(row.value)
     if found is not None:
-        return Problem(f"this row is one of {found.name}", row.where, found.why, found.remedy)
+        what = f"this row is one of {found.name}"
+        return Problem(what, row.where, found.why, found.remedy, kind=found.kind)
     try:
-        messages = _messages(row.value, shape)
-    except _BadRowError as bad:
-        return Problem(bad.what, f"{row.where} {bad.place}", bad.why, bad.remedy)
-    used = set(shape.mapping.values())
-    extra = {name: value for name, value in row.value.items() if name not in used}
-    plain = shape.name == PROMPT_COMPLETION and isinstance(row.value[shape.mapping["prompt"]], str)
-    return Conversation(row.number, messages, extra, completion_only=plain)
+        _check_worth(row.value, shape)
+        return _CONVERTERS[shape.name](row, shape.mapping, fixes)
+    except BadRowError as bad:
+        return Problem(bad.what, f"{row.where} {bad.field}", bad.why, bad.remedy, kind=bad.kind, field=bad.field)
 
 
-def load(source: str, *, limit: int | None = None, held_out: bool = False) -> tuple[list[Conversation], list[Problem]]:
-    """All rows of a file (at most `limit`) in canonical form, and the problems of those that have none.
+def load(
+    source: str, *, limit: int | None = None, held_out: bool = False, choice: Choice = AUTOMATIC
+) -> tuple[list[TrainingRow], list[Problem]]:
+    """All rows of a file (at most `limit`) to train on, and the problems of those that cannot be.
 
-    FtError when the file cannot be opened or its shape is not known. `held_out` matters for `demo` only.
+    FtError when the file cannot be opened, its shape is not known, or its kind of training is not offered. `held_out`
+    matters for `demo` only.
     """
     rows = open_rows(source, held_out=held_out)
-    shape = recognise(rows.head())
-    return convert_all(islice(rows.rows(), limit), shape)
+    shape = recognise(rows.head(), choice)
+    refused = training_refusal(shape)
+    if refused is not None:
+        raise FtError(refused)
+    found, problems = convert_all(islice(rows.rows(), limit), shape, choice.fixes)
+    return [row for row in found if isinstance(row, Conversation | Text)], problems
 
 
-def convert_all(rows: Iterable[Row], shape: Shape) -> tuple[list[Conversation], list[Problem]]:
+def convert_all(rows: Iterable[Row], shape: Shape, fixes: Fixes = NO_FIXES) -> tuple[list[CanonicalRow], list[Problem]]:
     """Rows in canonical form, and the problems of those that have none."""
-    conversations: list[Conversation] = []
+    good: list[CanonicalRow] = []
     problems: list[Problem] = []
     for row in rows:
-        converted = convert(row, shape)
+        converted = convert(row, shape, fixes)
         if isinstance(converted, Problem):
             problems.append(converted)
         else:
-            conversations.append(converted)
-    return conversations, problems
+            good.append(converted)
+    return good, problems
 
 
-T = TypeVar("T", bound=Conversation)
+T = TypeVar("T", bound=CanonicalRow)
 
 
-def split(conversations: Sequence[T], share: float, seed: int) -> tuple[list[T], list[T]]:
+def split(rows: Sequence[T], share: float, seed: int) -> tuple[list[T], list[T]]:
     """Part rows into (training, held out): `share` of them, at least one of two or more, chosen by the seed.
 
     Both keep the order of the file. A row's place depends on seed and row number alone, so that a file that has
     grown keeps nearly the same rows held out; the same on every machine and version of Python.
     """
-    count = min(max(1, round(len(conversations) * share)), len(conversations) - 1) if share > 0 else 0
-    ranked = sorted(range(len(conversations)), key=lambda i: _rank(seed, conversations[i].number))
+    count = min(max(1, round(len(rows) * share)), len(rows) - 1) if share > 0 else 0
+    ranked = sorted(range(len(rows)), key=lambda i: _rank(seed, rows[i].number))
     chosen = set(ranked[: max(count, 0)])
-    train = [item for i, item in enumerate(conversations) if i not in chosen]
-    return train, [conversations[i] for i in sorted(chosen)]
+    train = [item for i, item in enumerate(rows) if i not in chosen]
+    return train, [rows[i] for i in sorted(chosen)]
 
 
 def _rank(seed: int, number: int) -> bytes:
     return hashlib.sha256(f"{seed}:{number}".encode()).digest()
 
 
-def _messages(value: dict[str, object], shape: Shape) -> tuple[Message, ...]:
-    if value.get("tools"):
-        raise _BadRowError(
-            "tools", "the row defines tools", "training on tool calls is not offered yet", "remove the row"
-        )
-    if shape.name == PROMPT_COMPLETION:
-        messages = _prompt_completion(value, shape.mapping)
-    elif shape.name == ALPACA:
-        messages = _alpaca(value, shape.mapping)
+# One row of each shape
+
+
+def _check_worth(value: Value, shape: Shape) -> None:
+    """Refuse what a row of answers must not teach: the worse answer of a pair, an answer labelled bad."""
+    if shape.name in (PREFERENCE, UNPAIRED, PROMPT_ONLY, TEXT):
+        return
+    if not shape.by_hand and is_preference(value):
+        why = "the other rows are not, and taken as one of them it could teach the rejected answer"
+        raise BadRowError("bad-answer", "", "this row is a preference pair", why, "take it out, or write it like them")
+    if bad_label(value, shape.mapping):
+        raise BadRowError("bad-answer", "label", "the answer is labelled bad", "what is labelled false is not learnt")
+
+
+def _conversation(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
+    value = _value(row)
+    column = columns.get("messages") or columns["conversations"]
+    tools = columns.get("tools", "tools")
+    messages = checked(_system(value, columns) + turns_of(_get(value, column), column), fixes)
+    extra = _extra(value, {**columns, "tools": tools})
+    return Conversation(row.number, messages, extra, tools=tools_of(value.get(tools), tools))
+
+
+def _alpaca(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
+    value = _value(row)
+    prompt = _asked(value, columns, "instruction")
+    answer = answer_text(_get(value, columns["output"]), columns["output"])
+    turns = (*_system(value, columns), *_history(value, columns), *prompt, Message("assistant", answer))
+    return Conversation(row.number, checked(turns, fixes), _extra(value, columns))
+
+
+def _prompt_completion(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
+    value, asking, answering = _value(row), columns["prompt"], columns["completion"]
+    prompt, completion = _get(value, asking), _get(value, answering)
+    extra = _extra(value, columns)
+    if isinstance(prompt, str) and isinstance(completion, str):
+        plain = Message("user", text_of(prompt, asking)), Message("assistant", answer_text(completion, answering))
+        return Conversation(row.number, plain, extra, completion_only=True)
+    if isinstance(completion, str) and not isinstance(prompt, str):
+        completion = [{"role": "assistant", "content": completion}]
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    asked = tuple(Message(turn.role, turn.content, trained=False) for turn in turns_of(prompt, asking))
+    answers = turn_or_turns(completion, answering)
+    # A completion that repeats the whole conversation, as the chosen side of pairs often does, is taken as that.
+    begun = answers[: len(asked)] if len(answers) > len(asked) else ()
+    repeated = [(turn.role, turn.content) for turn in begun] == [(turn.role, turn.content) for turn in asked]
+    turns = asked + (answers[len(asked) :] if repeated else answers)
+    return Conversation(row.number, checked(turns, fixes), extra)
+
+
+def _preference(row: Row, columns: Columns, fixes: Fixes) -> Preference:
+    value = _value(row)
+    if "pair" in columns:
+        sides = _two(value, columns["pair"])
     else:
-        column = shape.mapping.get("messages") or shape.mapping["conversations"]
-        messages = _system(value, shape.mapping) + _turns(_get(value, column), column)
-    return _checked(messages)
+        sides = (_side(value, columns["chosen"]), _side(value, columns["rejected"]))
+    shared = 0
+    if sides[0][0].role != "assistant":
+        shared = _shared(*sides)
+        if not shared or shared == min(map(len, sides)):
+            what, why = "the two answers have no prompt in common", "pairs are answers to one and the same prompt"
+            raise BadRowError("role-order", columns["chosen"], what, why)
+        prompt = sides[0][:shared]
+    else:
+        prompt = (*_system(value, columns), *_asked(value, columns, "prompt"))
+    chosen, rejected = (checked(prompt + side[shared:], fixes)[len(prompt) :] for side in sides)
+    return Preference(row.number, prompt, chosen, rejected, _extra(value, columns))
 
 
-def _get(value: dict[str, object], column: str) -> object:
+def _unpaired(row: Row, columns: Columns, fixes: Fixes) -> UnpairedPreference:
+    value = _value(row)
+    label = _get(value, columns["label"])
+    if not isinstance(label, bool):
+        what, why = "the label is neither true nor false", "it says whether the answer is good"
+        raise BadRowError("wrong-type", columns["label"], what, why, "write true or false")
+    if "messages" in columns:
+        turns = _system(value, columns) + turns_of(_get(value, columns["messages"]), columns["messages"])
+        turns = checked(turns, fixes)
+        prompt, answer = turns[:-1], turns[-1:]
+    else:
+        prompt = (*_system(value, columns), *_asked(value, columns, "prompt"))
+        answer = turn_or_turns(_get(value, columns["completion"]), columns["completion"])
+        checked(prompt + answer, fixes)
+    return UnpairedPreference(row.number, prompt, answer, label, _extra(value, columns))
+
+
+def _prompt_only(row: Row, columns: Columns, fixes: Fixes) -> PromptOnly:
+    value = _value(row)
+    prompt = checked((*_system(value, columns), *_asked(value, columns, "prompt")), fixes, answered=False)
+    return PromptOnly(row.number, prompt, _extra(value, columns))
+
+
+def _text(row: Row, columns: Columns, _fixes: Fixes) -> Text:
+    value = _value(row)
+    text = text_of(_get(value, columns["text"]), columns["text"])
+    if not text.strip():
+        raise BadRowError("empty-turn", columns["text"], "the text is empty", "there is nothing to learn")
+    return Text(row.number, text, _extra(value, columns))
+
+
+_CONVERTERS: Final[dict[str, Callable[[Row, Columns, Fixes], CanonicalRow]]] = {
+    MESSAGES: _conversation,
+    SHAREGPT: _conversation,
+    ALPACA: _alpaca,
+    PROMPT_COMPLETION: _prompt_completion,
+    PREFERENCE: _preference,
+    UNPAIRED: _unpaired,
+    PROMPT_ONLY: _prompt_only,
+    TEXT: _text,
+}
+
+
+# Parts of a row
+
+
+def _value(row: Row) -> Value:
+    assert row.value is not None
+    return row.value
+
+
+def _extra(value: Value, columns: Columns) -> dict[str, object]:
+    used = set(columns.values())
+    return {name: item for name, item in value.items() if name not in used}
+
+
+def _get(value: Value, column: str) -> object:
     if value.get(column) is None:
-        raise _BadRowError(column, f"the field `{one_line(column, 40)}` is missing", "the other rows have it", _FILL)
+        what = f"the field `{one_line(column, 40)}` is missing"
+        raise BadRowError("wrong-type", column, what, "the other rows have it")
     return value[column]
 
 
-_FILL = "fill it in, or remove the row"
-_NO_TOOLS = "training on tool calls is not offered yet"
+def _optional(value: Value, columns: Columns, part: str) -> str:
+    column = columns.get(part)
+    return "" if column is None or value.get(column) is None else text_of(value[column], column)
 
 
-def _text(value: object, place: str) -> str:
-    """A text as it stands; FtError's makings when it is none, or cannot be written in UTF-8."""
-    if isinstance(value, list):
-        return "".join(_part(part, f"{place}[{i}]") for i, part in enumerate(value))
-    if not isinstance(value, str):
-        kind = "missing" if value is None else f"of the kind {type(value).__name__}"
-        raise _BadRowError(place, f"the text is {kind}", "only text can be learnt", _FILL)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        why = "it holds half of a two-part character (a lone \\ud8.. escape)"
-        raise _BadRowError(place, "the text is not valid Unicode", why, "mend the text, or remove the row") from None
-    return value
-
-
-def _part(part: object, place: str) -> str:
-    if isinstance(part, str):
-        return _text(part, place)
-    return _text(part.get("text") if isinstance(part, dict) else part, place)
-
-
-def _optional(value: dict[str, object], mapping: dict[str, str], part: str) -> str:
-    column = mapping.get(part)
-    return "" if column is None or value.get(column) is None else _text(value[column], column)
-
-
-def _system(value: dict[str, object], mapping: dict[str, str]) -> tuple[Message, ...]:
-    text = _optional(value, mapping, "system")
+def _system(value: Value, columns: Columns) -> tuple[Message, ...]:
+    text = _optional(value, columns, "system")
     return (Message("system", text),) if text.strip() else ()
 
 
-def _alpaca(value: dict[str, object], mapping: dict[str, str]) -> tuple[Message, ...]:
-    question = _text(_get(value, mapping["instruction"]), mapping["instruction"])
-    more = _optional(value, mapping, "input")
-    answer = _text(_get(value, mapping["output"]), mapping["output"])
-    asked = "\n\n".join(text for text in (question, more) if text.strip())
-    if not asked:
-        raise _BadRowError(
-            mapping["instruction"], "the question is empty", "an answer needs something it answers", _FILL
-        )
-    if not answer.strip():
-        raise _empty_answer(mapping["output"])
-    return (*_system(value, mapping), *_history(value, mapping), Message("user", asked), Message("assistant", answer))
+def _asked(value: Value, columns: Columns, part: str) -> tuple[Message, ...]:
+    """The prompt: turns as they stand, or one text with what is in the column `input` behind it."""
+    column = columns.get(part)
+    if column is None:
+        raise BadRowError("wrong-type", part, "the row has no prompt", "an answer needs something it answers")
+    asked = _get(value, column)
+    if not isinstance(asked, str):
+        return turns_of(asked, column)
+    turns = transcript(asked)
+    if turns:
+        return turns
+    texts = (text_of(asked, column), _optional(value, columns, "input"))
+    question = "\n\n".join(text for text in texts if text.strip())
+    if not question:
+        raise BadRowError("empty-turn", column, "the question is empty", "an answer needs something it answers")
+    return (Message("user", question),)
 
 
-def _history(value: dict[str, object], mapping: dict[str, str]) -> tuple[Message, ...]:
+def _history(value: Value, columns: Columns) -> tuple[Message, ...]:
     """Earlier exchanges of an alpaca row: a list of pairs [question, answer]."""
-    column = mapping.get("history", "")
+    column = columns.get("history", "")
     pairs = value.get(column) or []
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-        raise _BadRowError(column, "the history is no list of pairs", "it has to be [[question, answer], ...]", _FILL)
+        why = "it has to be [[question, answer], ...]"
+        raise BadRowError("wrong-type", column, "the history is no list of pairs", why)
     return tuple(
-        Message(role, _text(pair[j], f"{column}[{i}][{j}]"))
+        Message(role, text_of(pair[j], f"{column}[{i}][{j}]"))
         for i, pair in enumerate(pairs)
         for j, role in enumerate(("user", "assistant"))
     )
 
 
-def _prompt_completion(value: dict[str, object], mapping: dict[str, str]) -> tuple[Message, ...]:
-    prompt, completion = _get(value, mapping["prompt"]), _get(value, mapping["completion"])
-    if isinstance(prompt, str) and isinstance(completion, str):
-        if not completion.strip():
-            raise _empty_answer(mapping["completion"])
-        return Message("user", _text(prompt, "prompt")), Message("assistant", _text(completion, "completion"))
-    if isinstance(prompt, str) or isinstance(completion, str):
-        why = "one is a text and the other a list of messages"
-        raise _BadRowError("prompt", "prompt and completion do not fit together", why, "write both in the same way")
-    asked = tuple(Message(turn.role, turn.content, trained=False) for turn in _turns(prompt, "prompt"))
-    return asked + _turns(completion, "completion")
+def _side(value: Value, column: str) -> tuple[Message, ...]:
+    turns = turn_or_turns(_get(value, column), column)
+    if not turns:
+        raise empty_answer(column)
+    return turns
 
 
-def _turns(value: object, column: str) -> tuple[Message, ...]:
-    keys = turn_keys(value)
-    if keys is None or not isinstance(value, list):
-        why = 'it has to be a list of turns such as {"role": "user", "content": "..."}'
-        raise _BadRowError(column, "this is no conversation", why, _FILL)
-    if keys == ("human", "assistant"):
-        value = [{"role": role, "content": pair.get(role)} for pair in value for role in keys if isinstance(pair, dict)]
-        keys = ("role", "content")
-    return tuple(_turn(turn, keys, f"{column}[{i}]") for i, turn in enumerate(value))
+def _two(value: Value, column: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    both = _get(value, column)
+    if not isinstance(both, list) or len(both) != 2:
+        why = "it has to be [better answer, worse answer]"
+        raise BadRowError("wrong-type", column, "this is no pair of answers", why, FILL)
+    good, bad = (turn_or_turns(answer, f"{column}[{i}]") for i, answer in enumerate(both))
+    return good, bad
 
 
-def _turn(turn: object, keys: tuple[str, str], place: str) -> Message:
-    if not isinstance(turn, dict):
-        raise _BadRowError(place, "this turn is no object", f"a turn has `{keys[0]}` and `{keys[1]}`", _FILL)
-    name = turn.get(keys[0])
-    if name in _TOOL_ROLES or any(turn.get(key) for key in _TOOL_KEYS):
-        raise _BadRowError(
-            place, "the row holds tool calls", "training on tool calls is not offered yet", "remove the row"
-        )
-    if not isinstance(name, str) or name.lower() not in _ROLES:
-        what = f"the role `{one_line(str(name), 30)}` is not known"
-        raise _BadRowError(
-            f"{place}.{keys[0]}", what, "roles are system, user (human) and assistant (gpt)", "rename the role"
-        )
-    role = _ROLES[name.lower()]
-    content = _text(turn.get(keys[1]), f"{place}.{keys[1]}")
-    if role == "assistant" and not content.strip():
-        raise _empty_answer(f"{place}.{keys[1]}")
-    return Message(role, content, trained=_is_trained(turn, place))
-
-
-def _is_trained(turn: dict[str, object], place: str) -> bool:
-    weight = turn.get("weight", turn.get("loss_weight"))
-    if weight is None or weight in (0, 1):
-        return weight is None or bool(weight)
-    raise _BadRowError(
-        place, "the turn has a weight between or beyond 0 and 1", "a turn is learnt or not", "use 0 or 1"
-    )
-
-
-def _empty_answer(place: str) -> _BadRowError:
-    return _BadRowError(place, "the answer is empty", "there is nothing to learn but to say nothing", _FILL)
-
-
-def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The messages, after their order was checked: a system turn first, then user and assistant in turns."""
-    for i, turn in enumerate(messages):
-        if turn.role == "system" and i > 0:
-            raise _order(i, "a system turn stands behind other turns", "move it to the start, or merge it")
-    dialogue = [(i, turn) for i, turn in enumerate(messages) if turn.role != "system"]
-    if not dialogue:
-        raise _order(0, "the conversation has no turns", _FILL)
-    for expected, (i, turn) in zip(_alternating(), dialogue, strict=False):
-        if turn.role != expected:
-            first = (
-                "the conversation begins with the assistant" if i == dialogue[0][0] else f"two {turn.role} turns meet"
-            )
-            raise _order(i, first, "add the missing turn, or merge the two" if i else "add the user's turn before it")
-    if dialogue[-1][1].role != "assistant":
-        raise _order(dialogue[-1][0], "the last turn has no answer", "add the assistant's answer, or remove the turn")
-    return messages
-
-
-def _alternating() -> Iterable[str]:
-    while True:
-        yield from ("user", "assistant")
-
-
-def _order(index: int, what: str, remedy: str) -> _BadRowError:
-    return _BadRowError(f"turn {index + 1}", what, "user and assistant have to take turns, the assistant last", remedy)
+def _shared(one: Sequence[Message], other: Sequence[Message]) -> int:
+    """How many turns two conversations have in common at their start."""
+    count = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count

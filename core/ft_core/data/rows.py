@@ -90,6 +90,7 @@ class Text:
     extra: dict[str, object] = field(default_factory=dict)
 
 
+TrainingRow = Conversation | Text
 CanonicalRow = Conversation | Preference | UnpairedPreference | PromptOnly | Text
 
 

@@ -2,208 +2,184 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
+from ft_core.data.columns import (
+    ALPACA,
+    MESSAGES,
+    PREFERENCE,
+    PROMPT_COMPLETION,
+    PROMPT_ONLY,
+    SHAREGPT,
+    TEXT,
+    UNPAIRED,
+    Reading,
+    Value,
+    optional_parts,
+    read,
+)
 from ft_core.data.open import HEAD_ROWS, Row
+from ft_core.data.refusals import Refusal
+from ft_core.data.rows import TrainableAs
 from ft_core.errors import FtError, Problem
+from ft_core.recipe.schema import Data
 from ft_core.text import one_line
 
-MESSAGES, ALPACA, SHAREGPT, PROMPT_COMPLETION = "messages", "alpaca", "sharegpt", "prompt-completion"
 KNOWN_SHAPES = (
     '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}; '
     '{"instruction": ..., "input": ..., "output": ...}; '
     '{"conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}]}; '
     '{"prompt": ..., "completion": ...}'
 )
+# For each shape the parts it needs (one set of them is enough) and those it may have besides.
+PARTS: Final[dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]]] = {
+    MESSAGES: ((("messages",),), ("system", "tools")),
+    SHAREGPT: ((("conversations",),), ("system", "tools")),
+    ALPACA: ((("instruction", "output"),), ("input", "system", "history")),
+    PROMPT_COMPLETION: ((("prompt", "completion"),), ()),
+    PREFERENCE: ((("chosen", "rejected"), ("prompt", "pair")), ("prompt", "input", "system")),
+    UNPAIRED: ((("prompt", "completion", "label"), ("messages", "label")), ("input", "system")),
+    PROMPT_ONLY: ((("prompt",),), ("system",)),
+    TEXT: ((("text",),), ()),
+}
+_TRAINABLE: Final[dict[str, TrainableAs]] = {PREFERENCE: "dpo", UNPAIRED: "kto", PROMPT_ONLY: "grpo", TEXT: "cpt"}
+_KINDS: Final = {
+    PREFERENCE: "preference pairs, for DPO",
+    UNPAIRED: "answers with a good/bad label, for KTO",
+    PROMPT_ONLY: "prompts without answers, for GRPO",
+    TEXT: "raw text, for continued pre-training",
+}
 
-# Columns of question and answer that make one exchange, the commonest first.
-_EXCHANGES = (
-    ("instruction", "output"),
-    ("instruction", "response"),
-    ("instruction", "answer"),
-    ("instruction", "completion"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("query", "response"),
-    ("query", "answer"),
-    ("prompt", "response"),
-    ("prompt", "answer"),
-    ("prompt", "output"),
-    ("input", "output"),
-)
-_OPTIONAL_PARTS = (("input", "input"), ("input", "context"), ("system", "system"), ("history", "history"))
-_CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
-_MEDIA = ("image", "images", "video", "videos", "audio", "audios", "pixel_values")
-_PREFERENCES = (("chosen", "rejected"), ("chosen_messages", "rejected_messages"), ("response_j", "response_k"))
-_TURN_KEYS = (("role", "content"), ("from", "value"), ("from", "content"), ("role", "value"))
 
-Value = Mapping[str, object]
+@dataclass(frozen=True)
+class Choice:
+    """What a recipe says about the rows by hand; shape `auto` and an empty mapping leave it to what rows hold.
+
+    `fixes` goes from kind of finding to what is done about it (see `ft_core.data.turns.checked`).
+    """
+
+    shape: str = "auto"
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    fixes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Data) -> Choice:
+        """The choice in a recipe's section `data`."""
+        return cls(data.shape, data.mapping, data.fixes)
+
+
+AUTOMATIC: Final = Choice()
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape of rows: its name, how it was told, and which column plays which part.
+    """A shape of rows: its name, how it was told, and which column plays which part (see `PARTS`).
 
-    `mapping` goes from part to column: `messages` or `conversations` (and `system`); `instruction`, `output`
-    (and `input`, `system`, `history`); or `prompt` and `completion`.
+    `question` is what a person should decide where the rows allow two readings; `by_hand` says that one did.
     """
 
     name: str
     evidence: str
     mapping: dict[str, str]
+    question: str = ""
+    by_hand: bool = False
+
+    @property
+    def trainable_as(self) -> TrainableAs:
+        """The kind of training these rows are for."""
+        return _TRAINABLE.get(self.name, "sft")
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A kind of data that is known, but cannot be trained on yet or would be trained on wrongly."""
+def recognise(rows: Sequence[Row], choice: Choice = AUTOMATIC) -> Shape:
+    """The shape most of these rows have, or the one chosen by hand; the first thousand are looked at.
 
-    name: str
-    why: str
-    remedy: str
-
-
-_NOT_YET = "this kind of training is not offered yet"
-PREFERENCE = Refusal(
-    "preference pairs (chosen and rejected answers)",
-    f"{_NOT_YET}, and taken as plain rows it could learn the rejected answers",
-    "to learn the chosen answers only, write each row as messages: the prompt, then the chosen answer",
-)
-KTO = Refusal(
-    "answers with a good/bad label (KTO)",
-    f"{_NOT_YET}, and taken as plain rows it would learn the bad answers too",
-    "keep the rows whose label is true and take the label out; rename it if it means something else",
-)
-TOKENISED = Refusal(
-    "rows of tokens (input_ids)",
-    "tokens fit one tokenizer only, and the text behind them cannot be checked",
-    "use the texts these tokens were made from",
-)
-MEDIA = Refusal(
-    "rows with images, video or sound",
-    f"{_NOT_YET}: only text is learnt",
-    "keep the rows without media, or take the media columns and parts out",
-)
-RAW_TEXT = Refusal(
-    "raw text without questions and answers",
-    f"{_NOT_YET}: learning from raw text is continued pre-training",
-    "turn it into messages, or into prompt and completion",
-)
-PROMPT_ONLY = Refusal(
-    "prompts without answers",
-    f"{_NOT_YET}: learning from prompts alone needs a reward",
-    "add the answers in a column `completion`",
-)
-
-
-def recognise(rows: Sequence[Row]) -> Shape:
-    """The shape most of these rows have; the first thousand are looked at.
-
-    FtError when most have none that can be trained on, with what was seen and the shapes that are known.
+    FtError when most have none that is known or can be trained on, or the choice does not fit the rows.
     """
     values = [row.value for row in rows[:HEAD_ROWS] if row.value is not None]
     if not values:
         raise FtError(_no_good_rows(rows))
-    kinds = [refusal(value) or _pairing(value) or _nameable(value) for value in values]
-    names = Counter(kind.name if isinstance(kind, Refusal) else kind[0] for kind in kinds if kind is not None)
-    if not names:
-        raise FtError(_unknown(values, rows[0].source))
-    name, count = names.most_common(1)[0]
-    for kind in kinds:
-        if isinstance(kind, Refusal) and kind.name == name:
-            raise FtError(_refused(kind, count, len(values), rows[0].source))
-    mappings = [kind[1] for kind in kinds if isinstance(kind, tuple) and kind[0] == name]
-    needed = dict(Counter(tuple(mapping.items()) for mapping in mappings).most_common(1)[0][0])
-    more = _optional_parts(needed, values)
-    return Shape(name, _evidence(needed, more, mappings.count(needed), len(values)), needed | more)
+    if choice.shape != "auto" or choice.mapping:
+        return _chosen(values, choice)
+    return _told(values, rows[0].source)
 
 
-def refusal(value: Value) -> Refusal | None:
-    """Why this row must not be trained on as it is, whatever else it holds; None when nothing speaks against it."""
-    if any(value.get(good) is not None and value.get(bad) is not None for good, bad in _PREFERENCES):
-        return PREFERENCE
-    if _is_tokens(value.get("input_ids")):
-        return TOKENISED
-    if any(value.get(name) for name in _MEDIA) or _has_media_part(value):
-        return MEDIA
-    if isinstance(value.get("label"), bool) and _pairing(value) is not None:
-        return KTO
-    return None
-
-
-def turn_keys(value: object) -> tuple[str, str] | None:
-    """The names for who and what in a list of turns, such as (role, content); None when it is no list of turns.
-
-    (human, assistant) stands for the old form in which each turn is a pair {"human": ..., "assistant": ...}.
-    """
-    if not isinstance(value, list) or not value or not isinstance(first := value[0], dict):
+def training_refusal(shape: Shape) -> Problem | None:
+    """Why rows of this shape cannot be trained on by this version, with the way out; None when they can."""
+    if shape.trainable_as in ("sft", "cpt"):
         return None
-    for who, what in _TURN_KEYS:
-        if who in first and what in first:
-            return (who, what)
-    if "role" in first:
-        return ("role", "content")
-    return ("human", "assistant") if "human" in first and "assistant" in first else None
+    remedies = {
+        PREFERENCE: _chosen_answers(shape),
+        UNPAIRED: "to learn the good answers only, set data.shape to "
+        + ("messages" if "messages" in shape.mapping else "prompt-completion")
+        + "; rows labelled false are then left out",
+        PROMPT_ONLY: "add the answers in a column `completion`; or name the column that holds them in data.mapping",
+    }
+    why = "this version trains on answers and on text"
+    return Problem(f"the rows are {_KINDS[shape.name]}", "data.source", why, remedies[shape.name], kind="not-offered")
 
 
-def _pairing(value: Value) -> tuple[str, dict[str, str]] | None:
-    """Name and mapping of the shape of one row by itself, or None."""
-    if _is_text_or_turns(value.get("prompt")) and _is_text_or_turns(value.get("completion")):
-        return PROMPT_COMPLETION, {"prompt": "prompt", "completion": "completion"}
-    named = [name for name in _CONVERSATIONS if name in value]
-    for column in (*named, *(name for name in value if name not in ("prompt", "history", "tools"))):
-        keys = turn_keys(value[column])
-        if keys is not None:
-            return (MESSAGES, {"messages": column}) if keys[0] == "role" else (SHAREGPT, {"conversations": column})
-    for question, answer in _EXCHANGES:
-        if isinstance(value.get(question), str) and answer in value:
-            return ALPACA, {"instruction": question, "output": answer}
-    return None
+def _chosen_answers(shape: Shape) -> str:
+    good, prompt = shape.mapping.get("chosen"), shape.mapping.get("prompt")
+    if good is None:
+        return "to learn the better answers only, write each row as messages: the prompt, then the better answer"
+    if prompt is None:
+        return f"to learn the better answers only, set data.shape to messages and data.mapping to {{messages: {good}}}"
+    mapping = f"{{prompt: {prompt}, completion: {good}}}"
+    return f"to learn the better answers only, set data.shape to prompt-completion and data.mapping to {mapping}"
 
 
-def _nameable(value: Value) -> Refusal | None:
-    if value.get("prompt") is not None:
-        return PROMPT_ONLY
-    return RAW_TEXT if isinstance(value.get("text"), str) else None
+# Told from what rows hold
 
 
-def _is_text_or_turns(value: object) -> bool:
-    return isinstance(value, str) or turn_keys(value) is not None
+def _told(values: Sequence[Value], source: str) -> Shape:
+    found = [read(value) for value in values]
+    names = Counter(kind.name for kind in found if kind is not None)
+    if not names:
+        raise FtError(_unknown(values, source))
+    name, count = names.most_common(1)[0]
+    for kind in found:
+        if isinstance(kind, Refusal) and kind.name == name:
+            what = f"{count} of {len(values)} rows looked at are {kind.name}"
+            raise FtError(Problem(what, source, kind.why, kind.remedy, kind=kind.kind))
+    readings = [kind for kind in found if isinstance(kind, Reading) and kind.name == name]
+    reading = Counter(readings).most_common(1)[0][0]
+    needed, more = dict(reading.mapping), optional_parts(reading, list(values))
+    evidence = _evidence(name, needed, more, readings.count(reading), len(values))
+    return Shape(name, evidence, needed | more, _question(reading, values))
 
 
-def _is_tokens(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, int) for item in value[:8])
+def _question(reading: Reading, values: Sequence[Value]) -> str:
+    """What a person should decide where the rows allow another reading than the proposed one."""
+    columns = {column for _, column in reading.mapping}
+    first = values[0]
+    label = next((name for name in ("label", "score", "rating") if _is_grade(values, name)), None)
+    if reading.name in (MESSAGES, SHAREGPT, ALPACA, PROMPT_COMPLETION) and label is not None:
+        return (
+            f"`{label}` holds only 0 and 1: if 0 marks a bad answer, write it as true/false, so that none is learnt; "
+            "taken as rows that are all good"
+        )
+    others = [name for name in ("messages", "conversations") if name in first and name not in columns]
+    if reading.name in (MESSAGES, SHAREGPT) and others:
+        return f"`{others[0]}` could be meant as well; data.mapping chooses it"
+    if reading.name == TEXT and any(isinstance(value.get("text"), str) and "### " in str(value) for value in values):
+        return "the texts look like prompts with answers written out; written as messages, only answers are learnt"
+    return ""
 
 
-def _has_media_part(value: Value) -> bool:
-    """Whether a turn's content is a list in which an image, a video or sound stands."""
-    return any(
-        isinstance(part, dict) and any(word in str(part.get("type")) for word in ("image", "video", "audio"))
-        for turns in value.values()
-        if isinstance(turns, list)
-        for turn in turns
-        if isinstance(turn, dict) and isinstance(content := turn.get("content"), list)
-        for part in content
-    )
+def _is_grade(values: Sequence[Value], name: str) -> bool:
+    found = {value[name] for value in values if type(value.get(name)) is int}
+    return found == {0, 1}
 
 
-def _optional_parts(needed: Mapping[str, str], values: Sequence[Value]) -> dict[str, str]:
-    """Parts a row of this shape may have besides, each with the column that any row fills."""
-    if "completion" in needed:
-        return {}
-    found: dict[str, str] = {}
-    for part, column in _OPTIONAL_PARTS if "instruction" in needed else (("system", "system"),):
-        taken = part in found or column in needed.values()
-        if not taken and any(value.get(column) for value in values):
-            found[part] = column
-    return found
-
-
-def _evidence(needed: Mapping[str, str], more: Mapping[str, str], count: int, total: int) -> str:
+def _evidence(name: str, needed: Mapping[str, str], more: Mapping[str, str], count: int, total: int) -> str:
     words = f"all {count} rows" if count == total else f"{count} of {total} rows"
     words += f" looked at hold {_columns(needed)}"
     words += f", some also {_columns(more)}" if more else ""
+    words += f": {_KINDS[name]}" if name in _KINDS else ""
     return words if count == total else f"{words}; the others do not fit and would be left out"
 
 
@@ -211,19 +187,87 @@ def _columns(mapping: Mapping[str, str]) -> str:
     return " and ".join(f"`{one_line(column, 40)}`" for column in mapping.values())
 
 
+# Chosen by hand
+
+
+def _chosen(values: Sequence[Value], choice: Choice) -> Shape:
+    name = choice.shape if choice.shape != "auto" else _name_of(choice.mapping)
+    sets, optional = PARTS[name]
+    known = {part for needed in sets for part in needed} | set(optional)
+    seen = Counter(column for value in values for column in value)
+    problems = [_unknown_part(part, name, known) for part in choice.mapping if part not in known]
+    problems += [_no_column(part, column, seen) for part, column in choice.mapping.items() if column not in seen]
+    mapping = {**{part: part for part in known if part in seen}, **choice.mapping}
+    if not any(set(needed) <= set(mapping) for needed in sets) and not problems:
+        mapping = {**_read_as(values, name), **choice.mapping}
+        missing = [part for part in sets[0] if part not in mapping]
+        problems += [_no_part(part, name, seen) for part in missing]
+    if problems:
+        raise FtError(problems)
+    return Shape(name, f"chosen by hand: {_columns(mapping)}", mapping, by_hand=True)
+
+
+def _read_as(values: Sequence[Value], name: str) -> dict[str, str]:
+    """The columns rows of this shape would have, where any row is read as one."""
+    found = next((kind for kind in map(read, values) if isinstance(kind, Reading) and kind.name == name), None)
+    return dict(found.mapping) if found is not None else {}
+
+
+def _name_of(mapping: Mapping[str, str]) -> str:
+    """The first shape whose needed parts the mapping names."""
+    for name, (sets, _) in PARTS.items():
+        if any(set(needed) <= set(mapping) for needed in sets):
+            return name
+    fits = next((name for name, (sets, _) in PARTS.items() if any(set(mapping) & set(needed) for needed in sets)), None)
+    if fits is not None:
+        return fits
+    parts = ", ".join(sorted({part for sets, _ in PARTS.values() for needed in sets for part in needed}))
+    raise FtError(
+        Problem(
+            f"the parts {', '.join(one_line(part, 30) for part in mapping)} make no shape",
+            "data.mapping",
+            "a mapping goes from part to column",
+            f"name parts such as {parts}",
+        )
+    )
+
+
+def _unknown_part(part: str, name: str, known: set[str]) -> Problem:
+    near = difflib.get_close_matches(part, known, 1)
+    remedy = f"did you mean `{near[0]}`?" if near else f"use one of: {', '.join(sorted(known))}"
+    return Problem(f"`{one_line(part, 40)}` is no part of the shape {name}", "data.mapping", "parts are fixed", remedy)
+
+
+def _no_column(part: str, column: str, seen: Mapping[str, int]) -> Problem:
+    near = difflib.get_close_matches(column, seen, 1)
+    remedy = f"did you mean `{one_line(near[0], 40)}`?" if near else f"columns seen: {_seen(seen)}"
+    what = f"no row has the column `{one_line(column, 40)}`"
+    return Problem(what, "data.mapping", f"it is mapped to {part}", remedy)
+
+
+def _no_part(part: str, name: str, seen: Mapping[str, int]) -> Problem:
+    what = f"nothing says which column is the {part}"
+    return Problem(what, "data.mapping", f"the shape {name} needs it", f"name a column; columns seen: {_seen(seen)}")
+
+
+def _seen(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"`{one_line(name, 30)}` ({count})" for name, count in Counter(counts).most_common(8)) or "none"
+
+
 def _no_good_rows(rows: Sequence[Row]) -> list[Problem]:
     problems = [row.problem for row in rows[:5] if row.problem is not None]
     where = rows[0].source if rows else "data.source"
     why = "the first of them are told above" if problems else "the file holds none"
-    return [*problems, Problem("no row of the file can be read", where, why, f"write rows in one of: {KNOWN_SHAPES}")]
+    remedy = f"write rows in one of: {KNOWN_SHAPES}"
+    return [*problems, Problem("no row of the file can be read", where, why, remedy, kind="unreadable")]
 
 
 def _unknown(values: Sequence[Value], source: str) -> Problem:
     counts = Counter(column for value in values for column in value)
-    seen = ", ".join(f"`{one_line(name, 30)}` ({count})" for name, count in counts.most_common(8))
+    texts = [name for name, _ in counts.most_common() if any(isinstance(value.get(name), str) for value in values)]
+    remedy = f"rename the columns to one of: {KNOWN_SHAPES}"
+    if len(texts) >= 2:
+        guess = f"{{instruction: {one_line(texts[0], 30)}, output: {one_line(texts[1], 30)}}}"
+        remedy = f"say which column is what, such as data.mapping: {guess}; or {remedy}"
     what = "the shape of the rows is not known"
-    return Problem(what, source, f"columns seen: {seen or 'none'}", f"rename the columns to one of: {KNOWN_SHAPES}")
-
-
-def _refused(found: Refusal, count: int, total: int, source: str) -> Problem:
-    return Problem(f"{count} of {total} rows looked at are {found.name}", source, found.why, found.remedy)
+    return Problem(what, source, f"columns seen: {_seen(counts)}", remedy, kind="unknown-shape")

@@ -8,8 +8,8 @@ from itertools import islice
 
 from ft_core.data.canonical import convert
 from ft_core.data.open import RowFile, open_rows
-from ft_core.data.rows import Conversation
-from ft_core.data.shapes import recognise
+from ft_core.data.rows import Conversation, Text, TrainingRow, passages
+from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Recipe
@@ -29,7 +29,7 @@ class _File:
 
     rows: int
     looked_at: int
-    good: tuple[Conversation, ...]
+    good: tuple[TrainingRow, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -44,8 +44,9 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     `lengths` are the token counts of the training rows where they are known already. Raises FtError with the
     problems of both files when one cannot be read or holds nothing to train on.
     """
-    source = _look(recipe.data.source, held_out=False)
-    held_out = _look(recipe.data.held_out, held_out=True) if recipe.data.held_out is not None else None
+    choice = Choice.of(recipe.data)
+    source = _look(recipe.data.source, choice, held_out=False)
+    held_out = _look(recipe.data.held_out, choice, held_out=True) if recipe.data.held_out is not None else None
     asked = held_out.usable if held_out else held_out_rows(source.usable, recipe.data.held_out_share)
     train = source.usable if held_out else source.usable - asked
     counted = tuple(lengths) if lengths is not None else None
@@ -59,7 +60,7 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
         unusable=len(source.problems),
     )
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
-    return facts, warnings, not all(row.completion_only for row in source.good)
+    return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
 
 
 def held_out_rows(rows: int, share: float) -> int:
@@ -67,29 +68,36 @@ def held_out_rows(rows: int, share: float) -> int:
     return max(0, min(max(1, round(rows * share)), rows - 1)) if share > 0 else 0
 
 
-def _look(source: str, *, held_out: bool) -> _File:
+def _look(source: str, choice: Choice, *, held_out: bool) -> _File:
     file: RowFile = open_rows(source, held_out=held_out)
     first = list(islice(file.rows(), _LOOKED_AT))
-    shape = recognise(first)
-    found = [convert(row, shape) for row in first]
-    good = tuple(row for row in found if not isinstance(row, Problem))
+    shape = recognise(first, choice)
+    refused = training_refusal(shape)
+    if refused is not None:
+        raise FtError(refused)
+    found = [convert(row, shape, choice.fixes) for row in first]
+    good = tuple(row for row in found if isinstance(row, Conversation | Text))
     bad = tuple(row for row in found if isinstance(row, Problem))
     if not good:
         raise FtError(bad[:_SHOWN])
     return _File(len(first) if len(first) < _LOOKED_AT else file.count(), len(first), good, bad)
 
 
-def _size(row: Conversation) -> int:
-    return sum(len(turn.content.encode(errors="replace")) for turn in row.messages)
+def _size(row: TrainingRow) -> int:
+    return sum(len(passage.text.encode(errors="replace")) for passage in passages(row))
 
 
-def _tokens_per_row(rows: Sequence[Conversation]) -> float:
-    turns = sum(len(row.messages) for row in rows)
+def _turns(row: TrainingRow) -> int:
+    return 1 if isinstance(row, Text) else len(row.messages)
+
+
+def _tokens_per_row(rows: Sequence[TrainingRow]) -> float:
+    turns = sum(map(_turns, rows))
     return (sum(map(_size, rows)) / _BYTES_PER_TOKEN + turns * _TOKENS_PER_TURN) / len(rows)
 
 
-def _bound(rows: Sequence[Conversation]) -> int:
-    return max(_size(row) + len(row.messages) * _MOST_PER_TURN for row in rows) + _MOST_PER_ROW
+def _bound(rows: Sequence[TrainingRow]) -> int:
+    return max(_size(row) + _turns(row) * _MOST_PER_TURN for row in rows) + _MOST_PER_ROW
 
 
 def _left_out(file: _File | None, source: str) -> tuple[Problem, ...]:

@@ -73,6 +73,23 @@ class Data(Section):
     """What it learns from."""
 
     source: Path = setting(DEMO, "A file of rows (.jsonl or .json), or `demo` for the one that ships.", level="first")
+    shape: Literal[
+        "auto",
+        "messages",
+        "sharegpt",
+        "alpaca",
+        "prompt-completion",
+        "preference",
+        "unpaired-preference",
+        "prompt-only",
+        "text",
+    ] = setting("auto", "What the rows are; told from what they hold unless you choose.")
+    mapping: dict[str, Text] = setting(
+        dict, "Which column plays which part, such as {instruction: Frage, output: Antwort}; told from the rows."
+    )
+    fixes: dict[str, Literal["drop", "keep", "trim", "merge"]] = setting(
+        dict, "What is done about rows with a finding, by its kind, such as {near-duplicate: drop}."
+    )
     held_out: Path | None = setting(None, "A file of held-out rows; when empty, rows are split off the source.")
     held_out_share: float = setting(
         0.05, "Share of the rows held out for evaluation when no file is given.", ge=0, le=0.5, level="first"

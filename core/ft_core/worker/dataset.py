@@ -12,7 +12,8 @@ from datasets.table import InMemoryTable
 from trl.data_utils import pack_dataset
 
 from ft_core.data import canonical
-from ft_core.data.rows import Conversation
+from ft_core.data.rows import Conversation, TrainingRow
+from ft_core.data.shapes import Choice
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
 from ft_core.worker.tokenise import Encoder
@@ -65,14 +66,15 @@ def _some(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
 
 
-def read_conversations(recipe: Recipe) -> tuple[list[Conversation], list[Conversation], list[Problem]]:
+def read_conversations(recipe: Recipe) -> tuple[list[TrainingRow], list[TrainingRow], list[Problem]]:
     """Training and held-out conversations, and the rows that could not be read. Raises FtError when none can."""
     data = recipe.data
-    rows, problems = canonical.load(data.source)
+    choice = Choice.of(data)
+    rows, problems = canonical.load(data.source, choice=choice)
     if not rows:
         raise FtError(problems) if problems else _empty(data.source)
     if data.held_out is not None:
-        held_out, more = canonical.load(data.held_out, held_out=True)
+        held_out, more = canonical.load(data.held_out, held_out=True, choice=choice)
         return rows, held_out, [*problems, *more]
     if data.held_out_share == 0:
         return rows, [], problems

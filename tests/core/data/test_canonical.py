@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ft_core.data.canonical import convert, load, split
 from ft_core.data.open import Row
-from ft_core.data.rows import Conversation, Message
+from ft_core.data.rows import Conversation, Message, Preference, PromptOnly, Text, ToolCall, UnpairedPreference
 from ft_core.data.shapes import Shape, recognise
 from ft_core.errors import FtError, Problem
 
@@ -110,9 +110,23 @@ def test_a_turn_of_weight_0_is_context() -> None:
         ({"messages": [YO, HI, YO]}, MESSAGES, "begins with the assistant", "turn 1"),
         ({"messages": [HI, {"role": "system", "content": "s"}, YO]}, MESSAGES, "system turn stands behind", "turn 2"),
         ({"messages": [{"role": "narrator", "content": "s"}, HI, YO]}, MESSAGES, "`narrator`", "messages[0].role"),
-        ({"messages": [HI, {"role": "tool", "content": "s"}, YO]}, MESSAGES, "tool calls", "messages[1]"),
-        ({"messages": [HI, {**YO, "tool_calls": [{}]}]}, MESSAGES, "tool calls", "messages[1]"),
-        ({"messages": [HI, YO], "tools": "[{}]"}, MESSAGES, "defines tools", "tools"),
+        ({"messages": [HI, {"role": "tool", "content": "s"}, YO]}, MESSAGES, "nobody called", "turn 2"),
+        ({"messages": [HI, {**YO, "tool_calls": [{}]}]}, MESSAGES, "names no function", "messages[1].tool_calls[0]"),
+        ({"messages": [HI, YO], "tools": "[{}]"}, MESSAGES, "tool has no name", "tools[0]"),
+        ({"messages": [HI, YO], "tools": "[{"}, MESSAGES, "not JSON", "tools"),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{"}]},
+            SHAREGPT,
+            "not JSON",
+            "conversations[1].value",
+        ),
+        ({"prompt": "a", "completion": "b", "label": False}, PROMPT, "labelled bad", "label"),
+        (
+            {"prompt": "a", "completion": "b", "chosen": "c", "rejected": "d"},
+            PROMPT,
+            "preference pair",
+            "rows.jsonl:5 ",
+        ),
         ({"messages": []}, MESSAGES, "no conversation", "messages"),
         ({"messages": [HI, "yo"]}, MESSAGES, "no object", "messages[1]"),
         ({"messages": [HI, {**YO, "content": 7}]}, MESSAGES, "kind int", "messages[1].content"),
@@ -124,8 +138,6 @@ def test_a_turn_of_weight_0_is_context() -> None:
         ({"instruction": "a", "output": ["b", 3]}, ALPACA, "kind int", "output[1]"),
         ({"instruction": "a", "output": "b", "history": ["x"]}, ALPACA, "list of pairs", "history"),
         ({"prompt": "a", "completion": ""}, PROMPT, "answer is empty", "completion"),
-        ({"prompt": "a", "completion": [YO]}, PROMPT, "do not fit together", "prompt"),
-        ({"prompt": "a", "completion": "b", "label": True}, PROMPT, "KTO", "rows.jsonl:5"),
         ({"messages": [HI, YO], "image": "x.png"}, MESSAGES, "images", "rows.jsonl:5"),
     ],
 )
@@ -135,6 +147,112 @@ def test_a_row_that_cannot_be_learnt_is_told_by_row_and_field(
     found = bad(value, shape)
     assert what in found.what
     assert found.where.endswith(place)
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+def test_tool_calls_in_openai_form_keep_their_arguments_tools_and_reasoning() -> None:
+    turns = [
+        HI,
+        {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "look it up"},
+        {"role": "tool", "content": "rain", "name": "weather"},
+        {"role": "assistant", "content": "It rains."},
+    ]
+    converted = convert(row({"messages": turns, "tools": json.dumps([WEATHER])}), MESSAGES)
+    assert isinstance(converted, Conversation)
+    assert converted.tools == ({"type": "function", "function": WEATHER},)
+    assert converted.messages[1] == Message(
+        "assistant", "", reasoning="look it up", tool_calls=(ToolCall("weather", {"city": "Oslo"}),)
+    )
+    assert converted.messages[2] == Message("tool", "rain", name="weather")
+    assert not converted.extra
+
+
+def test_tool_calls_in_sharegpt_form_become_the_same() -> None:
+    turns = [
+        {"from": "human", "value": "hi"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Oslo"}}'},
+        {"from": "observation", "value": "rain"},
+        {"from": "gpt", "value": "It rains."},
+    ]
+    converted = convert(row({"conversations": turns, "tools": [WEATHER]}), SHAREGPT)
+    assert isinstance(converted, Conversation)
+    assert [turn.role for turn in converted.messages] == ["user", "assistant", "tool", "assistant"]
+    assert converted.messages[1].tool_calls == (ToolCall("weather", {"city": "Oslo"}),)
+
+
+def of_shape(value: dict[str, object]) -> object:
+    return convert(row(value), recognise([row(value)]))
+
+
+HH = "\n\nHuman: hi\n\nAssistant: yo\n\nHuman: more?\n\nAssistant: "
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": "hi", "chosen": "good", "rejected": "bad"},
+        {"prompt": [HI], "chosen": [{**YO, "content": "good"}], "rejected": [{**YO, "content": "bad"}]},
+        {"chosen": [HI, {**YO, "content": "good"}], "rejected": [HI, {**YO, "content": "bad"}]},
+        {
+            "prompt": "hi",
+            "chosen_messages": [HI, {**YO, "content": "good"}],
+            "rejected_messages": [HI, {**YO, "content": "bad"}],
+        },
+        {"question": "hi", "response_j": "good", "response_k": "bad"},
+        {"instruction": "hi", "output": ["good", "bad"]},
+        {
+            "conversations": [{"from": "human", "value": "hi"}],
+            "chosen": {"from": "gpt", "value": "good"},
+            "rejected": {"from": "gpt", "value": "bad"},
+        },
+    ],
+)
+def test_pairs_of_every_form_become_prompt_chosen_and_rejected(value: dict[str, object]) -> None:
+    converted = of_shape(value)
+    assert isinstance(converted, Preference)
+    assert [turn.content for turn in converted.prompt] == ["hi"]
+    assert [turn.content for turn in (*converted.chosen, *converted.rejected)] == ["good", "bad"]
+
+
+def test_transcripts_of_human_and_assistant_are_parted_into_turns() -> None:
+    converted = of_shape({"chosen": HH + "good", "rejected": HH + "bad"})
+    assert isinstance(converted, Preference)
+    assert [turn.content for turn in converted.prompt] == ["hi", "yo", "more?"]
+    assert (converted.chosen[0].content, converted.rejected[0].content) == ("good", "bad")
+
+
+def test_pairs_without_a_common_prompt_are_told() -> None:
+    other = [{**HI, "content": "other"}, YO]
+    found = of_shape({"chosen": [HI, YO], "rejected": other})
+    assert isinstance(found, Problem)
+    assert (found.kind, "no prompt in common" in found.what) == ("role-order", True)
+
+
+def test_labelled_answers_prompts_and_texts_have_rows_of_their_own() -> None:
+    kto = of_shape({"messages": [HI, YO], "label": False})
+    assert isinstance(kto, UnpairedPreference)
+    assert (len(kto.prompt), kto.completion[0].content, kto.label) == (1, "yo", False)
+    ask = of_shape({"prompt": "2+2?", "answer_key": 4})
+    assert isinstance(ask, PromptOnly)
+    assert ask.extra == {"answer_key": 4}
+    text = of_shape({"text": "once", "id": 1})
+    assert text == Text(3, "once", {"id": 1})
+
+
+def test_fixes_join_neighbouring_turns_and_take_unanswered_ones_off() -> None:
+    turns = [HI, {**HI, "content": "again"}, YO, HI]
+    fixes = {"role-order": "merge", "no-assistant-end": "trim"}
+    converted = convert(row({"messages": turns}), MESSAGES, fixes)
+    assert isinstance(converted, Conversation)
+    assert [turn.content for turn in converted.messages] == ["hi\n\nagain", "yo"]
+
+
+def test_problems_of_rows_carry_their_kind_and_field() -> None:
+    found = bad({"messages": [HI, HI, YO]}, MESSAGES)
+    assert (found.kind, found.field) == ("role-order", "turn 2")
 
 
 def test_a_bad_row_keeps_its_problem() -> None:
@@ -147,7 +265,21 @@ JSON_VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["role", "content", "from", "value", "human", "assistant", "type", "text", "weight"]),
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "from",
+                    "value",
+                    "human",
+                    "assistant",
+                    "type",
+                    "text",
+                    "weight",
+                    "tool_calls",
+                    "name",
+                ]
+            ),
             inner | st.sampled_from(["user", "assistant", "human", "gpt", "system"]),
             max_size=3,
         )
@@ -170,7 +302,7 @@ def test_no_row_makes_recognition_or_conversion_crash(found: list[dict[str, obje
         converted = convert(each, shape)
         if isinstance(converted, Conversation):
             assert converted.messages[-1].role == "assistant"
-            assert converted.messages[-1].content.strip()
+            assert converted.messages[-1].content.strip() or converted.messages[-1].tool_calls
 
 
 def test_loading_gives_the_good_rows_and_all_problems(tmp_path: Path) -> None:

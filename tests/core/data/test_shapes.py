@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from ft_core.data.canonical import convert
 from ft_core.data.open import Row
-from ft_core.data.shapes import recognise
+from ft_core.data.rows import Conversation
+from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 
 TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
@@ -63,33 +65,133 @@ def test_a_shape_is_told_by_what_rows_hold(value: dict[str, object], name: str, 
     assert "all 2 rows" in shape.evidence
 
 
+CHOICE = {"prompt": "p", "chosen": "a", "rejected": "b"}
+
+
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "name", "mapping"),
     [
-        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "preference pairs"),
-        ({"chosen": TURNS, "rejected": TURNS}, "preference pairs"),
-        ({"conversations": SHAREGPT, "chosen": "a", "rejected": "b"}, "preference pairs"),
-        ({"instruction": "p", "output": "x", "chosen": "a", "rejected": "b"}, "preference pairs"),
-        ({"question": "p", "response_j": "a", "response_k": "b"}, "preference pairs"),
-        ({"prompt": "p", "completion": "c", "label": True}, "KTO"),
-        ({"messages": TURNS, "label": False}, "KTO"),
-        ({"input_ids": [1, 2, 3], "labels": [1, 2, 3]}, "input_ids"),
-        ({"messages": TURNS, "images": ["a.png"]}, "images"),
+        (CHOICE, "preference", {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}),
+        ({"chosen": TURNS, "rejected": TURNS}, "preference", {"chosen": "chosen", "rejected": "rejected"}),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, TURNS[1]]},
-            "images",
+            {"conversations": SHAREGPT[:1], "chosen": SHAREGPT[1], "rejected": SHAREGPT[1]},
+            "preference",
+            {"prompt": "conversations", "chosen": "chosen", "rejected": "rejected"},
         ),
-        ({"text": "once upon a time"}, "raw text"),
-        ({"prompt": "p"}, "prompts without answers"),
-        ({"prompt": TURNS[:1], "answer_key": 4}, "prompts without answers"),
+        (
+            {"instruction": "p", "input": "i", "output": "x", "chosen": "a", "rejected": "b"},
+            "preference",
+            {"prompt": "instruction", "input": "input", "chosen": "chosen", "rejected": "rejected"},
+        ),
+        (
+            {"question": "p", "response_j": "a", "response_k": "b"},
+            "preference",
+            {"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
+        ),
+        (
+            {"prompt": "p", "chosen_messages": TURNS, "rejected_messages": TURNS},
+            "preference",
+            {"prompt": "prompt", "chosen": "chosen_messages", "rejected": "rejected_messages"},
+        ),
+        ({"instruction": "p", "output": ["good", "bad"]}, "preference", {"prompt": "instruction", "pair": "output"}),
+        (
+            {"prompt": "p", "completion": "c", "label": True},
+            "unpaired-preference",
+            {"prompt": "prompt", "completion": "completion", "label": "label"},
+        ),
+        ({"messages": TURNS, "label": False}, "unpaired-preference", {"messages": "messages", "label": "label"}),
+        (
+            {"instruction": "a", "output": "b", "kto_tag": True},
+            "unpaired-preference",
+            {"prompt": "instruction", "completion": "output", "label": "kto_tag"},
+        ),
+        ({"prompt": "p"}, "prompt-only", {"prompt": "prompt"}),
+        ({"prompt": TURNS[:1], "answer_key": 4}, "prompt-only", {"prompt": "prompt"}),
+        ({"messages": TURNS[:1]}, "prompt-only", {"prompt": "messages"}),
+        ({"question": "2+2?", "answer": 4}, "prompt-only", {"prompt": "question"}),
+        ({"text": "once upon a time"}, "text", {"text": "text"}),
+        ({"content": "once", "path": "a.txt"}, "text", {"text": "content"}),
     ],
 )
-def test_what_would_be_trained_wrong_is_refused_by_name_with_a_way_out(value: dict[str, object], words: str) -> None:
-    with pytest.raises(FtError, match=words) as caught:
+def test_shapes_of_other_trainings_are_told_and_never_taken_for_plain_answers(
+    value: dict[str, object], name: str, mapping: dict[str, str]
+) -> None:
+    shape = recognise(rows(value, value))
+    assert (shape.name, shape.mapping) == (name, mapping)
+    trained = {"preference": "dpo", "unpaired-preference": "kto", "prompt-only": "grpo", "text": "cpt"}[name]
+    assert shape.trainable_as == trained
+    assert (training_refusal(shape) is None) == (trained == "cpt")
+
+
+@pytest.mark.parametrize(
+    ("value", "mapping"),
+    [
+        ({"Context": "q", "Response": "a"}, {"instruction": "Context", "output": "Response"}),
+        ({"Question": "q", "Answer": "a"}, {"instruction": "Question", "output": "Answer"}),
+        ({"problem": "q", "solution": "a"}, {"instruction": "problem", "output": "solution"}),
+        ({"article": "q", "highlights": "a"}, {"instruction": "article", "output": "highlights"}),
+    ],
+)
+def test_names_of_columns_count_whatever_their_case(value: dict[str, object], mapping: dict[str, str]) -> None:
+    assert recognise(rows(value)).mapping == mapping
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"input_ids": [1, 2, 3], "labels": [1, 2, 3]}, "tokenised"),
+        ({"messages": TURNS, "images": ["a.png"]}, "multimodal"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, TURNS[1]]},
+            "multimodal",
+        ),
+        ({"conversations": [{"from": "human", "value": "<image>\nWhat?"}, SHAREGPT[1]]}, "multimodal"),
+        ({"query": "<img>a.png</img> what?", "response": "a dog"}, "multimodal"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name_with_a_way_out(value: dict[str, object], kind: str) -> None:
+    with pytest.raises(FtError) as caught:
         recognise(rows(value, value))
-    found = caught.value.problems[0]
-    assert "not offered yet" in found.why or "tokens fit one tokenizer" in found.why
-    assert found.remedy
+    assert caught.value.problems[0].kind == kind
+    assert caught.value.problems[0].remedy
+
+
+def test_the_way_out_of_a_training_that_is_not_offered_is_a_recipe_that_works() -> None:
+    refused = training_refusal(recognise(rows(CHOICE)))
+    assert refused is not None
+    assert "{prompt: prompt, completion: chosen}" in refused.remedy
+    choice = Choice("prompt-completion", {"prompt": "prompt", "completion": "chosen"})
+    row = convert(rows(CHOICE)[0], recognise(rows(CHOICE), choice))
+    assert isinstance(row, Conversation)
+    assert [turn.content for turn in row.messages] == ["p", "a"]
+
+
+def test_a_shape_and_columns_chosen_by_hand_are_taken_as_they_are() -> None:
+    found = rows({"frage": "a", "antwort": "b"})
+    shape = recognise(found, Choice(mapping={"instruction": "frage", "output": "antwort"}))
+    assert (shape.name, shape.by_hand) == ("alpaca", True)
+    assert recognise(rows({"messages": TURNS, "text": "x"}), Choice("text")).mapping == {"text": "text"}
+
+
+def test_a_choice_that_does_not_fit_is_told_whole_with_the_nearest_names() -> None:
+    with pytest.raises(FtError) as caught:
+        recognise(rows({"frage": "a", "antwort": "b"}), Choice("alpaca", {"instrution": "frage", "output": "antwrt"}))
+    first, second = caught.value.problems
+    assert "did you mean `instruction`?" in first.remedy
+    assert "did you mean `antwort`?" in second.remedy
+    with pytest.raises(FtError, match="which column is the output"):
+        recognise(rows({"frage": "a", "antwort": "b"}), Choice("alpaca", {"instruction": "frage"}))
+    with pytest.raises(FtError, match="make no shape"):
+        recognise(rows({"frage": "a"}), Choice(mapping={"x": "frage"}))
+
+
+def test_where_two_readings_are_possible_the_question_is_asked() -> None:
+    assert (
+        "bad answer"
+        in recognise(rows(*[{"prompt": "p", "completion": "c", "label": i % 2} for i in range(4)])).question
+    )
+    assert "could be meant" in recognise(rows({"messages": TURNS, "conversations": SHAREGPT})).question
+    assert not recognise(rows({"messages": TURNS})).question
 
 
 def test_an_unknown_shape_is_told_with_the_columns_seen_and_the_shapes_known() -> None:
@@ -98,6 +200,7 @@ def test_an_unknown_shape_is_told_with_the_columns_seen_and_the_shapes_known() -
     found = caught.value.problems[0]
     assert "`frage` (1)" in found.why
     assert '"messages"' in found.remedy
+    assert "{instruction: frage, output: antwort}" in found.remedy
 
 
 def test_uneven_rows_take_the_shape_of_most_and_the_others_are_counted() -> None:

@@ -1,0 +1,29 @@
+"""Kinds of data that are known by name and cannot be trained on, each with the way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A kind of data that cannot be trained on; `name` completes "rows are ..."."""
+
+    kind: str
+    name: str
+    why: str
+    remedy: str
+
+
+TOKENISED = Refusal(
+    "tokenised",
+    "rows of tokens (input_ids)",
+    "tokens fit one tokenizer only, and the text behind them cannot be checked",
+    "use the texts these tokens were made from",
+)
+MULTIMODAL = Refusal(
+    "multimodal",
+    "rows with images, video or sound",
+    "only text is learnt, and an answer about a picture nobody shows teaches the model to make things up",
+    "keep the rows without media, or take the media columns, parts and marks such as <image> out",
+)
