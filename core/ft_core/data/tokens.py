@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from ft_core.data.ask_process import AskProcess
-from ft_core.data.rows import Conversation
+from ft_core.data.rows import Text, TrainingRow
+from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
 
 TrainOn = Literal["assistant", "all"]
@@ -98,15 +99,15 @@ class TokenWorker:
         """Start the process, if it does not run, and wait until the tokenizer is loaded."""
         list(self._process.ask({"do": "hello"}))
 
-    def preview(self, conversations: Sequence[Conversation]) -> list[Preview]:
+    def preview(self, asked: Sequence[TrainingRow]) -> list[Preview]:
         """Each row as the model will see it. FtError when not one of the rows can be rendered."""
-        if not conversations:
+        if not asked:
             return []
-        rows = [_to_wire(conversation) for conversation in conversations]
+        rows = [_to_wire(row) for row in asked]
         answers = self._process.ask({"do": "preview", "rows": rows, **self._settings()})
         previews = [_preview_of(answer["row"]) for answer in answers if "row" in answer]
         problems = [found.problem for found in previews if found.problem is not None]
-        if len(problems) == len(conversations):
+        if len(problems) == len(asked):
             raise FtError(list(dict.fromkeys(problems))[:5])
         return previews
 
@@ -117,12 +118,14 @@ class TokenWorker:
         cancel: Callable[[], bool] = _never,
         *,
         held_out: bool = False,
+        choice: Choice = AUTOMATIC,
     ) -> Lengths:
-        """Lengths of all rows of a file, or of a sample of a large one.
+        """Lengths of all rows of a file, or of a sample of a large one; text counts in pieces of `max_length`.
 
         `progress` is called with rows done and rows in all; while these are being counted, with 0 and the rows so far.
         """
-        request = {"do": "lengths", "source": source, "held_out": held_out, **self._settings()}
+        chosen = {"shape": choice.shape, "mapping": dict(choice.mapping), "fixes": dict(choice.fixes)}
+        request = {"do": "lengths", "source": source, "held_out": held_out, **chosen, **self._settings()}
         for answer in self._process.ask(request, cancel):
             if "progress" in answer:
                 progress(*answer["progress"])
@@ -138,11 +141,14 @@ class TokenWorker:
         return {"train_on": self.train_on, "max_length": self.max_length}
 
 
-def _to_wire(conversation: Conversation) -> dict[str, Any]:
+def _to_wire(row: TrainingRow) -> dict[str, Any]:
+    if isinstance(row, Text):
+        return {"number": row.number, "text": row.text}
     return {
-        "number": conversation.number,
-        "messages": [[turn.role, turn.content, turn.trained] for turn in conversation.messages],
-        "completion_only": conversation.completion_only,
+        "number": row.number,
+        "messages": [asdict(turn) for turn in row.messages],
+        "completion_only": row.completion_only,
+        "tools": list(row.tools),
     }
 
 

@@ -83,9 +83,11 @@ class Data(Section):
         "unpaired-preference",
         "prompt-only",
         "text",
-    ] = setting("auto", "What the rows are; told from what they hold unless you choose.")
+    ] = setting("auto", "What the rows are; told from what they hold unless you choose.", level="first")
     mapping: dict[str, Text] = setting(
-        dict, "Which column plays which part, such as {instruction: Frage, output: Antwort}; told from the rows."
+        dict,
+        "Which column plays which part, such as {instruction: Frage, output: Antwort}; told from the rows when empty.",
+        level="first",
     )
     fixes: dict[str, Literal["drop", "keep", "trim", "merge"]] = setting(
         dict, "What is done about rows with a finding, by its kind, such as {near-duplicate: drop}."

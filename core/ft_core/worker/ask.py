@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from ft_core.data.canonical import convert
 from ft_core.data.open import open_rows
-from ft_core.data.rows import Conversation, Message
-from ft_core.data.shapes import recognise
+from ft_core.data.rows import Conversation, Message, Text, ToolCall, TrainingRow
+from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_config, read_json
 from ft_core.text import one_line
@@ -74,11 +74,11 @@ class Asked:
             self._encoders[train_on] = Encoder(self._tokenizer, "all" if train_on == "all" else "assistant")
         return self._encoders[train_on]
 
-    def _encode(self, conversation: Conversation, train_on: str) -> Encoded:
+    def _encode(self, row: TrainingRow, train_on: str) -> Encoded:
         encoder = self._encoder(train_on)
         try:
             with _time_limit(ROW_SECONDS):
-                return encoder.encode(conversation)
+                return encoder.encode(row)
         except _TooSlow:
             why = f"it took more than {ROW_SECONDS:.0f} s"
             raise self._refused("the row took too long to turn into tokens", why) from None
@@ -91,14 +91,13 @@ class Asked:
         return problem(what, where=one_line(str(self._tokenizer.name_or_path), 300), why=why, remedy=remedy)
 
     def _preview(self, row: Answer, request: Answer) -> Answer:
-        messages = tuple(Message(*turn) for turn in row["messages"])
-        conversation = Conversation(row["number"], messages, completion_only=row["completion_only"])
+        asked = _from_wire(row)
         try:
-            encoded = self._encode(conversation, request["train_on"])
+            encoded = self._encode(asked, request["train_on"])
         except FtError as error:
             return {"number": row["number"], "problem": asdict(error.problems[0])}
         total = len(encoded.input_ids)
-        limit = min(request["max_length"] or total, total)
+        limit = total if isinstance(asked, Text) else min(request["max_length"] or total, total)
         return {
             "number": row["number"],
             "rendered": encoded.text[: encoded.offsets[:SHOWN_TOKENS][-1][1]] if encoded.offsets else "",
@@ -128,7 +127,11 @@ class Asked:
 
     def _lengths(self, request: Answer) -> Iterator[Answer]:
         rows = open_rows(request["source"], held_out=request["held_out"])
-        shape = recognise(rows.head())
+        choice = Choice(request["shape"], request["mapping"], request["fixes"])
+        shape = recognise(rows.head(), choice)
+        refused = training_refusal(shape)
+        if refused is not None:
+            raise FtError(refused)
         count = 0
         for count, _ in rows.counting():
             yield {"progress": [0, count]}
@@ -137,11 +140,14 @@ class Asked:
         tally = _Tally(request["max_length"], count, sampled=sampled)
         told = time.monotonic()
         for row in rows.chosen(chosen) if sampled else rows.rows():
-            converted = convert(row, shape)
+            converted = convert(row, shape, choice.fixes)
             try:
                 if isinstance(converted, Problem):
                     tally.leave_out(converted)
-                else:
+                elif isinstance(converted, Text):
+                    for piece in self._encode(converted, request["train_on"]).pieces(request["max_length"]):
+                        tally.add(piece)
+                elif isinstance(converted, Conversation):
                     tally.add(self._encode(converted, request["train_on"]))
             except FtError as error:
                 tally.leave_out(error.problems[0])
@@ -149,6 +155,18 @@ class Asked:
                 yield {"progress": [tally.done, EXACT_ROWS if sampled else count]}
                 told = time.monotonic()
         yield tally.result()
+
+
+def _from_wire(row: Answer) -> TrainingRow:
+    """A row as `ft_core.data.tokens` sends it."""
+    if "text" in row:
+        return Text(row["number"], row["text"])
+    messages = tuple(
+        Message(**{**turn, "tool_calls": tuple(ToolCall(**call) for call in turn["tool_calls"])})
+        for turn in row["messages"]
+    )
+    tools = tuple(row["tools"])
+    return Conversation(row["number"], messages, completion_only=row["completion_only"], tools=tools)
 
 
 class _Tally:

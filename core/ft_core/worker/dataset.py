@@ -12,7 +12,7 @@ from datasets.table import InMemoryTable
 from trl.data_utils import pack_dataset
 
 from ft_core.data import canonical
-from ft_core.data.rows import Conversation, TrainingRow
+from ft_core.data.rows import Text, TrainingRow
 from ft_core.data.shapes import Choice
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
@@ -86,8 +86,8 @@ def _empty(source: str) -> FtError:
     return problem("there are no rows", where=source, why="the file is empty", remedy="choose a file with rows")
 
 
-def encode(rows: Sequence[Conversation], encoder: Encoder, max_length: int | None, progress: Progress) -> Tokens:
-    """Token rows of the conversations; a row its chat template refuses is left out and counted.
+def encode(rows: Sequence[TrainingRow], encoder: Encoder, max_length: int | None, progress: Progress) -> Tokens:
+    """Token rows of the conversations or texts; a row its chat template refuses is left out and counted.
 
     `progress(done, total)` is called after every row and may raise to stop.
     """
@@ -98,7 +98,9 @@ def encode(rows: Sequence[Conversation], encoder: Encoder, max_length: int | Non
         except FtError as error:
             tokens.refused.extend(error.problems[:1])
         else:
-            _add(tokens, row.number, encoded.input_ids, encoded.trained, max_length)
+            # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
+            for piece in encoded.pieces(max_length) if isinstance(row, Text) else (encoded,):
+                _add(tokens, row.number, piece.input_ids, piece.trained, max_length)
         progress(done, len(rows))
     return tokens
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
@@ -12,7 +14,10 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from ft_core.data.rows import Conversation, Message
+from ft_core.data.rows import Conversation, Message, Text, TrainingRow
+from ft_core.worker.tokenise import chat_turns
+
+_OPENING = 24  # words of a text that the model is asked to go on from
 
 # Prompt and answer tokens held in the cache at once: on a GPU about 1 GB for a 1B model, 4 GB for an 8B one.
 _BATCH_TOKENS = {"cuda": 32_768, "cpu": 16_384}
@@ -48,15 +53,30 @@ def untold(_done: int) -> None:
     """Progress nobody waits for."""
 
 
-def question(row: Conversation) -> tuple[Message, ...]:
-    """The row up to its last answer."""
+def question(row: TrainingRow) -> tuple[Message, ...]:
+    """The row up to its last answer; of a text its beginning, to be gone on with."""
+    if isinstance(row, Text):
+        return (Message("user", _parted(row.text)[0]),)
     return row.messages[: _answer_at(row)]
 
 
-def reference(row: Conversation) -> str | None:
-    """The row's last answer; None when it has none."""
+def reference(row: TrainingRow) -> str | None:
+    """The row's last answer (a call as JSON), or how a text goes on; None when there is none."""
+    if isinstance(row, Text):
+        return _parted(row.text)[1].strip() or None
     place = _answer_at(row)
-    return row.messages[place].content if place < len(row.messages) else None
+    if place == len(row.messages):
+        return None
+    answer = row.messages[place]
+    calls = [json.dumps({"name": call.name, "arguments": call.arguments}) for call in answer.tool_calls]
+    return "\n".join([*([answer.content] if answer.content else []), *calls])
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """A text's first words, and as many of those that follow; a short one is halved."""
+    words = re.findall(r"\s*\S+", text[: _OPENING * 40])
+    count = min(_OPENING, max(len(words) // 2, 1))
+    return "".join(words[:count]), "".join(words[count : 2 * count])
 
 
 def _answer_at(row: Conversation) -> int:
@@ -92,15 +112,16 @@ class Generator:
         known = set(named if isinstance(named, list) else [named])
         return {token for token in known | {self._tokenizer.eos_token_id} if isinstance(token, int)}
 
-    def prompt(self, messages: Sequence[Message], *, plain: bool) -> list[int]:
+    def prompt(self, messages: Sequence[Message], *, plain: bool, tools: Sequence[dict[str, object]] = ()) -> list[int]:
         """Token ids of a prompt, ready to be answered: through the chat template, or as plain text."""
         if plain or not self._tokenizer.chat_template:
             text = "".join(message.content for message in messages)
             ids = list(self._tokenizer(text)["input_ids"])
             # Some tokenizers end every text; an answer would then follow an end.
             return ids[:-1] if ids[-1:] == [self._tokenizer.eos_token_id] else ids
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        chat = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        chat = self._tokenizer.apply_chat_template(
+            chat_turns(messages), tools=list(tools) or None, add_generation_prompt=True, return_dict=False
+        )
         return [int(token) for token in cast("list[int]", chat)]
 
     def answer(

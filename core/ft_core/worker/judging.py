@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ft_core.data.rows import Conversation
+from ft_core.data.rows import Conversation, TrainingRow
 from ft_core.evaluation.verdict import Answer, judge
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
@@ -25,13 +25,14 @@ class Jury:
         model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
         generator: Generator,
         controls: Controls,
-        rows: Sequence[Conversation],
+        rows: Sequence[TrainingRow],
     ) -> None:
         self._settings = recipe.evaluation
         self._model = model
         self._generator = generator
         self._controls = controls
-        asked = rows[: recipe.evaluation.questions]
+        # How a text goes on is no question with an answer: raw text is judged by its held-out loss.
+        asked = [row for row in rows if isinstance(row, Conversation)][: recipe.evaluation.questions]
         self.questions = [Question.of_row(row, recipe.evaluation.fact_field) for row in asked]
 
     def ask_base(self, state: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ft_core.data.open import open_rows
-from ft_core.data.rows import Conversation
+from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder
@@ -34,14 +34,14 @@ class Base:
 
 @dataclass(frozen=True)
 class Data:
-    """Token rows to train on and held out, the held-out conversations themselves, and each file's SHA-256.
+    """Token rows to train on and held out, the held-out rows themselves, and each file's SHA-256.
 
     `plain` says that the rows are prompt and completion as plain text, so that typed prompts are too.
     """
 
     train: Tokens
     held_out: Tokens
-    held_out_rows: tuple[Conversation, ...]
+    held_out_rows: tuple[TrainingRow, ...]
     hashes: dict[str, str]
     plain: bool
 
@@ -94,7 +94,8 @@ def read_data(
     telling = controls.progress("preparing", "tokenising held-out rows", "rows")
     held_out = dataset.encode(held_out_rows, encoder, longest, telling)
     _tell_left_out(reporter, problems, train, held_out)
-    return Data(train, held_out, tuple(held_out_rows), hashes, plain=rows[0].completion_only)
+    plain = isinstance(rows[0], Text) or rows[0].completion_only
+    return Data(train, held_out, tuple(held_out_rows), hashes, plain)
 
 
 def _hashes(recipe: Recipe) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from ft_core.data.rows import Conversation, Message
+from ft_core.data.rows import Message, Text, TrainingRow
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.worker.generate import Generator, question, reference, shown, untold, untuned
@@ -25,12 +25,14 @@ class Question:
     plain: bool
     reference: str | None
     fact: str | None = None
+    tools: tuple[dict[str, object], ...] = ()
 
     @classmethod
-    def of_row(cls, row: Conversation, fact_field: str | None = None) -> Question:
+    def of_row(cls, row: TrainingRow, fact_field: str | None = None) -> Question:
         """The question a row asks with its last answer."""
         fact = row.extra.get(fact_field) if fact_field else None
-        return cls(question(row), row.completion_only, reference(row), str(fact) if fact is not None else None)
+        plain, tools = (True, ()) if isinstance(row, Text) else (row.completion_only, row.tools)
+        return cls(question(row), plain, reference(row), str(fact) if fact is not None else None, tools)
 
     @classmethod
     def typed(cls, prompt: str, *, plain: bool) -> Question:
@@ -52,7 +54,7 @@ def answers(
     progress: Callable[[int], None] = untold,
 ) -> list[str]:
     """One answer a question, in their order."""
-    prompts = [generator.prompt(asked.messages, plain=asked.plain) for asked in questions]
+    prompts = [generator.prompt(asked.messages, plain=asked.plain, tools=asked.tools) for asked in questions]
     return generator.answer(prompts, max_new_tokens=max_new_tokens, temperature=temperature, progress=progress)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import takewhile
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from ft_core.data.rows import Conversation, Message
+from ft_core.data.rows import Conversation, Message, Text, TrainingRow
 from ft_core.errors import FtError, problem
 from ft_core.text import one_line
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]
+Turn = dict[str, Any]
 Rendered = tuple[list[str], list[list[Span]]]
 
 
@@ -41,9 +42,37 @@ class Encoded:
     text: str = ""
     offsets: list[Span] = field(default_factory=list)
 
+    def pieces(self, longest: int | None) -> Iterator[Encoded]:
+        """The row in pieces of at most `longest` tokens, none lost; without text and offsets."""
+        step = longest or max(len(self.input_ids), 1)
+        for start in range(0, len(self.input_ids), step):
+            yield Encoded(self.input_ids[start : start + step], self.trained[start : start + step])
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """A conversation as chat templates take it."""
+
+    turns: list[Turn]
+    tools: list[dict[str, object]]
+
+    def upto(self, count: int) -> _Chat:
+        """The first `count` turns of it."""
+        return _Chat(self.turns[:count], self.tools)
+
+    @property
+    def answers(self) -> list[int]:
+        """Which turns are the assistant's."""
+        return [i for i, turn in enumerate(self.turns) if turn["role"] == "assistant"]
+
+    @property
+    def size(self) -> int:
+        """About how many characters it holds."""
+        return len(repr(self.turns)) + len(repr(self.tools))
+
 
 class Encoder:
-    """Turns conversations into tokens by the tokenizer's chat template.
+    """Turns conversations into tokens by the tokenizer's chat template, and raw text as it stands.
 
     With `train_on="assistant"` the answers are learnt, each with the token that ends it; with `"all"` everything.
     Which characters are an answer is told by the template's own {% generation %} marks, else by those of the training
@@ -53,7 +82,7 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, train_on: Literal["assistant", "all"] = "assistant") -> None:
         self._tokenizer = tokenizer
         self._all = train_on == "all"
-        self._known_roles: set[tuple[str, ...]] = set()
+        self._known_forms: set[tuple[str, ...]] = set()
         if not tokenizer.is_fast:
             raise problem(
                 "this model's tokenizer cannot say which text a token stands for",
@@ -62,12 +91,24 @@ class Encoder:
                 remedy="choose a model whose folder holds a tokenizer.json",
             )
 
-    def encode(self, conversation: Conversation) -> Encoded:
+    def encode(self, row: TrainingRow) -> Encoded:
         """Token ids and mask of one row; nothing is cut off.
 
         FtError when the model has no chat template, or the template refuses, loses or rewrites turns.
         """
-        return self._plain(conversation) if conversation.completion_only else self._chat(conversation)
+        if isinstance(row, Text):
+            return self._raw(row)
+        return self._plain(row) if row.completion_only else self._chat(row)
+
+    # Raw text, all of it learnt.
+
+    def _raw(self, row: Text) -> Encoded:
+        ids, offsets = self._tokens(row.text)
+        text, learnt = row.text, [True] * len(ids)
+        if self._bos:
+            text, ids, learnt = self._bos + text, [self._tokenizer.bos_token_id, *ids], [True, *learnt]
+            offsets = [(0, len(self._bos)), *_shifted(offsets, len(self._bos))]
+        return self._ended(ids, learnt, text, offsets)
 
     # Prompt and completion, without a template.
 
@@ -98,13 +139,13 @@ class Encoder:
     # Conversations, through the chat template.
 
     def _chat(self, conversation: Conversation) -> Encoded:
-        turns = _turns(conversation.messages)
-        self._check_roles(tuple(turn["role"] for turn in turns))
-        text, marks = self._render(turns)
+        chat = _Chat(chat_turns(conversation.messages), list(conversation.tools))
+        self._check_form(chat)
+        text, marks = self._render(chat)
         ids, offsets = self._tokens(text)
         if self._all:
             return self._ended(ids, [True] * len(ids), text, offsets)
-        spans = self._marked(turns, text, marks) if self._has_marks else self._compared(turns, text)
+        spans = self._marked(chat, text, marks) if self._has_marks else self._compared(chat, text)
         learnt = [False] * len(ids)
         for span in self._wanted(spans, conversation):
             first, last = self._token_range(ids, offsets, text, span)
@@ -126,36 +167,35 @@ class Encoder:
             "learn from everything (data.train_on: all), or choose a model with another template",
         )
 
-    def _marked(self, turns: list[dict[str, str]], text: str, marks: list[Span]) -> list[Span]:
+    def _marked(self, chat: _Chat, text: str, marks: list[Span]) -> list[Span]:
         """The template's own marks, without the part of the turn that the prompt for an answer already holds."""
-        if not self._marks_hold_header or len(marks) != sum(turn["role"] == "assistant" for turn in turns):
+        if not self._marks_hold_header or len(marks) != len(chat.answers):
             return marks
-        answers = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
-        return [self._without_header(turns[: i + 1], text, span) for i, span in zip(answers, marks, strict=True)]
+        return [self._without_header(chat, i, text, span) for i, span in zip(chat.answers, marks, strict=True)]
 
-    def _without_header(self, upto: list[dict[str, str]], text: str, span: Span) -> Span:
-        prompt, _ = self._render(upto[:-1], prompt=True)
+    def _without_header(self, chat: _Chat, index: int, text: str, span: Span) -> Span:
+        prompt, _ = self._render(chat.upto(index), prompt=True)
         begin = _common(prompt, text)
         if begin < len(prompt):
             # The prompt opens more than the answer has (a thinking part, say): only what both share is the header.
-            begin = min(begin, text.find(upto[-1]["content"].strip(), span[0]))
+            begin = min(begin, text.find(chat.turns[index]["content"].strip(), span[0]))
         return (begin, span[1]) if span[0] < begin <= span[1] else span
 
-    def _compared(self, turns: list[dict[str, str]], text: str) -> list[Span]:
+    def _compared(self, chat: _Chat, text: str) -> list[Span]:
         """Where each answer stands in `text`, found by rendering the turns before it, and up to it."""
-        return [self._compare(turns, i, text) for i, turn in enumerate(turns) if turn["role"] == "assistant"]
+        return [self._compare(chat, i, text) for i in chat.answers]
 
-    def _compare(self, turns: list[dict[str, str]], index: int, text: str) -> Span:
-        content = turns[index]["content"].strip()
-        prompt, _ = self._render(turns[:index], prompt=True)
+    def _compare(self, chat: _Chat, index: int, text: str) -> Span:
+        content = chat.turns[index]["content"].strip()
+        prompt, _ = self._render(chat.upto(index), prompt=True)
         begin = _common(prompt, text)
         if begin < len(prompt):
-            before, _ = self._render(turns[:index])
+            before, _ = self._render(chat.upto(index))
             found = text.find(content, len(before))
             if not text.startswith(before) or found < 0:
                 raise self._rewrites(index)
             begin = min(begin, found)
-        upto = text if index == len(turns) - 1 else self._render(turns[: index + 1])[0]
+        upto = text if index == len(chat.turns) - 1 else self._render(chat.upto(index + 1))[0]
         if text.startswith(upto):
             return begin, len(upto)
         found = text.find(content, begin)
@@ -219,7 +259,7 @@ class Encoder:
     def _marks_hold_header(self) -> bool:
         """Whether the template marks, as part of the answer, what the prompt for an answer already holds."""
         text, marks = self._render(_PROBE)
-        return bool(marks) and self._without_header(_PROBE, text, marks[0]) != marks[0]
+        return bool(marks) and self._without_header(_PROBE, 1, text, marks[0]) != marks[0]
 
     @cached_property
     def _stops(self) -> frozenset[int]:
@@ -228,38 +268,46 @@ class Encoder:
         if self._tokenizer.chat_template:
             text, _ = self._render(_PROBE)
             ids, offsets = self._tokens(text)
-            behind = text.rfind(_PROBE[-1]["content"]) + len(_PROBE[-1]["content"])
+            answer = _PROBE.turns[-1]["content"]
+            behind = text.rfind(answer) + len(answer)
             special = self._tokenizer.added_tokens_decoder
             stops |= {i for i, (begin, _) in zip(ids, offsets, strict=True) if begin >= behind and i in special}
         return frozenset(stops)
 
-    def _check_roles(self, roles: tuple[str, ...]) -> None:
-        """See once for each order of roles that the template renders every turn."""
-        if roles in self._known_roles:
+    def _check_form(self, chat: _Chat) -> None:
+        """See once for each form of conversation (roles, calls, tools) that the template writes every part of it."""
+        form = (*(_form(turn) for turn in chat.turns), *(["tools"] if chat.tools else []))
+        if form in self._known_forms:
             return
-        turns = [{"role": role, "content": f"turn{i}text"} for i, role in enumerate(roles)]
-        text, _ = self._render(turns)
-        lost = [f"{turn['role']} (turn {i + 1})" for i, turn in enumerate(turns) if turn["content"] not in text]
+        probe = _Chat([_probe_turn(turn, i) for i, turn in enumerate(chat.turns)], chat.tools[:0])
+        parts = {f"{turn['role']} (turn {i + 1})": f"turn{i}text" for i, turn in enumerate(probe.turns)}
+        if chat.tools:
+            tool = {"name": "probetool", "description": "", "parameters": {"type": "object", "properties": {}}}
+            probe.tools.append({"type": "function", "function": tool})
+            parts["the tools"] = "probetool"
+        text, _ = self._render(probe)
+        lost = [name for name, written in parts.items() if written not in text]
         if lost:
             raise self._refused(
                 "the chat template leaves turns out",
                 f"it does not write: {', '.join(lost[:5])}",
                 "choose a model with another template, or take these turns out of the rows",
             )
-        self._known_roles.add(roles)
+        self._known_forms.add(form)
 
     # Small tools.
 
-    def _render(self, turns: Sequence[dict[str, str]], *, prompt: bool = False) -> tuple[str, list[Span]]:
+    def _render(self, chat: _Chat, *, prompt: bool = False) -> tuple[str, list[Span]]:
         """The conversation as text, and the parts the template marks as the assistant's.
 
         A template is somebody's program: whatever it raises becomes an FtError.
         """
-        allowed = sum(len(turn["content"]) for turn in turns) * _GROWTH + _OVERHEAD
+        allowed = chat.size * _GROWTH + _OVERHEAD
         options: dict[str, Any] = {**self._tokenizer.special_tokens_map, "chat_template": self._template}
         options |= {"return_assistant_tokens_mask": self._has_marks, "add_generation_prompt": prompt}
+        options["tools"] = chat.tools or None
         try:
-            texts, marks = cast("Rendered", render_jinja_template(conversations=[list(turns)], **options))
+            texts, marks = cast("Rendered", render_jinja_template(conversations=[chat.turns], **options))
         except Exception as error:
             raise self._refused(
                 "the chat template refuses the row",
@@ -291,7 +339,7 @@ class Encoder:
         return problem(what, where=_name(self._tokenizer), why=why, remedy=remedy)
 
 
-_PROBE = [{"role": "user", "content": "probe one"}, {"role": "assistant", "content": "probe two"}]
+_PROBE = _Chat([{"role": "user", "content": "probe one"}, {"role": "assistant", "content": "probe two"}], [])
 _GROWTH = 8
 _OVERHEAD = 1_000_000
 
@@ -300,8 +348,36 @@ def _name(tokenizer: PreTrainedTokenizerBase) -> str:
     return one_line(str(tokenizer.name_or_path or "the model's tokenizer"), 200)
 
 
-def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+def chat_turns(messages: Sequence[Message]) -> list[Turn]:
+    """Messages as chat templates take them: what a turn does not have is not named in it."""
+    return [_chat_turn(message) for message in messages]
+
+
+def _chat_turn(message: Message) -> Turn:
+    turn: Turn = {"role": message.role, "content": message.content}
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    if message.name:
+        turn["name"] = message.name
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return turn
+
+
+def _form(turn: Turn) -> str:
+    return f"{turn['role']}+calls" if "tool_calls" in turn else str(turn["role"])
+
+
+def _probe_turn(turn: Turn, place: int) -> Turn:
+    """A turn of the same form whose only words are its place; a call carries them as the function's name."""
+    words = f"turn{place}text"
+    if "tool_calls" not in turn:
+        return {"role": turn["role"], "content": words, **({"name": "probetool"} if turn["role"] == "tool" else {})}
+    call = {"type": "function", "function": {"name": words, "arguments": {}}}
+    return {"role": turn["role"], "content": "", "tool_calls": [call]}
 
 
 def _has_marks(template: str) -> bool:

@@ -4,19 +4,29 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ft_core.data.rows import Message
 from ft_core.errors import FtError
 from ft_core.worker import ask
 from tests.core.data.tokenizers_made_here import make_model_folder, make_tokenizer
 
+
+def turns(question: str, answer: str) -> list[dict[str, Any]]:
+    """Two turns as they are sent to the process."""
+    return [asdict(Message("user", question)), asdict(Message("assistant", answer))]
+
+
+AUTO = {"shape": "auto", "mapping": {}, "fixes": {}}
 ROW = {
     "number": 1,
-    "messages": [["user", "What is it?", True], ["assistant", "A fox.", True]],
+    "messages": turns("What is it?", "A fox."),
     "completion_only": False,
+    "tools": [],
 }
 PREVIEW = {"id": 1, "do": "preview", "rows": [ROW], "train_on": "assistant", "max_length": None}
 
@@ -88,13 +98,13 @@ def test_a_template_that_eats_memory_is_told(tmp_path: Path) -> None:
 def test_an_unknown_token_is_shown_as_the_model_sees_it() -> None:
     tokenizer = make_tokenizer(None, special=["<unk>"])
     tokenizer.unk_token = "<unk>"
-    row = {"number": 1, "messages": [["user", "a<unk>", True], ["assistant", "b", True]], "completion_only": True}
+    row = {"number": 1, "messages": turns("a<unk>", "b"), "completion_only": True, "tools": []}
     answers = list(ask.Asked(tokenizer).answers({**PREVIEW, "rows": [row]}))
     assert ["<unk>", False, [tokenizer.unk_token_id], True] in answers[0]["row"]["pieces"]
 
 
 def test_a_long_row_is_counted_whole_but_shown_in_part() -> None:
-    row = {"number": 1, "messages": [["user", "a", True], ["assistant", "🦊 " * 3000, True]], "completion_only": True}
+    row = {"number": 1, "messages": turns("a", "🦊 " * 3000), "completion_only": True, "tools": []}
     shown = next(ask.Asked(make_tokenizer(None)).answers({**PREVIEW, "rows": [row]}))["row"]
     assert shown["tokens"] > ask.SHOWN_TOKENS
     assert sum(len(ids) for _, _, ids, _ in shown["pieces"]) == ask.SHOWN_TOKENS
@@ -105,7 +115,14 @@ def test_a_large_file_is_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(ask, "EXACT_ROWS", 50)
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"prompt": "a", "completion": "b" * n}) + "\n" for n in range(1, 201)))
-    request = {"do": "lengths", "source": str(source), "held_out": False, "train_on": "assistant", "max_length": None}
+    request = {
+        "do": "lengths",
+        "source": str(source),
+        "held_out": False,
+        **AUTO,
+        "train_on": "assistant",
+        "max_length": None,
+    }
     one, again = (list(ask.Asked(make_tokenizer(None)).answers(request))[-1] for _ in range(2))
     assert one["sampled"]
     assert one["rows"] == 200
@@ -116,7 +133,15 @@ def test_a_large_file_is_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest
 
 def test_when_every_row_is_refused_the_reasons_are_raised(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
-    source.write_text('{"messages": [{"role": "user", "content": "a"}]}\n' * 3)
-    request = {"do": "lengths", "source": str(source), "held_out": False, "train_on": "assistant", "max_length": None}
-    with pytest.raises(FtError, match="no answer"):
+    turn = '{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}'
+    source.write_text(f'{{"messages": [{turn}]}}\n' * 3)
+    request = {
+        "do": "lengths",
+        "source": str(source),
+        "held_out": False,
+        **AUTO,
+        "train_on": "assistant",
+        "max_length": None,
+    }
+    with pytest.raises(FtError, match="answer is empty"):
         list(ask.Asked(make_tokenizer(None)).answers(request))

@@ -18,7 +18,7 @@ from textual.widgets import Button, Input
 from textual.worker import get_current_worker
 
 from ft_core.data.open import Row
-from ft_core.data.shapes import Shape
+from ft_core.data.shapes import AUTOMATIC, Choice, Shape
 from ft_core.data.tokens import Lengths, Preview, TrainOn
 from ft_core.errors import FtError, Problem
 from ft_core.plan.facts import DataFacts
@@ -47,6 +47,7 @@ class Asked:
     model: Path
     train_on: TrainOn
     limit: int | None
+    choice: Choice
 
 
 class DataStep(Step):
@@ -118,6 +119,7 @@ class DataStep(Step):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._source = ""
+        self._choice = AUTOMATIC
         self._opened: Opened | None = None
         self._pause: Timer | None = None
         self._counted_for: object = None
@@ -171,26 +173,28 @@ class DataStep(Step):
         self._pause = self.set_timer(TYPING_PAUSE, self.open_named)
 
     def open_named(self) -> None:
-        """Open the file the recipe names, if it is another one than before; bring counts up to date."""
+        """Open the file the recipe names, if it or what is said of its rows is new; bring counts up to date."""
         recipe = self.session.recipe
-        if recipe.data.source != self._source:
-            self._source = recipe.data.source
+        choice = Choice.of(recipe.data)
+        if (recipe.data.source, choice) != (self._source, self._choice):
+            self._source, self._choice = recipe.data.source, choice
             self._opened, self._checked, self._preview = None, None, None
             self._previewed_for = self._measured_for = None
             self.session.data = DataLook(self._source)
-            self._open(self._source)
+            self._open(self._source, choice)
         self._count_again(recipe)
 
     def _count_again(self, recipe: Recipe) -> None:
-        asked = (recipe.data.source, recipe.data.held_out, recipe.data.held_out_share)
+        data = recipe.data
+        asked = (data.source, Choice.of(data), data.held_out, data.held_out_share)
         if asked != self._counted_for:
             self._counted_for = asked
             self._count(recipe)
 
     @work(thread=True, exclusive=True, group="open", exit_on_error=False)
-    def _open(self, source: str) -> None:
+    def _open(self, source: str, choice: Choice) -> None:
         try:
-            opened = open_source(source, PAGE)
+            opened = open_source(source, choice, PAGE)
         except FtError as error:
             self.post_message(self.RowsRead(source, None, error.problems))
         else:
@@ -209,7 +213,7 @@ class DataStep(Step):
     def _check(self, opened: Opened) -> None:
         worker = get_current_worker()
         if opened.shape is not None:
-            checked = check_rows(opened.file, opened.shape, lambda: worker.is_cancelled)
+            checked = check_rows(opened, opened.shape, lambda: worker.is_cancelled)
             self.post_message(self.RowsChecked(opened.source, checked))
 
     @work(thread=True, exclusive=True, group="page", exit_on_error=False)
@@ -223,7 +227,7 @@ class DataStep(Step):
     @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
     def _make_preview(self, key: object, row: Row, shape: Shape, asked: Asked) -> None:
         try:
-            preview = self._link.preview(row, shape, asked.model, asked.train_on, asked.limit)
+            preview = self._link.preview(row, shape, asked.choice, asked.model, asked.train_on, asked.limit)
             self.post_message(self.Previewed(key, preview, ()))
         except FtError as error:
             self.post_message(self.Previewed(key, None, error.problems))
@@ -237,7 +241,7 @@ class DataStep(Step):
 
         try:
             cancel = lambda: worker.is_cancelled  # noqa: E731
-            found = self._link.lengths(source, asked.model, asked.train_on, asked.limit, progress, cancel)
+            found = self._link.lengths(source, asked.choice, asked.model, asked.train_on, asked.limit, progress, cancel)
             self.post_message(self.Measured(key, found, ()))
         except FtError as error:
             self.post_message(self.Measured(key, None, error.problems))
@@ -350,14 +354,15 @@ class DataStep(Step):
         shape = f", {opened.shape.name}: {opened.shape.evidence}" if opened.shape is not None else ""
         facts = self.session.data.facts if self.session.data is not None else None
         held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""
-        return Content(clean(one_line(f"{rows}, {bytes_text(opened.file.size)}{shape}.{held}", 500)))
+        asked = f" To decide: {opened.shape.question}." if opened.shape is not None and opened.shape.question else ""
+        return Content(clean(one_line(f"{rows}, {bytes_text(opened.file.size)}{shape}.{held}{asked}", 700)))
 
     def _asked(self) -> Asked | None:
         """What the tokenizer is to be asked with; None while there is no model on this machine."""
         model, recipe = self.session.model, self.session.resolved
         if model is None or model.problem is not None or model.path is None:
             return None
-        return Asked(model.path, recipe.data.train_on, recipe.data.max_length)
+        return Asked(model.path, recipe.data.train_on, recipe.data.max_length, self._choice)
 
     def _show_preview(self) -> None:
         """Ask for the row as the model sees it, if that is another question than the last."""

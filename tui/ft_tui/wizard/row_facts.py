@@ -8,7 +8,7 @@ from typing import Final
 
 from ft_core.data.canonical import convert
 from ft_core.data.open import Row, RowFile, open_rows
-from ft_core.data.shapes import Shape, recognise
+from ft_core.data.shapes import Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 
 # What the browser and the completion offer; `open_rows` has the last word.
@@ -21,27 +21,33 @@ PROBLEMS_KEPT: Final = 100
 
 @dataclass(frozen=True)
 class Opened:
-    """A file that could be opened: its rows are read from it as one walks through them."""
+    """A file that could be opened: its rows are read from it as one walks through them.
+
+    `problems` say why its rows cannot be trained on; `choice` is what the recipe says of them by hand.
+    """
 
     source: str
+    choice: Choice
     file: RowFile
     first: tuple[Row, ...]
     shape: Shape | None
     problems: tuple[Problem, ...]
 
 
-def open_source(source: str, page: int) -> Opened:
+def open_source(source: str, choice: Choice, page: int) -> Opened:
     """Open a source and read its first rows. Raises FtError when it cannot be opened.
 
-    A shape that is not recognised is no error here: the rows can be shown all the same.
+    A shape that is not recognised or not trained on is no error here: the rows can be shown all the same.
     """
     file = open_rows(source)
     first = file.first(SAMPLE)
+    shown = tuple(first[:page])
     try:
-        shape, problems = recognise(first), ()
+        shape = recognise(first, choice)
     except FtError as error:
-        return Opened(source, file, tuple(first[:page]), None, error.problems)
-    return Opened(source, file, tuple(first[:page]), shape, problems)
+        return Opened(source, choice, file, shown, None, error.problems)
+    refused = training_refusal(shape)
+    return Opened(source, choice, file, shown, shape, () if refused is None else (refused,))
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,15 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def check_rows(file: RowFile, shape: Shape, cancel: Callable[[], bool]) -> Checked:
+def check_rows(opened: Opened, shape: Shape, cancel: Callable[[], bool]) -> Checked:
     """Convert up to `ROWS_CHECKED` rows and collect what is wrong with them."""
     rows = bad = 0
     problems: list[Problem] = []
-    for row in file.rows():
+    for row in opened.file.rows():
         if rows >= ROWS_CHECKED or cancel():
             break
         rows += 1
-        converted = convert(row, shape)
+        converted = convert(row, shape, opened.choice.fixes)
         if isinstance(converted, Problem):
             bad += 1
             if len(problems) < PROBLEMS_KEPT:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ft_core.data.canonical import convert
 from ft_core.data.open import Row
-from ft_core.data.shapes import Shape
+from ft_core.data.rows import Conversation, Text
+from ft_core.data.shapes import Choice, Shape, training_refusal
 from ft_core.data.tokens import Lengths, Preview, TokenWorker, TrainOn
 from ft_core.errors import FtError, Problem
 
@@ -21,16 +22,23 @@ class TokenLink:
         self._worker: TokenWorker | None = None
         self._model: Path | None = None
 
-    def preview(self, row: Row, shape: Shape, model: Path, train_on: TrainOn, limit: int | None) -> Preview:
+    def preview(
+        self, row: Row, shape: Shape, choice: Choice, model: Path, train_on: TrainOn, limit: int | None
+    ) -> Preview:
         """The row as this model will see it. Raises FtError when the row, the template or the process refuses."""
-        converted = convert(row, shape)
+        converted = convert(row, shape, choice.fixes)
         if isinstance(converted, Problem):
             raise FtError(converted)
+        refused = training_refusal(shape)
+        if refused is not None:
+            raise FtError(refused)
+        assert isinstance(converted, Conversation | Text)
         return self._for(model, train_on, limit).preview([converted])[0]
 
     def lengths(
         self,
         source: str,
+        choice: Choice,
         model: Path,
         train_on: TrainOn,
         limit: int | None,
@@ -38,7 +46,7 @@ class TokenLink:
         cancel: Callable[[], bool],
     ) -> Lengths:
         """Lengths in tokens of the rows of a source. Raises FtError as `preview` does."""
-        return self._for(model, train_on, limit).lengths(source, progress, cancel)
+        return self._for(model, train_on, limit).lengths(source, progress, cancel, choice=choice)
 
     def close(self) -> None:
         """End the process; whoever waits for it gets an FtError."""
