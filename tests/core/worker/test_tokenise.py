@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.data.rows import Conversation, Message
+from ft_core.data.rows import Conversation, Message, Text, ToolCall
 from ft_core.errors import FtError
 from ft_core.worker.tokenise import Encoded, Encoder, training_template
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
@@ -185,3 +185,58 @@ def test_training_templates_are_those_that_trl_itself_would_use() -> None:
         template = shipped_template(name)
         assert training_template(template) == get_training_chat_template(make_tokenizer(template))
     assert training_template(CHATML) is None
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+CALLING = Conversation(
+    1,
+    (
+        Message("user", "Rain in Oslo?"),
+        Message("assistant", "", tool_calls=(ToolCall("weather", {"city": "Oslo"}),)),
+        Message("tool", "heavy rain", name="weather"),
+        Message("assistant", "It rains."),
+    ),
+    tools=(WEATHER,),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "stop"), [("qwen2_5", "<|im_end|>"), ("qwen3", "<|im_end|>"), ("llama3_1", "<|eot_id|>")]
+)
+def test_calls_are_learnt_with_their_end_and_what_tools_answer_is_not(name: str, stop: str) -> None:
+    encoded = Encoder(make_tokenizer(shipped_template(name))).encode(CALLING)
+    call, answer = learnt(encoded)
+    assert '"weather"' in call
+    assert "Oslo" in call
+    assert call.endswith(stop)
+    assert answer.endswith(f"It rains.{stop}")
+    assert "heavy rain" in encoded.text
+    assert "Weather of a city" in encoded.text
+
+
+def test_a_template_that_leaves_tools_out_is_refused() -> None:
+    with pytest.raises(FtError, match="the tools"):
+        Encoder(make_tokenizer(CHATML)).encode(CALLING)
+
+
+def test_reasoning_is_learnt_where_the_template_writes_it() -> None:
+    row = Conversation(1, (USER, Message("assistant", "A fox.", reasoning="It barks.")))
+    (answer,) = learnt(Encoder(make_tokenizer(shipped_template("qwen3"))).encode(row))
+    assert answer == "<think>\nIt barks.\n</think>\n\nA fox.<|im_end|>"
+
+
+def test_of_raw_text_every_token_is_learnt_and_pieces_lose_none() -> None:
+    encoded = Encoder(make_tokenizer(None, adds_bos=True)).encode(Text(1, "The quick brown fox. " * 30))
+    assert all(encoded.trained)
+    assert encoded.text.startswith("<s>The quick")
+    assert encoded.text.endswith("</s>")
+    pieces = list(encoded.pieces(16))
+    assert [token for piece in pieces for token in piece.input_ids] == encoded.input_ids
+    assert max(len(piece.input_ids) for piece in pieces) == 16

@@ -206,7 +206,7 @@ def verdict_table(verdict: dict[str, Any]) -> str:
     base, tuned = verdict.get("base") or {}, verdict.get("tuned") or {}
     names = [name for name in MEASURES if name in base or name in tuned]
     rows = [(MEASURES[name].words, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
-    rows_text = output.table((f"{verdict.get('rows')} held-out rows", "base", "tuned"), rows)
+    rows_text = output.table((f"{verdict.get('rows') or ''} held-out rows".strip(), "base", "tuned"), rows)
     return f"\n{rows_text}\n{verdict.get('words') or ''}".rstrip()
 
 

@@ -85,7 +85,7 @@ def _table(names: list[str], base: dict[str, float], tuned: dict[str, float], ro
     if not names:
         return []
     label = min(_LABEL, max(width - 3 * _FIGURE, 10))
-    head: Line = fitted(((f"{rows} held-out rows", "dim"),), label)
+    head: Line = fitted(((f"{rows} held-out rows" if rows else "held-out rows", "dim"),), label)
     columns: Line = (("base".rjust(_FIGURE), "dim"), ("tuned".rjust(_FIGURE), "accent"))
     return [(*head, *columns), *(_row(name, base.get(name), tuned.get(name), label) for name in names)]
 
