@@ -254,7 +254,7 @@ async def test_damaged_samples_are_named_with_what_to_do() -> None:
     for file in made.dir.samples.iterdir():
         file.write_text("{")
     async with dashboard(made) as driver:
-        await driver.sees("cannot be read", "fix:")
+        await driver.sees("why: it is not whole JSON", "fix: ask for new ones")
 
 
 async def test_a_run_without_any_event_opens_and_says_what_it_waits_for() -> None:

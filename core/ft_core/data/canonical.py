@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
-from typing import Final, TypeVar
+from typing import Final
 
 from ft_core.data.columns import (
     ALPACA,
@@ -20,7 +18,7 @@ from ft_core.data.columns import (
     is_preference,
     refusal,
 )
-from ft_core.data.open import Row, open_rows
+from ft_core.data.open import Row
 from ft_core.data.rows import (
     CanonicalRow,
     Conversation,
@@ -28,10 +26,9 @@ from ft_core.data.rows import (
     Preference,
     PromptOnly,
     Text,
-    TrainingRow,
     UnpairedPreference,
 )
-from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal
+from ft_core.data.shapes import Shape
 from ft_core.data.turns import (
     FILL,
     BadRowError,
@@ -44,7 +41,7 @@ from ft_core.data.turns import (
     turn_or_turns,
     turns_of,
 )
-from ft_core.errors import FtError, Problem
+from ft_core.errors import Problem
 from ft_core.text import one_line
 
 Value = Mapping[str, object]
@@ -71,23 +68,6 @@ def convert(row: Row, shape: Shape, fixes: Fixes = NO_FIXES) -> CanonicalRow | P
         return Problem(bad.what, f"{row.where} {bad.field}", bad.why, bad.remedy, kind=bad.kind, field=bad.field)
 
 
-def load(
-    source: str, *, limit: int | None = None, held_out: bool = False, choice: Choice = AUTOMATIC
-) -> tuple[list[TrainingRow], list[Problem]]:
-    """All rows of a file (at most `limit`) to train on, and the problems of those that cannot be.
-
-    FtError when the file cannot be opened, its shape is not known, or its kind of training is not offered. `held_out`
-    matters for `demo` only.
-    """
-    rows = open_rows(source, held_out=held_out)
-    shape = recognise(rows.head(), choice)
-    refused = training_refusal(shape)
-    if refused is not None:
-        raise FtError(refused)
-    found, problems = convert_all(islice(rows.rows(), limit), shape, choice.fixes)
-    return [row for row in found if isinstance(row, Conversation | Text)], problems
-
-
 def convert_all(rows: Iterable[Row], shape: Shape, fixes: Fixes = NO_FIXES) -> tuple[list[CanonicalRow], list[Problem]]:
     """Rows in canonical form, and the problems of those that have none."""
     good: list[CanonicalRow] = []
@@ -99,26 +79,6 @@ def convert_all(rows: Iterable[Row], shape: Shape, fixes: Fixes = NO_FIXES) -> t
         else:
             good.append(converted)
     return good, problems
-
-
-T = TypeVar("T", bound=CanonicalRow)
-
-
-def split(rows: Sequence[T], share: float, seed: int) -> tuple[list[T], list[T]]:
-    """Part rows into (training, held out): `share` of them, at least one of two or more, chosen by the seed.
-
-    Both keep the order of the file. A row's place depends on seed and row number alone, so that a file that has
-    grown keeps nearly the same rows held out; the same on every machine and version of Python.
-    """
-    count = min(max(1, round(len(rows) * share)), len(rows) - 1) if share > 0 else 0
-    ranked = sorted(range(len(rows)), key=lambda i: _rank(seed, rows[i].number))
-    chosen = set(ranked[: max(count, 0)])
-    train = [item for i, item in enumerate(rows) if i not in chosen]
-    return train, [rows[i] for i in sorted(chosen)]
-
-
-def _rank(seed: int, number: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{number}".encode()).digest()
 
 
 # One row of each shape

@@ -22,6 +22,8 @@ class Choice:
 class DataFacts:
     """The data in numbers. `rows` are for training, `held_out_rows` for measuring; `unusable` ones are in neither.
 
+    `mixed_in` of the training rows come from other files than the source.
+
     `token_lengths` are tokens of each training row and `longest` the most of them, when they were counted with the
     model's tokenizer. When they were not, `estimated_tokens` is a guess from the size of the texts, and `bound` a
     number of tokens no row can exceed, a token being a byte or more.
@@ -34,6 +36,7 @@ class DataFacts:
     estimated_tokens: int | None = None
     bound: int | None = None
     unusable: int = 0
+    mixed_in: int = 0
 
     @property
     def tokens(self) -> int | None:

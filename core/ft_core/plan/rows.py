@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
+from ft_core.data.assemble import counts, filter_reason, nothing_left
 from ft_core.data.canonical import convert
 from ft_core.data.open import RowFile, open_rows
 from ft_core.data.rows import Conversation, Text, TrainingRow, passages
-from ft_core.data.shapes import Choice, recognise, training_refusal
+from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
+from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
 from ft_core.plan.facts import DataFacts
-from ft_core.recipe.schema import Recipe
+from ft_core.recipe.schema import Data, Recipe
 
 # Enough to know the rows by; a file of millions must not keep the review waiting.
 _LOOKED_AT = 2_000
@@ -31,11 +33,18 @@ class _File:
     looked_at: int
     good: tuple[TrainingRow, ...]
     problems: tuple[Problem, ...]
+    filtered: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row was looked at."""
+        return self.looked_at == self.rows
 
     @property
     def usable(self) -> int:
-        """The rows without those known to be bad."""
-        return self.rows - len(self.problems)
+        """The rows without those known to be bad; what filters leave of rows not looked at is estimated."""
+        kept = 1 - self.filtered / max(self.looked_at - len(self.problems), 1)
+        return round((self.rows - len(self.problems)) * kept)
 
 
 def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[DataFacts, tuple[Problem, ...], bool]:
@@ -45,26 +54,38 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     problems of both files when one cannot be read or holds nothing to train on.
     """
     choice = Choice.of(recipe.data)
-    source = _look(recipe.data.source, choice, held_out=False)
-    held_out = _look(recipe.data.held_out, choice, held_out=True) if recipe.data.held_out is not None else None
-    asked = held_out.usable if held_out else held_out_rows(source.usable, recipe.data.held_out_share)
+    data = recipe.data
+    source = _filtered(_look(data.source, choice, held_out=False), data)
+    held_out = _look(data.held_out, choice, held_out=True) if data.held_out is not None else None
+    asked = held_out.usable if held_out else _parted(source, recipe)
     train = source.usable if held_out else source.usable - asked
+    mixed = [_filtered(_look(path, AUTOMATIC, held_out=False), data) for path in data.mix]
+    taken = zip(mixed, counts(train, list(data.mix.values())), strict=True)
+    more = sum(min(file.usable, wanted) for file, wanted in taken)
     counted = tuple(lengths) if lengths is not None else None
     facts = DataFacts(
-        rows=train,
+        rows=train + more,
         held_out_rows=asked,
         token_lengths=counted,
         longest=max(counted, default=None) if counted else None,
-        estimated_tokens=round(_tokens_per_row(source.good) * train),
-        bound=_bound(source.good) if source.looked_at == source.rows else None,
-        unusable=len(source.problems),
+        estimated_tokens=round(_tokens_per_row(source.good) * (train + more)),
+        bound=_bound(source.good) if source.whole and not mixed else None,
+        unusable=source.rows - source.usable,
+        mixed_in=more,
     )
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
 
 
+def _parted(source: _File, recipe: Recipe) -> int:
+    """How many rows are held out: exactly, where all of them were looked at."""
+    if source.whole:
+        return len(split(source.good, recipe.data.held_out_share, recipe.training.seed)[1])
+    return held_out_rows(source.usable, recipe.data.held_out_share)
+
+
 def held_out_rows(rows: int, share: float) -> int:
-    """How many of `rows` are held out, as `ft_core.data.canonical.split` parts them."""
+    """How many of `rows` are held out, as `ft_core.data.split` parts rows that all ask something else."""
     return max(0, min(max(1, round(rows * share)), rows - 1)) if share > 0 else 0
 
 
@@ -80,7 +101,15 @@ def _look(source: str, choice: Choice, *, held_out: bool) -> _File:
     bad = tuple(row for row in found if isinstance(row, Problem))
     if not good:
         raise FtError(bad[:_SHOWN])
-    return _File(len(first) if len(first) < _LOOKED_AT else file.count(), len(first), good, bad)
+    return _File(len(first) if len(first) < _LOOKED_AT else file.count(), len(first), good, bad, 0)
+
+
+def _filtered(file: _File, data: Data) -> _File:
+    """The file with its good rows as the filters leave them. FtError when they leave none."""
+    kept = tuple(row for row in file.good if not filter_reason(row, data))
+    if not kept:
+        raise FtError(nothing_left(data.source, len(file.good)))
+    return replace(file, good=kept, filtered=len(file.good) - len(kept))
 
 
 def _size(row: TrainingRow) -> int:

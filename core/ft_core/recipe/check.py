@@ -84,8 +84,21 @@ def _nothing_held_out(recipe: Recipe) -> Problem | None:
     )
 
 
+def _mixed_in(recipe: Recipe) -> Problem | None:
+    shares = recipe.data.mix
+    wrong = [one_line(path, 60) for path, share in shares.items() if not 0 < share < 1]
+    if not wrong and sum(shares.values()) < 1:
+        return None
+    return Problem(
+        f"the share of {', '.join(wrong)} is not between 0 and 1" if wrong else "the shares leave no room for the rows",
+        "data.mix",
+        "each share is that of a file among all training rows, and together they have to stay below 1",
+        "give shares such as 0.15",
+    )
+
+
 _RULES: tuple[Callable[[Recipe], Problem | None], ...] = (
-    _quantised_full, _epochs_and_steps, _adapter_on_head, _gpus_on_cpu, _nothing_held_out,
+    _quantised_full, _epochs_and_steps, _adapter_on_head, _gpus_on_cpu, _nothing_held_out, _mixed_in,
 )  # fmt: skip
 
 

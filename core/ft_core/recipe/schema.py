@@ -96,6 +96,12 @@ class Data(Section):
     held_out_share: float = setting(
         0.05, "Share of the rows held out for evaluation when no file is given.", ge=0, le=0.5, level="first"
     )
+    only: Text | None = setting(None, "Use only rows that hold this text, whatever its case.")
+    without: Text | None = setting(None, "Leave out rows that hold this text, whatever its case.")
+    mix: dict[Path, float] = setting(
+        dict,
+        "Other files to mix in against forgetting, each with its share of all training rows: {general.jsonl: 0.15}.",
+    )
     max_length: AutoInt = setting(
         None, "Longest row; longer ones are cut at the end.", unit="tokens", ge=16, le=1_048_576, level="first"
     )

@@ -38,6 +38,11 @@ class RunDir:
         return self.path / "plan.json"
 
     @property
+    def data_file(self) -> Path:
+        """Which rows were used, as hashes over content and order, and which were left out and why."""
+        return self.path / "data.json"
+
+    @property
     def events_file(self) -> Path:
         """The journal."""
         return self.path / "events.jsonl"

@@ -11,9 +11,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 from trl.data_utils import pack_dataset
 
-from ft_core.data import canonical
 from ft_core.data.rows import Text, TrainingRow
-from ft_core.data.shapes import Choice
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
 from ft_core.worker.tokenise import Encoder
@@ -64,26 +62,6 @@ class Tokens:
 
 def _some(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
-
-
-def read_conversations(recipe: Recipe) -> tuple[list[TrainingRow], list[TrainingRow], list[Problem]]:
-    """Training and held-out conversations, and the rows that could not be read. Raises FtError when none can."""
-    data = recipe.data
-    choice = Choice.of(data)
-    rows, problems = canonical.load(data.source, choice=choice)
-    if not rows:
-        raise FtError(problems) if problems else _empty(data.source)
-    if data.held_out is not None:
-        held_out, more = canonical.load(data.held_out, held_out=True, choice=choice)
-        return rows, held_out, [*problems, *more]
-    if data.held_out_share == 0:
-        return rows, [], problems
-    train, held_out = canonical.split(rows, data.held_out_share, recipe.training.seed)
-    return train, held_out, problems
-
-
-def _empty(source: str) -> FtError:
-    return problem("there are no rows", where=source, why="the file is empty", remedy="choose a file with rows")
 
 
 def encode(rows: Sequence[TrainingRow], encoder: Encoder, max_length: int | None, progress: Progress) -> Tokens:

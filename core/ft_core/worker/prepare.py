@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from ft_core.data.assemble import RowSet, assemble
 from ft_core.data.open import open_rows
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError, Problem, problem
+from ft_core.files import write_atomic
 from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder
 from ft_core.plan.prepare import model_problems
@@ -79,29 +82,41 @@ def read_data(
     """
     reporter.state("preparing", "reading rows")
     hashes = _hashes(recipe)
-    if earlier is not None and earlier != hashes:
+    if earlier is not None and {name: earlier.get(name) for name in hashes} != hashes:
         raise problem(
             "the data is not what the run began with",
             where=recipe.data.source,
             why="the contents changed since the checkpoint was written",
             remedy="put the old file back, or start a new run",
         )
-    rows, held_out_rows, problems = dataset.read_conversations(recipe)
+    rows = assemble(recipe.data, recipe.training.seed)
+    hashes["rows"] = _record(rows, reporter)
     encoder = Encoder(tokenizer, recipe.data.train_on)
     longest = recipe.data.max_length
-    train = dataset.encode(rows, encoder, longest, controls.progress("preparing", "tokenising", "rows"))
+    train = dataset.encode(rows.train, encoder, longest, controls.progress("preparing", "tokenising", "rows"))
     dataset.refuse_untrainable(train, recipe)
     telling = controls.progress("preparing", "tokenising held-out rows", "rows")
-    held_out = dataset.encode(held_out_rows, encoder, longest, telling)
-    _tell_left_out(reporter, problems, train, held_out)
-    plain = isinstance(rows[0], Text) or rows[0].completion_only
-    return Data(train, held_out, tuple(held_out_rows), hashes, plain)
+    held_out = dataset.encode(rows.held_out, encoder, longest, telling)
+    _tell_left_out(reporter, rows.problems, train, held_out)
+    first = rows.train[0]
+    plain = isinstance(first, Text) or first.completion_only
+    return Data(train, held_out, tuple(rows.held_out), hashes, plain)
+
+
+def _record(rows: RowSet, reporter: Reporter) -> str:
+    """Write down which rows are used and which are left out; gives the hash of those trained on."""
+    record = rows.record()
+    write_atomic(reporter.run.data_file, json.dumps(record, indent=1))
+    train = record["train"]
+    assert isinstance(train, dict)
+    return str(train["sha256"])
 
 
 def _hashes(recipe: Recipe) -> dict[str, str]:
     files = {"source": open_rows(recipe.data.source).sha256()}
     if recipe.data.held_out is not None:
         files["held_out"] = open_rows(recipe.data.held_out, held_out=True).sha256()
+    files |= {f"mix {path}": open_rows(path).sha256() for path in recipe.data.mix}
     return files
 
 

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_core.data.canonical import convert, load, split
+from ft_core.data.canonical import convert
 from ft_core.data.open import Row
 from ft_core.data.rows import Conversation, Message, Preference, PromptOnly, Text, ToolCall, UnpairedPreference
 from ft_core.data.shapes import Shape, recognise
@@ -303,49 +302,3 @@ def test_no_row_makes_recognition_or_conversion_crash(found: list[dict[str, obje
         if isinstance(converted, Conversation):
             assert converted.messages[-1].role == "assistant"
             assert converted.messages[-1].content.strip() or converted.messages[-1].tool_calls
-
-
-def test_loading_gives_the_good_rows_and_all_problems(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    lines = [json.dumps({"messages": [HI, YO], "n": i}) for i in range(5)]
-    path.write_text("\n".join([*lines[:2], "{bad", lines[2], json.dumps({"messages": [HI]}), *lines[3:]]))
-    conversations, problems = load(str(path))
-    assert [each.number for each in conversations] == [1, 2, 4, 6, 7]
-    assert [found.where for found in problems] == ["rows.jsonl:3", "rows.jsonl:5 turn 1"]
-    assert len(load(str(path), limit=2)[0]) == 2
-
-
-def test_the_demo_rows_load_without_a_problem() -> None:
-    for held_out in (False, True):
-        conversations, problems = load("demo", held_out=held_out)
-        assert len(conversations) >= 100
-        assert not problems
-        assert ("fact" in conversations[0].extra) == held_out
-
-
-def rows_of(count: int) -> list[Conversation]:
-    return [Conversation(i, (Message("user", "a"), Message("assistant", "b"))) for i in range(1, count + 1)]
-
-
-@given(st.integers(0, 60), st.floats(0, 0.5), st.integers(0, 5))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_split_loses_and_doubles_no_row_and_keeps_the_order(count: int, share: float, seed: int) -> None:
-    train, held_out = split(rows_of(count), share, seed)
-    assert sorted(each.number for each in train + held_out) == list(range(1, count + 1))
-    assert [each.number for each in train] == sorted(each.number for each in train)
-    assert [each.number for each in held_out] == sorted(each.number for each in held_out)
-    assert bool(held_out) == (count > 1 and share > 0)
-    assert train or not count
-
-
-def test_a_split_depends_on_the_seed_and_stays_the_same_for_it() -> None:
-    first, again, other = (split(rows_of(200), 0.1, seed)[1] for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-    assert len(first) == 20
-
-
-def test_a_file_that_grows_keeps_most_rows_held_out() -> None:
-    before = {each.number for each in split(rows_of(200), 0.1, 1)[1]}
-    after = {each.number for each in split(rows_of(220), 0.1, 1)[1]}
-    assert len(before & after) >= 16

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.canonical import split
 from ft_core.data.rows import Conversation
+from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import Prepared, prepare
 from ft_core.plan.rows import held_out_rows

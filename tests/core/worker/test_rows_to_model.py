@@ -67,7 +67,8 @@ def rows_seen(job: Any) -> Counter[Row]:
 def test_the_labels_the_model_gets_are_the_encoders_mask(
     packing: str, train_on: str, model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from ft_core.data.canonical import load
+    from ft_core.data.assemble import read_source
+    from ft_core.data.shapes import AUTOMATIC
     from ft_core.worker.load import load_tokenizer
     from ft_core.worker.tokenise import Encoder
 
@@ -78,7 +79,7 @@ def test_the_labels_the_model_gets_are_the_encoders_mask(
         seen = rows_seen(job)
     encoder = Encoder(load_tokenizer(model), recipe.data.train_on)
     expected: Counter[Row] = Counter()
-    for row in load(str(data))[0]:
+    for row in read_source(str(data), AUTOMATIC).used:
         encoded = encoder.encode(row)
         labels = [token if learnt else -100 for token, learnt in zip(encoded.input_ids, encoded.trained, strict=True)]
         # Nothing comes before a row's first token that it could be predicted from: no loss is taken on it.
@@ -255,7 +256,8 @@ def test_token_rows_take_four_bytes_a_token() -> None:
 def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from ft_core.data.canonical import load
+    from ft_core.data.assemble import read_source
+    from ft_core.data.shapes import AUTOMATIC
     from ft_core.worker.dataset import encode, refuse_untrainable
     from ft_core.worker.load import load_tokenizer
     from ft_core.worker.tokenise import Encoder
@@ -267,7 +269,7 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     )
     tokenizer = load_tokenizer(model)
     tokenizer.chat_template = strict
-    rows = load(str(data))[0]
+    rows = read_source(str(data), AUTOMATIC).used
     recipe = tiny.make_recipe(model, data)
     tokens = encode(rows, Encoder(tokenizer, "assistant"), 64, untold)
     refuse_untrainable(tokens, recipe)

@@ -278,7 +278,7 @@ class DataStep(Step):
         if data is None or data.facts is None:
             return None
         facts, apart = data.facts, self.session.recipe.data.held_out is not None
-        return facts.rows + facts.unusable + (0 if apart else facts.held_out_rows)
+        return facts.rows - facts.mixed_in + facts.unusable + (0 if apart else facts.held_out_rows)
 
     def on_data_step_rows_checked(self, message: RowsChecked) -> None:
         """What is wrong with which rows."""
@@ -354,6 +354,7 @@ class DataStep(Step):
         shape = f", {opened.shape.name}: {opened.shape.evidence}" if opened.shape is not None else ""
         facts = self.session.data.facts if self.session.data is not None else None
         held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""
+        held += f" {facts.mixed_in} of them are mixed in." if facts is not None and facts.mixed_in else ""
         asked = f" To decide: {opened.shape.question}." if opened.shape is not None and opened.shape.question else ""
         return Content(clean(one_line(f"{rows}, {bytes_text(opened.file.size)}{shape}.{held}{asked}", 700)))
 

@@ -1,0 +1,170 @@
+"""From the files a recipe names to the rows that are learnt and measured, with a record of every row left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from ft_core.data.canonical import convert
+from ft_core.data.open import RowFile, open_rows
+from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow, passages
+from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
+from ft_core.data.split import split
+from ft_core.errors import FtError, Problem
+from ft_core.recipe.schema import Data
+
+UNREADABLE = "unreadable"
+
+
+@dataclass
+class Source:
+    """One file of a set: what was read of it, and which rows (number, kind of finding) were left out."""
+
+    name: str
+    rows: int = 0
+    used: list[TrainingRow] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[tuple[int, str]] = field(default_factory=list)
+
+    def leave_out(self, number: int, kind: str) -> None:
+        """Note that a row is not used, and why."""
+        self.left_out.append((number, kind))
+
+    def record(self) -> dict[str, object]:
+        """For the run's record: rows, used ones, and each one left out with its reason."""
+        counts = Counter(kind for _, kind in self.left_out)
+        return {
+            "source": self.name,
+            "rows": self.rows,
+            "used": len(self.used),
+            "left_out": dict(counts),
+            "left_out_rows": [list(pair) for pair in sorted(self.left_out)],
+        }
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """The rows of a run, in order, and where they come from: the recipe's source first, then what is mixed in."""
+
+    train: list[TrainingRow]
+    held_out: list[TrainingRow]
+    sources: list[Source]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Rows that cannot be used, of every file."""
+        return [found for source in self.sources for found in source.problems]
+
+    def record(self) -> dict[str, object]:
+        """Exactly which rows were used: content and order as a hash, and each row left out with its reason."""
+        return {
+            "sources": [source.record() for source in self.sources],
+            "train": {"rows": len(self.train), "sha256": rows_hash(self.train)},
+            "held_out": {"rows": len(self.held_out), "sha256": rows_hash(self.held_out)},
+        }
+
+
+def assemble(data: Data, seed: int) -> RowSet:
+    """Read, filter, mix and part the rows of a recipe.
+
+    FtError when a file cannot be opened, its shape is not known or not trained on, or no row is left.
+    """
+    choice = Choice.of(data)
+    source = _filtered(read_source(data.source, choice), data)
+    if not source.used:
+        raise FtError(source.problems[:20] or [nothing_left(source.name, source.rows)])
+    mixed = [_filtered(read_source(path, AUTOMATIC), data) for path in data.mix]
+    if data.held_out is not None:
+        apart = read_source(data.held_out, choice, held_out=True)
+        train, held_out, files = source.used, apart.used, [source, *mixed, apart]
+    else:
+        train, held_out = split(source.used, data.held_out_share, seed)
+        files = [source, *mixed]
+    return RowSet(_mixed(train, mixed, list(data.mix.values()), seed), held_out, files)
+
+
+def read_source(path: str, choice: Choice, *, held_out: bool = False) -> Source:
+    """Every row of one file that can be trained on; the others are noted. FtError as `assemble`."""
+    file: RowFile = open_rows(path, held_out=held_out)
+    shape = recognise(file.head(), choice)
+    refused = training_refusal(shape)
+    if refused is not None:
+        raise FtError(refused)
+    source = Source(path)
+    for row in file.rows():
+        source.rows += 1
+        converted = convert(row, shape, choice.fixes)
+        if isinstance(converted, Problem):
+            source.problems.append(converted)
+            source.leave_out(row.number, converted.kind or UNREADABLE)
+        elif isinstance(converted, Conversation | Text):
+            source.used.append(converted)
+    return source
+
+
+def counts(rows: int, shares: Sequence[float]) -> list[int]:
+    """How many rows to take from each mixed-in file, so that it makes up its share of all training rows."""
+    whole = rows / (1 - sum(shares))
+    return [round(whole * share) for share in shares]
+
+
+def rows_hash(rows: Iterable[CanonicalRow]) -> str:
+    """SHA-256, in hex, over content and order of rows: canonical JSON, one row a line."""
+    digest = hashlib.sha256()
+    for row in rows:
+        content = {name: value for name, value in asdict(row).items() if name != "extra"}
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _filtered(source: Source, data: Data) -> Source:
+    """The source without the rows that its filters leave out."""
+    kept: list[TrainingRow] = []
+    for row in source.used:
+        reason = filter_reason(row, data)
+        if reason:
+            source.leave_out(row.number, reason)
+        else:
+            kept.append(row)
+    source.used = kept
+    return source
+
+
+def filter_reason(row: CanonicalRow, data: Data) -> str:
+    """Which filter of the recipe leaves a row out; empty when none does."""
+    if data.only is None and data.without is None:
+        return ""
+    text = "\n".join(part.text for part in passages(row)).casefold()
+    if data.only is not None and data.only.casefold() not in text:
+        return "filter-only"
+    return "filter-without" if data.without is not None and data.without.casefold() in text else ""
+
+
+def _mixed(train: list[TrainingRow], files: list[Source], shares: list[float], seed: int) -> list[TrainingRow]:
+    """Training rows with a seeded choice from each mixed-in file behind them."""
+    together = list(train)
+    for file, wanted in zip(files, counts(len(train), shares), strict=True):
+        if wanted < len(file.used):
+            places = set(random.Random(f"{seed}:{file.name}").sample(range(len(file.used)), wanted))  # noqa: S311
+            for place, row in enumerate(file.used):
+                if place not in places:
+                    file.leave_out(row.number, "not-drawn")
+            file.used = [row for place, row in enumerate(file.used) if place in places]
+        together += file.used
+    return together
+
+
+def nothing_left(name: str, rows: int) -> Problem:
+    """A file without one row to train on: it has none, or the filters leave none of its `rows`."""
+    if not rows:
+        return Problem("there are no rows", name, "the file is empty", "choose a file with rows")
+    return Problem(
+        "the filters leave no row",
+        "data.only",
+        f"none of the {rows} rows passes data.only and data.without",
+        "change or clear the filters",
+    )

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ft_core.data.assemble import RowSet, assemble, read_source, rows_hash
+from ft_core.data.rows import Text
+from ft_core.data.shapes import AUTOMATIC
+from ft_core.errors import FtError
+from ft_core.recipe.schema import Data
+
+HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
+
+
+def exchanges(path: Path, count: int, name: str = "Question", *more: dict[str, Any]) -> str:
+    rows = [{"instruction": f"{name} {i}?", "output": f"Answer {i}."} for i in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in (*rows, *more)))
+    return str(path)
+
+
+def assembled(source: str, **values: Any) -> RowSet:
+    return assemble(Data(source=source, **values), seed=1)
+
+
+def test_loading_gives_the_good_rows_and_all_problems(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"messages": [HI, YO], "n": i}) for i in range(5)]
+    path.write_text("\n".join([*lines[:2], "{bad", lines[2], json.dumps({"messages": [HI]}), *lines[3:]]))
+    source = read_source(str(path), AUTOMATIC)
+    conversations, problems = source.used, source.problems
+    assert [each.number for each in conversations] == [1, 2, 4, 6, 7]
+    assert [found.where for found in problems] == ["rows.jsonl:3", "rows.jsonl:5 turn 1"]
+    assert source.left_out == [(3, "unreadable"), (5, "no-assistant-end")]
+
+
+def test_the_demo_rows_load_without_a_problem() -> None:
+    for held_out in (False, True):
+        source = read_source("demo", AUTOMATIC, held_out=held_out)
+        assert len(source.used) >= 100
+        assert not source.problems
+        assert ("fact" in source.used[0].extra) == held_out
+
+
+def test_the_record_tells_every_row_that_is_left_out_and_why(tmp_path: Path) -> None:
+    bad = {"instruction": "Question?", "output": ""}
+    source = exchanges(tmp_path / "rows.jsonl", 20, "Question", bad, {"instruction": "SECRET?", "output": "x"})
+    rows = assembled(source, without="secret")
+    (told,) = rows.record()["sources"]  # type: ignore[misc]
+    assert told["left_out"] == {"missing-answer": 1, "filter-without": 1}
+    assert told["left_out_rows"] == [[21, "missing-answer"], [22, "filter-without"]]
+    assert (told["rows"], told["used"]) == (22, 20)
+    assert len(rows.train) + len(rows.held_out) == 20
+    assert [found.kind for found in rows.problems] == ["missing-answer"]
+
+
+def test_the_hash_of_the_rows_depends_on_content_and_order_alone() -> None:
+    one, two = Text(1, "a"), Text(2, "b")
+    assert rows_hash([one, two]) == rows_hash([Text(1, "a", {"id": 7}), two])
+    assert len({rows_hash([one, two]), rows_hash([two, one]), rows_hash([one]), rows_hash([Text(1, "c"), two])}) == 4
+
+
+def test_filters_keep_and_leave_out_rows_by_their_text(tmp_path: Path) -> None:
+    source = exchanges(tmp_path / "rows.jsonl", 30)
+    rows = assembled(source, only="question 1", held_out_share=0.0)
+    assert [row.number for row in rows.train] == [2, *range(11, 21)]
+    with pytest.raises(FtError, match="the filters leave no row"):
+        assembled(source, only="nowhere")
+
+
+def test_files_are_mixed_in_by_their_share_of_all_training_rows(tmp_path: Path) -> None:
+    source = exchanges(tmp_path / "rows.jsonl", 80)
+    general = exchanges(tmp_path / "general.jsonl", 50, "General")
+    rows = assembled(source, mix={general: 0.2}, held_out_share=0.0)
+    assert len(rows.train) == 100
+    assert rows.train == assembled(source, mix={general: 0.2}, held_out_share=0.0).train
+    mixed = rows.sources[1]
+    assert (len(mixed.used), len(mixed.left_out), mixed.left_out[0][1]) == (20, 30, "not-drawn")
+    more = assembled(source, mix={general: 0.9}, held_out_share=0.0)
+    assert len(more.train) == 130
+
+
+def test_what_is_mixed_in_is_never_held_out(tmp_path: Path) -> None:
+    source, general = exchanges(tmp_path / "rows.jsonl", 40), exchanges(tmp_path / "general.jsonl", 40, "General")
+    rows = assembled(source, mix={general: 0.5}, held_out_share=0.5)
+    assert not any("General" in row.messages[0].content for row in rows.held_out if not isinstance(row, Text))
