@@ -138,7 +138,7 @@ def test_a_recipe_check_gives_problems_as_json_and_ends_with_2(tmp_path: Path) -
     assert result.exit_code == 2
     assert found["ok"] is False
     assert len(found["errors"]) == 2
-    assert set(found["errors"][0]) == {"what", "where", "why", "remedy"}
+    assert set(found["errors"][0]) == {"what", "where", "why", "remedy", "kind", "field"}
 
 
 def test_the_recipe_of_a_run_is_shown_as_a_file_that_can_be_trained_again(tmp_path: Path) -> None:
