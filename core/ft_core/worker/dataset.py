@@ -26,11 +26,13 @@ Progress = Callable[[int, int], None]
 class Tokens:
     """Token rows with the label of each token (-100: no loss), and what happened to the rows on the way.
 
-    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length.
+    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length; `used` are the places,
+    among the rows that were given, of those that came to any.
     """
 
     input_ids: list[array[int]] = field(default_factory=list)
     labels: list[array[int]] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)
     cut: int = 0
     without_trained: list[int] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
@@ -70,7 +72,8 @@ def encode(rows: Sequence[TrainingRow], encoder: Encoder, max_length: int | None
     `progress(done, total)` is called after every row and may raise to stop.
     """
     tokens = Tokens()
-    for done, row in enumerate(rows, start=1):
+    for place, row in enumerate(rows):
+        before = len(tokens)
         try:
             encoded = encoder.encode(row)
         except FtError as error:
@@ -79,7 +82,9 @@ def encode(rows: Sequence[TrainingRow], encoder: Encoder, max_length: int | None
             # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
             for piece in encoded.pieces(max_length) if isinstance(row, Text) else (encoded,):
                 _add(tokens, row.number, piece.input_ids, piece.trained, max_length)
-        progress(done, len(rows))
+        if len(tokens) > before:
+            tokens.used.append(place)
+        progress(place + 1, len(rows))
     return tokens
 
 

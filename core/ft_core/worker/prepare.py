@@ -100,7 +100,9 @@ def read_data(
     _tell_left_out(reporter, rows.problems, train, held_out)
     first = rows.train[0]
     plain = isinstance(first, Text) or first.completion_only
-    return Data(train, held_out, tuple(rows.held_out), hashes, plain)
+    # What the template refuses must not be asked later either.
+    asked = tuple(rows.held_out[place] for place in held_out.used)
+    return Data(train, held_out, asked, hashes, plain)
 
 
 def _record(rows: RowSet, reporter: Reporter) -> str:

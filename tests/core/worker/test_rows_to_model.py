@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -253,6 +254,30 @@ def test_token_rows_take_four_bytes_a_token() -> None:
     assert dataset.data.nbytes < 2500 * (100 * 8 + 16)
 
 
+UNLUCKY = tiny.CHATML.replace(
+    "{{ '<|start|>' + message['role'] + '\n' }}",
+    "{% if '13' in message['content'] %}{{ raise_exception('unlucky') }}{% endif %}"
+    "{{ '<|start|>' + message['role'] + '\n' }}",
+)
+
+
+def test_a_held_out_row_the_template_refuses_is_never_asked(model: Path, tmp_path: Path) -> None:
+    strict = tmp_path / "strict"
+    shutil.copytree(model, strict)
+    (strict / "chat_template.jinja").write_text(UNLUCKY)
+    train, held_out = tiny.rows(12), [tiny.rows(14)[13], *tiny.rows(3)]
+    recipe = tiny.make_recipe(
+        strict,
+        tiny.write_rows(tmp_path / "rows.jsonl", train),
+        data__held_out=str(tiny.write_rows(tmp_path / "held_out.jsonl", held_out)),
+        training__epochs=1.0,
+    )
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) == 0
+    assert any("held-out rows: 1 rows were left out" in alarm["text"] for alarm in tiny.events(run, "alarm"))
+    assert tiny.events(run, "verdict")[0]["rows"] == 3
+
+
 def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -262,13 +287,8 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     from ft_core.worker.load import load_tokenizer
     from ft_core.worker.tokenise import Encoder
 
-    strict = tiny.CHATML.replace(
-        "{{ '<|start|>' + message['role'] + '\n' }}",
-        "{% if '13' in message['content'] %}{{ raise_exception('unlucky') }}{% endif %}"
-        "{{ '<|start|>' + message['role'] + '\n' }}",
-    )
     tokenizer = load_tokenizer(model)
-    tokenizer.chat_template = strict
+    tokenizer.chat_template = UNLUCKY
     rows = read_source(str(data), AUTOMATIC).used
     recipe = tiny.make_recipe(model, data)
     tokens = encode(rows, Encoder(tokenizer, "assistant"), 64, untold)
