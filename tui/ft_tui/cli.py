@@ -11,6 +11,7 @@ import click
 from ft_core import __version__
 from ft_tui.commands import output
 from ft_tui.commands.common import Commands, Settings, as_json, assignments, examples, mouse_of, run_argument
+from ft_tui.commands.data import data_group
 from ft_tui.commands.recipe import recipe_group
 from ft_tui.commands.runs import logs, runs, sample, status, stop
 
@@ -62,7 +63,7 @@ def cli(ctx: click.Context, *, no_mouse: bool) -> None:
         _show_app(ctx)
 
 
-for command in (recipe_group, runs, status, logs, stop, sample):
+for command in (recipe_group, data_group, runs, status, logs, stop, sample):
     cli.add_command(command)
 
 

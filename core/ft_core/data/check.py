@@ -8,15 +8,13 @@ from typing import Final
 
 from ft_core.data.canonical import convert
 from ft_core.data.open import Row, RowFile, open_rows
-from ft_core.data.rows import CanonicalRow
+from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 from ft_core.text import one_line
 
 EXAMPLES: Final = 20
 UNREADABLE: Final = "unreadable-row"
-# Told to programs; rows of other trainings are data all the same.
-_NOT_OFFERED: Final = "not-offered"
 
 
 @dataclass
@@ -112,7 +110,7 @@ def check(
     report = DataReport(source)
     try:
         file = open_rows(source)
-        report.container = file.container.words
+        report.container = {"lines": "jsonl", "array": "json"}[file.kind]
         report.shape = recognise(file.head(), choice)
     except FtError as error:
         report.refused = error.problems[-1]
@@ -137,3 +135,32 @@ def _look(report: DataReport, row: Row, shape: Shape, choice: Choice) -> None:
         found.add(row.number, converted.field, f"{converted.where}: {converted.what} ({converted.why})")
     else:
         report.usable += 1
+
+
+def usable_rows(source: str, choice: Choice = AUTOMATIC) -> tuple[list[CanonicalRow], list[tuple[int, str]]]:
+    """Every good row of a file, of whatever shape, and (row number, kind) of those left out. FtError as `open_rows`."""
+    file: RowFile = open_rows(source)
+    shape = recognise(file.head(), choice)
+    kept: list[CanonicalRow] = []
+    left_out: list[tuple[int, str]] = []
+    for row in file.rows():
+        converted = convert(row, shape, choice.fixes)
+        if isinstance(converted, Problem):
+            left_out.append((row.number, converted.kind or UNREADABLE))
+        else:
+            kept.append(converted)
+    return kept, left_out
+
+
+def converted_rows(source: str, numbers: set[int], choice: Choice = AUTOMATIC) -> list[TrainingRow]:
+    """Some rows of a file, ready to be shown as a model sees them. FtError with the problems of those that are bad."""
+    file: RowFile = open_rows(source)
+    shape = recognise(file.head(), choice)
+    refused = training_refusal(shape)
+    if refused is not None:
+        raise FtError(refused)
+    found = [convert(row, shape, choice.fixes) for row in file.chosen(numbers)]
+    problems = [one for one in found if isinstance(one, Problem)]
+    if problems:
+        raise FtError(problems)
+    return [one for one in found if isinstance(one, Conversation | Text)]

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ft_tui.cli import cli
+
+
+def ft(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["data", *words])
+
+
+def rows_file(path: Path, *values: dict[str, Any]) -> str:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return str(path)
+
+
+def turns(*texts: tuple[str, str]) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": text} for role, text in texts]}
+
+
+GOOD = turns(("user", "a"), ("assistant", "b"))
+DOUBLE = turns(("user", "a"), ("user", "b"), ("assistant", "c"))
+EMPTY = turns(("user", "a"), ("assistant", ""))
+
+
+def test_a_good_file_is_usable_and_its_tokens_are_counted_for_a_model() -> None:
+    result = ft("check", "demo", "--model", "demo", "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert (found["shape"], found["rows"], found["usable"], found["trainable_as"]) == ("messages", 400, 400, "sft")
+    assert found["refused"] is None
+    assert found["problems"] == []
+    tokens = found["tokens"]
+    assert 0 < tokens["min"] <= tokens["p50"] <= tokens["p95"] <= tokens["max"] < tokens["total"]
+    assert tokens["truncated"] == 0
+
+
+def test_bad_rows_are_told_with_kind_row_field_and_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows_file(path, GOOD, DOUBLE, EMPTY)
+    with path.open("a") as stream:
+        stream.write("{broken\n")
+    result = ft("check", str(path), "--json")
+    assert result.exit_code == 1
+    problems = {found["kind"]: found for found in json.loads(result.stdout)["problems"]}
+    assert problems["role-order"]["examples"][0]["row"] == 2
+    assert problems["missing-answer"]["examples"][0]["field"] == "messages[1].content"
+    assert problems["unreadable-row"]["count"] == 1
+    assert all(found["severity"] == "error" and found["fix"] for found in problems.values())
+    words = ft("check", str(path))
+    assert "1 rows can be used, 3 cannot" in words.stdout
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"input_ids": [1, 2], "labels": [1, 2]}, "tokenised"),
+        ({"messages": GOOD["messages"], "image": "a.png"}, "multimodal"),
+        ({"frage": "a", "antwort": "b"}, "unknown-shape"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(value: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    result = ft("check", rows_file(tmp_path / "rows.jsonl", value, value), "--json")
+    assert result.exit_code == 2
+    refused = json.loads(result.stdout)["refused"]
+    assert refused["kind"] == kind
+    assert refused["why"]
+    assert refused["fix"]
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    result = ft("check", str(tmp_path / "none.jsonl"), "--json")
+    assert result.exit_code == 2
+    assert "no such file" in json.loads(result.stdout)["refused"]["why"]
+
+
+def test_preference_pairs_are_data_though_this_version_does_not_train_on_them(tmp_path: Path) -> None:
+    file = rows_file(tmp_path / "rows.jsonl", {"prompt": "p", "chosen": "a", "rejected": "b"})
+    result = ft("check", file, "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["trainable_as"], found["refused"]) == (0, "dpo", None)
+    assert "completion: chosen" in found["not_offered"]["fix"]
+
+
+def test_columns_are_named_by_hand(tmp_path: Path) -> None:
+    file = rows_file(tmp_path / "rows.jsonl", {"frage": "a", "antwort": "b"})
+    result = ft("check", file, "--map", "instruction=frage", "--map", "output=antwort", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["mapping"] == {"instruction": "frage", "output": "antwort"}
+    assert ft("check", file, "--map", "instruction").exit_code == 2
+    assert ft("check", file, "--shape", "nonsense").exit_code == 2
+
+
+def test_a_row_is_shown_as_data_as_text_and_as_tokens() -> None:
+    assert '"role": "user"' in ft("show", "demo", "--row", "2").stdout
+    assert "▌{" in ft("show", "demo", "--as", "model").stdout
+    (found,) = json.loads(ft("show", "demo", "--as", "tokens", "--json").stdout)
+    assert sum(piece["trained"] * len(piece["ids"]) for piece in found["pieces"]) == found["trained"] > 0
+    assert "no such row" in ft("show", "demo", "--row", "401").stderr
+
+
+def test_a_cleaned_copy_is_mended_where_that_is_wanted_and_tells_what_is_left_out(tmp_path: Path) -> None:
+    file, out = rows_file(tmp_path / "rows.jsonl", GOOD, DOUBLE, EMPTY), tmp_path / "clean.jsonl"
+    result = ft("clean", file, str(out), "--fix", "role-order=merge", "--json")
+    assert json.loads(result.stdout)["left_out"] == [[3, "missing-answer"]]
+    assert [json.loads(line)["messages"][0]["content"] for line in out.read_text().splitlines()] == ["a", "a\n\nb"]
+    assert ft("clean", file, str(out)).exit_code == 2
+    assert ft("clean", file, str(out), "--force").exit_code == 0
+
+
+def test_rows_are_parted_and_mixed_into_files_of_their_own(tmp_path: Path) -> None:
+    train, held_out, mixed = (tmp_path / f"{name}.jsonl" for name in ("train", "held_out", "mixed"))
+    files = json.loads(ft("split", "demo", str(train), str(held_out), "--share", "0.1", "--json").stdout)["files"]
+    assert files == {str(train): 360, str(held_out): 40}
+    assert not set(train.read_text().splitlines()) & set(held_out.read_text().splitlines())
+    found = json.loads(ft("mix", str(train), str(mixed), "--with", f"{held_out}=0.1", "--json").stdout)
+    assert found["rows"] == len(mixed.read_text().splitlines()) == 400
+    assert ft("mix", "demo", str(mixed), "--with", "x").exit_code == 2

@@ -1,0 +1,337 @@
+"""Commands about rows: check them, show them, clean, part and mix them. Nothing is ever changed in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ft_core.errors import FtError, problem
+from ft_core.text import count_text, one_line
+from ft_tui.commands import output
+from ft_tui.commands.common import as_json, examples
+
+if TYPE_CHECKING:
+    from ft_core.data.check import DataReport
+    from ft_core.data.shapes import Choice
+    from ft_core.data.tokens import Preview, TokenSpan
+    from ft_core.recipe.schema import Data
+
+USABLE, WITH_ERRORS, REFUSED = output.FINE, 1, output.WRONG_USE
+_OUT: Final = click.Path(path_type=Path, dir_okay=False)
+_SHAPE_HELP: Final = "What the rows are, where it is not to be told from them."
+_force = click.option("--force", is_flag=True, help="Replace OUT where it exists.")
+
+
+def _chosen(function: Any) -> Any:  # noqa: ANN401 - a click command in the making
+    """Options that say by hand what the rows are and what is done about them."""
+    function = click.option(
+        "--fix", "fixes", multiple=True, metavar="KIND=ACTION", help="What is done about a kind of finding."
+    )(function)
+    function = click.option(
+        "--map", "mapping", multiple=True, metavar="PART=COLUMN", help="Which column plays which part."
+    )(function)
+    return click.option("--shape", default="auto", help=_SHAPE_HELP)(function)
+
+
+@click.group("data")
+def data_group() -> None:
+    """Check, show, clean, split, mix and generate rows. No file is changed in place."""
+
+
+@data_group.command(
+    epilog=examples(
+        "ft-tui data check rows.jsonl",
+        "ft-tui data check rows.jsonl --model ./Qwen3-0.6B --json",
+        "ft-tui data check rows.jsonl --map instruction=Frage --map output=Antwort",
+    )
+    + "\n\n\b\nExit codes: 0 usable, 1 usable but rows have errors, 2 refused"
+)
+@click.argument("path")
+@click.option("--model", help="Count the tokens of the rows as this model sees them.")
+@_chosen
+@as_json
+@click.pass_context
+def check(ctx: click.Context, /, *, path: str, model: str | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
+    """Tell what the rows of PATH are, what is wrong with them, and how to mend it."""
+    from ft_core.data.check import check as look
+
+    choice = _choice(**chosen)
+    report = look(path, choice, progress=_counter("rows looked at"))
+    tokens = None if model is None or report.shape is None or report.not_offered else _tokens(path, model, choice)
+    if as_json:
+        output.data_json({**report.to_json(), "tokens": tokens})
+    else:
+        _tell(report, tokens)
+    ctx.exit(REFUSED if report.refused else WITH_ERRORS if report.errors else USABLE)
+
+
+@data_group.command(
+    epilog=examples(
+        "ft-tui data show rows.jsonl --row 17",
+        "ft-tui data show rows.jsonl --model ./Qwen3-0.6B --as tokens",
+    )
+)
+@click.argument("path")
+@click.option("--row", "number", type=click.IntRange(1), default=1, show_default=True, help="The first row shown.")
+@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many rows.")
+@click.option("--as", "view", type=click.Choice(["data", "model", "tokens"]), default="data", show_default=True)
+@click.option("--model", default="demo", show_default=True, help="Whose chat template and tokenizer are used.")
+@_chosen
+@as_json
+def show(*, path: str, number: int, count: int, view: str, model: str, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
+    """Show rows of PATH as they are, as the model will see them, or token by token."""
+    from ft_core.data.open import open_rows
+
+    file = open_rows(path)
+    rows = file.first(count, number)
+    if not rows:
+        raise problem("there is no such row", where=path, why=f"row {number} is behind the end", remedy="go lower")
+    previews = [] if view == "data" else _previews(path, [row.number for row in rows], model, _choice(**chosen))
+    if as_json:
+        values: list[Any] = [row.value for row in rows]
+        output.data_json([_preview_json(one) for one in previews] or values)
+    elif view == "data":
+        for row in rows:
+            shown = json.dumps(row.value, indent=2, ensure_ascii=False) if row.problem is None else str(row.problem)
+            output.data(f"--- {row.where}\n{shown}")
+    else:
+        for one in previews:
+            output.data(f"--- row {one.number}\n{_as_tokens(one) if view == 'tokens' else _as_model(one)}")
+
+
+@data_group.command(
+    epilog=examples("ft-tui data clean rows.jsonl clean.jsonl --fix role-order=merge --fix no-assistant-end=trim")
+)
+@click.argument("path")
+@click.argument("out", type=_OUT)
+@_chosen
+@_force
+@as_json
+def clean(*, path: str, out: Path, force: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
+    """Write the good rows of PATH to OUT, mended where --fix says so; tells every row that is left out."""
+    from ft_core.data.check import usable_rows
+    from ft_core.data.write import write_rows
+
+    kept, left_out = usable_rows(path, _choice(**chosen))
+    written = write_rows(out, kept, replace=force)
+    _say_written({"file": str(out), "rows": written, "left_out": [list(pair) for pair in left_out]}, as_json=as_json)
+
+
+@data_group.command(epilog=examples("ft-tui data split rows.jsonl train.jsonl held_out.jsonl --share 0.1 --seed 7"))
+@click.argument("path")
+@click.argument("train", type=_OUT)
+@click.argument("held_out", type=_OUT)
+@click.option("--share", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True)
+@_chosen
+@_force
+@as_json
+def split(
+    *, path: str, train: Path, held_out: Path, share: float, seed: int, force: bool, as_json: bool, **chosen: Any  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Part the rows of PATH into TRAIN and HELD_OUT; rows that ask the same stay on one side."""
+    from ft_core.data.check import usable_rows
+    from ft_core.data.split import split as part
+    from ft_core.data.write import write_rows
+
+    kept, left_out = usable_rows(path, _choice(**chosen))
+    learnt, measured = part(kept, share, seed)
+    counts = {
+        str(file): write_rows(file, rows, replace=force) for file, rows in ((train, learnt), (held_out, measured))
+    }
+    _say_written({"files": counts, "left_out": [list(pair) for pair in left_out]}, as_json=as_json)
+
+
+@data_group.command(epilog=examples("ft-tui data mix rows.jsonl mixed.jsonl --with general.jsonl=0.15"))
+@click.argument("path")
+@click.argument("out", type=_OUT)
+@click.option(
+    "--with", "files", multiple=True, required=True, metavar="FILE=SHARE", help="A file and its share of all."
+)
+@click.option("--seed", type=int, default=42, show_default=True)
+@_chosen
+@_force
+@as_json
+def mix(*, path: str, out: Path, files: tuple[str, ...], seed: int, force: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
+    """Write the rows of PATH to OUT with rows of other files behind them, each by its share of all rows."""
+    from ft_core.data.assemble import assemble
+    from ft_core.data.write import write_rows
+
+    rows = assemble(_data(path, files, **chosen), seed)
+    write_rows(out, rows.train, replace=force)
+    record = rows.record()["sources"]
+    _say_written({"file": str(out), "rows": len(rows.train), "sources": record}, as_json=as_json)
+
+
+def _data(path: str, files: tuple[str, ...], **chosen: Any) -> Data:  # noqa: ANN401
+    from ft_core.recipe.check import check as problems_of
+    from ft_core.recipe.check import with_values
+    from ft_core.recipe.schema import Recipe
+
+    choice = _choice(**chosen)
+    values = {
+        "data.source": path, "data.held_out_share": 0.0, "evaluation.questions": 0, "data.mix": _shares(files),
+        "data.shape": choice.shape, "data.mapping": dict(choice.mapping), "data.fixes": dict(choice.fixes),
+    }  # fmt: skip
+    recipe = with_values(Recipe(), values)
+    found = problems_of(recipe)
+    if found:
+        raise FtError(found)
+    return recipe.data
+
+
+def _shares(files: tuple[str, ...]) -> dict[str, float]:
+    shares = {}
+    for typed in files:
+        path, _, share = typed.rpartition("=")
+        try:
+            shares[path] = float(share)
+        except ValueError:
+            path = ""
+        if not path:
+            raise click.UsageError(
+                f"--with {one_line(typed, 80)}: give a file and its share, such as general.jsonl=0.15"
+            )
+    return shares
+
+
+def _choice(*, shape: str, mapping: tuple[str, ...], fixes: tuple[str, ...]) -> Choice:
+    from ft_core.data.shapes import Choice
+    from ft_core.recipe.check import with_values
+    from ft_core.recipe.schema import Recipe
+
+    values = {"data.shape": shape, "data.mapping": _pairs(mapping, "--map"), "data.fixes": _pairs(fixes, "--fix")}
+    return Choice.of(with_values(Recipe(), values).data)
+
+
+def _pairs(typed: tuple[str, ...], option: str) -> dict[str, str]:
+    pairs = {}
+    for one in typed:
+        name, sign, value = one.partition("=")
+        if not (sign and name and value):
+            raise click.UsageError(f"{option} {one_line(one, 80)}: give two names with = between them")
+        pairs[name] = value
+    return pairs
+
+
+def _counter(words: str) -> Any:  # noqa: ANN401 - a function of one or two numbers
+    """Progress on standard error, where a person is looking."""
+    import sys
+
+    def tell(done: int, total: int | None = None) -> None:
+        if sys.stderr.isatty():
+            of = f" of {total:,}" if total else ""
+            click.echo(f"\r{done:,}{of} {words} ", err=True, nl=False)
+
+    return tell
+
+
+def _model_folder(model: str) -> Path:
+    from ft_core.models.find import find
+
+    facts = find(model)
+    if facts.problem is not None:
+        raise FtError(facts.problem)
+    if facts.path is None:
+        raise problem(
+            "the model is not on this machine",
+            where=model,
+            why="its tokenizer and chat template are needed, and it is not in the cache",
+            remedy="choose a folder or a model in the cache, or `demo`",
+        )
+    return facts.path
+
+
+def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
+    """Row lengths in tokens as a model sees them."""
+    from ft_core.data.stats import percentiles
+    from ft_core.data.tokens import TokenWorker
+    from ft_core.models.find import find
+
+    context = find(model).context
+    with TokenWorker(_model_folder(model), max_length=context) as worker:
+        lengths = worker.lengths(path, _counter("rows tokenised"), choice=choice)
+    low, middle, high, top = percentiles(lengths.counts, (0, 0.5, 0.95, 1))
+    return {
+        "model": model, "min": low, "p50": middle, "p95": high, "max": top, "total": sum(lengths.counts),
+        "max_length": context, "truncated": lengths.truncated, "without_trained": lengths.without_trained,
+        "left_out": lengths.left_out, "sampled": lengths.sampled,
+    }  # fmt: skip
+
+
+def _previews(path: str, numbers: list[int], model: str, choice: Choice) -> list[Preview]:
+    from ft_core.data.check import converted_rows
+    from ft_core.data.tokens import TokenWorker
+
+    rows = converted_rows(path, set(numbers), choice)
+    with TokenWorker(_model_folder(model)) as worker:
+        return worker.preview(rows)
+
+
+def _as_model(preview: Preview) -> str:
+    if preview.problem is not None:
+        return str(preview.problem)
+    return "".join(f"▌{span.text}▐" if span.trained else span.text for span in preview.spans)
+
+
+def _as_tokens(preview: Preview) -> str:
+    if preview.problem is not None:
+        return str(preview.problem)
+    lines = [_token_line(piece) for piece in preview.pieces]
+    return "\n".join([f"{preview.tokens} tokens, {preview.trained} learnt", *lines])
+
+
+def _token_line(piece: TokenSpan) -> str:
+    mark = "trained" if piece.trained else "       "
+    return f"{mark}  {' '.join(map(str, piece.ids)):>8}  {json.dumps(piece.text, ensure_ascii=False)}"
+
+
+def _preview_json(preview: Preview) -> dict[str, Any]:
+    return {
+        "row": preview.number,
+        "problem": None if preview.problem is None else vars(preview.problem),
+        "text": preview.rendered,
+        "tokens": preview.tokens,
+        "trained": preview.trained,
+        "pieces": [{"text": one.text, "ids": list(one.ids), "trained": one.trained} for one in preview.pieces],
+    }
+
+
+def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
+    if report.refused is not None:
+        output.show_problems([report.refused])
+        return
+    shape = report.shape
+    assert shape is not None
+    output.data(f"{report.source}: {report.rows:,} rows, {report.container}")
+    output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
+    if shape.question:
+        output.data(f"to decide: {shape.question}")
+    for found in report.findings.values():
+        output.data(f"{found.severity}: {found.kind}, {found.count:,} rows; fix: {found.fix}")
+        for example in found.examples[:3]:
+            output.data(f"    row {example['row']}: {example['excerpt']}")
+    if report.not_offered is not None:
+        output.show_problems([report.not_offered], kind="note")
+    if tokens is not None:
+        figures = ", ".join(f"{name} {count_text(tokens[name])}" for name in ("min", "p50", "p95", "max", "total"))
+        output.data(f"tokens: {figures}; {tokens['truncated']} rows longer than {tokens['max_length']}")
+    output.data(f"{report.usable:,} rows can be used, {report.errors:,} cannot")
+
+
+def _say_written(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        output.data_json(found)
+        return
+    for file, rows in found.get("files", {found.get("file"): found.get("rows")}).items():
+        output.data(f"{file}: {rows:,} rows")
+    left_out: list[Any] = found.get("left_out", [])
+    for number, kind in left_out[:20]:
+        output.words(f"left out: row {number}, {kind}")
+    if len(left_out) > 20:
+        output.words(f"and {len(left_out) - 20} more; --json lists all")
+    for source in found.get("sources", []):
+        output.words(f"{source['source']}: {source['used']:,} of {source['rows']:,} rows")
