@@ -256,6 +256,22 @@ async def test_rows_are_shown_as_data_and_as_the_model_sees_them(here: Path) -> 
         await sees(pilot, "No problem found in 120 rows.")
 
 
+async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(here: Path) -> None:
+    (here / "bad.jsonl").write_text('{"messages": [{"role": "assistant", "content": "a"}]}\n' * 3)
+    (here / "own.jsonl").write_text('{"frage": "What is it, then?", "antwort": "A fox, I say."}\n' * 3)
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "bad.jsonl")
+        await sees(pilot, "3 of 3 rows cannot be used")
+        await sees(pilot, "row 1 of 3")
+        await put(pilot, "data.source", "own.jsonl")
+        await sees(pilot, "say which column is what")
+        await put(pilot, "data.mapping", "{instruction: frage, output: antwort}")
+        await sees(pilot, "▌A fox, I say.")
+
+
 async def test_bad_rows_are_told_by_number_and_a_missing_file_at_its_field(here: Path) -> None:
     file = rows_file(here, "a", "b", "c")
     file.write_text(file.read_text() + '{"messages": []}\nnot json\n')

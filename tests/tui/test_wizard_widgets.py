@@ -135,6 +135,11 @@ def test_a_hostile_row_is_shown_as_text() -> None:
     assert row_line(row).startswith("3 [red]")
 
 
+def test_a_row_of_short_texts_is_still_told_from_others_on_its_line() -> None:
+    row = Row(3, 3, {"q": "a", "a": "b"}, None, "rows.jsonl")
+    assert row_line(row) == '3 {"q": "a", "a": "b"}'
+
+
 def test_trained_text_stands_between_marks_and_is_underlined() -> None:
     spans = (
         TokenSpan("user: hi ", False, (1, 2)),

@@ -276,7 +276,8 @@ class DataStep(Step):
     def _total(self) -> int | None:
         data = self.session.data
         if data is None or data.facts is None:
-            return None
+            # Where no row can be used there are no facts; how many there are was seen all the same.
+            return self._checked.rows if self._checked is not None and self._checked.whole else None
         facts, apart = data.facts, self.session.recipe.data.held_out is not None
         return facts.rows - facts.mixed_in + facts.unusable + (0 if apart else facts.held_out_rows)
 
@@ -284,6 +285,7 @@ class DataStep(Step):
         """What is wrong with which rows."""
         if message.source == self._source:
             self._checked = message.checked
+            self.query_one(RowView).show_total(self._total())
             self.show()
 
     def on_row_view_wanted(self, message: RowView.Wanted) -> None:

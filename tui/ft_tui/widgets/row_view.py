@@ -52,7 +52,7 @@ def row_line(row: Row) -> str:
     """A row on one line of the list."""
     if row.value is None:
         return f"{row.number} ! {row.problem.what if row.problem else 'empty'}"
-    texts = list(_texts(row.value))
+    texts = _texts(row.value) or [json.dumps(row.value, ensure_ascii=False)[: 2 * _LINE_SHOWN]]
     return one_line(f"{row.number} {' | '.join(texts)}", _LINE_SHOWN)
 
 

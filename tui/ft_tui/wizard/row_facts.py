@@ -52,9 +52,10 @@ def open_source(source: str, choice: Choice, page: int) -> Opened:
 
 @dataclass(frozen=True)
 class Checked:
-    """Rows looked at, how many of them are bad, and the problems of the first of those."""
+    """Rows looked at (`whole`: all there are), how many of them are bad, and the problems of the first of those."""
 
     rows: int
+    whole: bool
     bad: int
     problems: tuple[Problem, ...]
 
@@ -62,9 +63,11 @@ class Checked:
 def check_rows(opened: Opened, shape: Shape, cancel: Callable[[], bool]) -> Checked:
     """Convert up to `ROWS_CHECKED` rows and collect what is wrong with them."""
     rows = bad = 0
+    whole = True
     problems: list[Problem] = []
     for row in opened.file.rows():
         if rows >= ROWS_CHECKED or cancel():
+            whole = False
             break
         rows += 1
         converted = convert(row, shape, opened.choice.fixes)
@@ -72,4 +75,4 @@ def check_rows(opened: Opened, shape: Shape, cancel: Callable[[], bool]) -> Chec
             bad += 1
             if len(problems) < PROBLEMS_KEPT:
                 problems.append(converted)
-    return Checked(rows, bad, tuple(problems))
+    return Checked(rows, whole, bad, tuple(problems))
