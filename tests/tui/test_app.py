@@ -13,12 +13,19 @@ from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard import DashboardScreen
 from ft_tui.screens.help import HelpScreen, PageScreen
 from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.review_rows import ReviewRowsScreen
 from ft_tui.screens.too_small import TooSmallScreen
 from ft_tui.screens.wizard import WizardScreen
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.sizes import SIZES, assert_inside, plain, until
 
-SCREENS = {"home": HomeScreen, "wizard": WizardScreen, "dashboard": DashboardScreen, "app": FtApp}
+SCREENS = {
+    "home": HomeScreen,
+    "wizard": WizardScreen,
+    "dashboard": DashboardScreen,
+    "review": ReviewRowsScreen,
+    "app": FtApp,
+}
 # Keys that some terminals, multiplexers or editors keep for themselves.
 NEVER_ARRIVE = {"ctrl+b", "ctrl+a", "ctrl+s", "ctrl+z", "ctrl+enter", "ctrl+j", "ctrl+space", "ctrl+e", "ctrl+k",
                 "f1", "f5", "f6"}  # fmt: skip

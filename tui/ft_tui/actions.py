@@ -11,7 +11,7 @@ from typing import Literal
 
 from textual.binding import Binding, BindingType
 
-Scope = Literal["app", "home", "wizard", "dashboard"]
+Scope = Literal["app", "home", "wizard", "dashboard", "review"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy", "y", "Copy", "Copy how to load the result, and write it to a file", "dashboard", show=False),
     Action("back", "escape", "Back", "Close the log, or leave", "dashboard", show=False),
     Action("leave", "q", "Leave", "Back to the list of runs; training goes on", "dashboard"),
+    # The review of synthetic rows, one at a time.
+    Action("accept", "a", "Accept", "Let the row join the accepted ones", "review"),
+    Action("reject", "r", "Reject", "Leave the row out", "review"),
+    Action("edit", "e", "Edit", "Change what the row says", "review"),
+    Action("undo", "u", "Undo", "Take the last decision or change back", "review"),
+    Action("go(1)", "n,right", "Next", "The next row", "review"),
+    Action("go(-1)", "p,left", "Previous", "The row before", "review", show=False),
+    Action("accept_all", "A", "All", "Accept every row that still waits (asks first)", "review"),
+    Action("leave", "q,escape", "Leave", "Leave the review; every decision is kept", "review"),
 )
 
 _KEY_WORDS = {

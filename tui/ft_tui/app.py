@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
     from ft_core.runs.directory import RunDir
 
-Opening = Literal["home", "wizard", "dashboard"]
+Opening = Literal["home", "wizard", "dashboard", "review"]
 _HERE = Path(__file__).parent
 _HANG_UP_CHECK = 1.0
 
@@ -43,6 +43,7 @@ class FtApp(App[int]):
         *,
         run: RunDir | None = None,
         recipe: Recipe | None = None,
+        rows: Path | None = None,
     ) -> None:
         super().__init__(ansi_color=True if theming.no_colour() else None)
         guard.install()
@@ -50,6 +51,7 @@ class FtApp(App[int]):
         self._opening: Opening = open
         self._run = run
         self._recipe = recipe
+        self._rows = rows
         self._theme_is_choice = False
         theming.register_themes(self)
         self.theme = self._start_theme()
@@ -70,6 +72,8 @@ class FtApp(App[int]):
             self.open_wizard(self._recipe)
         elif self._opening == "dashboard" and self._run is not None:
             self.open_dashboard(self._run)
+        elif self._opening == "review" and self._rows is not None:
+            self.open_review(self._rows)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
         if not self.is_headless:
             self._watch_terminal()
@@ -131,6 +135,12 @@ class FtApp(App[int]):
         from ft_tui.screens.wizard import WizardScreen
 
         self._show(WizardScreen(recipe))
+
+    def open_review(self, rows: Path) -> None:
+        """Look at the synthetic rows that wait in a file, one by one."""
+        from ft_tui.screens.review_rows import ReviewRowsScreen
+
+        self._show(ReviewRowsScreen(rows))
 
     def show_error(self, error: FtError) -> None:
         """Show every problem of an error over the screen."""

@@ -12,6 +12,7 @@ from ft_core import __version__
 from ft_tui.commands import output
 from ft_tui.commands.common import Commands, Settings, as_json, assignments, examples, mouse_of, run_argument
 from ft_tui.commands.data import data_group
+from ft_tui.commands.data_generate import generate_command, review_command
 from ft_tui.commands.recipe import recipe_group
 from ft_tui.commands.runs import logs, runs, sample, status, stop
 
@@ -63,6 +64,8 @@ def cli(ctx: click.Context, *, no_mouse: bool) -> None:
         _show_app(ctx)
 
 
+data_group.add_command(generate_command)
+data_group.add_command(review_command)
 for command in (recipe_group, data_group, runs, status, logs, stop, sample):
     cli.add_command(command)
 

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 _ALWAYS = """\
 Tab and Shift+Tab move between parts, arrows inside them. Ctrl+Q leaves the program at once.
 Leaving never stops a run: it goes on without the terminal."""
-_TITLES = {"home": "The list of runs", "wizard": "Setting up a run", "dashboard": "One run", "app": "Everywhere"}
+_TITLES = {
+    "home": "The list of runs",
+    "wizard": "Setting up a run",
+    "dashboard": "One run",
+    "review": "Looking at synthetic rows",
+    "app": "Everywhere",
+}
 
 
 class PageScreen(ModalScreen[None]):
