@@ -10,7 +10,16 @@ import click
 
 from ft_core import __version__
 from ft_tui.commands import output
-from ft_tui.commands.common import Commands, Settings, as_json, assignments, examples, mouse_of, run_argument
+from ft_tui.commands.common import (
+    Commands,
+    Settings,
+    as_json,
+    assignments,
+    counter,
+    examples,
+    mouse_of,
+    run_argument,
+)
 from ft_tui.commands.data import data_group
 from ft_tui.commands.data_generate import generate_command, review_command
 from ft_tui.commands.recipe import recipe_group
@@ -236,7 +245,7 @@ def _say_what_goes_on() -> None:
 def _start(recipe: Recipe) -> RunDir:
     from ft_tui.start import start_run
 
-    run, warnings = start_run(recipe)
+    run, warnings = start_run(recipe, progress=counter("bytes fetched"))
     output.show_problems(warnings, kind="warning")
     return run
 

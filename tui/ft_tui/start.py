@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ft_core.data.hub import fetch_all
 from ft_core.errors import Problem
 from ft_core.plan.prepare import Prepared, prepare
 from ft_core.runs import launch
@@ -16,12 +18,20 @@ if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
 
 
-def start_run(recipe: Recipe, *, lengths: tuple[int, ...] | None = None) -> tuple[RunDir, tuple[Problem, ...]]:
+def start_run(
+    recipe: Recipe,
+    *,
+    lengths: tuple[int, ...] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[RunDir, tuple[Problem, ...]]:
     """Check the recipe, fill in what is automatic, make the run directory and start the run detached.
 
-    `lengths` are the token counts of the training rows where they are known. Gives the run and what the user should
-    know of. Raises FtError with every problem; then nothing was started.
+    `lengths` are the token counts of the training rows where they are known. Data sets of the hub are fetched first,
+    where they are not here yet; `progress` is called with bytes here and bytes in all. Gives the run and what the
+    user should know of. Raises FtError with every problem; then nothing was started.
     """
+    data = recipe.data
+    fetch_all((data.source, data.held_out or "", *data.mix), progress)
     prepared = prepare(recipe, lengths=lengths)
     run = create(prepared.recipe, plan_of(prepared))
     launch.launch(run)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ft_core.data.canonical import convert
-from ft_core.data.open import Row, RowFile, open_rows
+from ft_core.data.open import Container, Row, RowFile, open_rows
 from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
@@ -42,7 +42,7 @@ class DataReport:
     """
 
     source: str
-    container: str = ""
+    container: Container | None = None
     shape: Shape | None = None
     rows: int = 0
     usable: int = 0
@@ -64,7 +64,8 @@ class DataReport:
             "shape": shape.name if shape else None,
             "evidence": shape.evidence if shape else None,
             "question": (shape.question or None) if shape else None,
-            "container": self.container or None,
+            "container": None if self.container is None else self.container.name,
+            "shards": None if self.container is None else self.container.shards,
             "rows": self.rows,
             "usable": self.usable,
             "trainable_as": shape.trainable_as if shape else None,
@@ -110,7 +111,7 @@ def check(
     report = DataReport(source)
     try:
         file = open_rows(source)
-        report.container = {"lines": "jsonl", "array": "json"}[file.kind]
+        report.container = file.container
         report.shape = recognise(file.head(), choice)
     except FtError as error:
         report.refused = error.problems[-1]

@@ -5,11 +5,10 @@ Finding a row is kept apart from parsing it, so that a row that cannot be parsed
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 ROW_CAP = 64 * 2**20
 BLOCK = 2**18
@@ -17,6 +16,31 @@ BLOCK = 2**18
 _UP_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\\n]++|\\.)*+")*+', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'(?:[^"\\\n]++|\\.)*+', re.DOTALL)
 _BETWEEN_ROWS = b" \t\r\n,"
+_MAYBE_BLANK = re.compile(rb"\n\s")
+
+
+class Lines(Protocol):
+    """Bytes that are read forward, and gone to by offset."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to a byte."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes; fewer at the end."""
+        ...
+
+    def readline(self, size: int, /) -> bytes:
+        """The rest of the line, at most `size` bytes of it."""
+        ...
+
+
+class Bytes(Lines, Protocol):
+    """Bytes that can be looked back into."""
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Bytes from `offset` on, without moving."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +70,8 @@ class Frame:
     fault: Fault | None = None
 
 
-def _frame(mark: Mark, size: int) -> Frame:
+def capped(mark: Mark, size: int) -> Frame:
+    """A frame, faulty when it is longer than a row may be."""
     if size <= ROW_CAP:
         return Frame(mark, size)
     fault = Fault(
@@ -57,7 +82,7 @@ def _frame(mark: Mark, size: int) -> Frame:
     return Frame(mark, size, fault)
 
 
-def line_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
+def line_frames(stream: Lines, start: Mark) -> Iterator[Frame]:
     """The rows of a JSON Lines file from `start` on. Blank lines are passed over but counted as lines."""
     stream.seek(start.offset)
     number, line, offset = start.number, start.line, start.offset
@@ -66,33 +91,47 @@ def line_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
         while not text.endswith(b"\n") and (text := stream.readline(BLOCK)):
             size, blank = size + len(text), blank and text.isspace()
         if not blank:
-            yield _frame(Mark(number, line, offset), size)
+            yield capped(Mark(number, line, offset), size)
             number += 1
         line, offset = line + 1, offset + size
 
 
-def line_counts(stream: BinaryIO, offset: int) -> Iterator[tuple[int, int]]:
+def line_counts(
+    stream: Lines, start: Mark, remember: Callable[[Mark], None] | None = None
+) -> Iterator[tuple[int, int]]:
     """Pairs (rows, bytes) seen so far, as fast as the disk gives them; the last pair is the whole file's.
 
-    Agrees with `line_frames`. `offset` is where the first row begins (behind a byte order mark).
+    Agrees with `line_frames`. `start` is where the first row begins (behind a byte order mark); `remember` is given
+    a mark in every block, so that one can go there later.
     """
-    stream.seek(offset)
-    rows, seen, unfinished = 0, offset, b""
+    stream.seek(start.offset)
+    rows, line, seen, begun = 0, start.line, start.offset, False
     while block := stream.read(4 * BLOCK):
+        first = block.find(b"\n") + 1
+        if first:
+            # Of an unfinished line only its being blank matters.
+            rows += begun or not block[:first].isspace()
+            if remember is not None:
+                remember(Mark(start.number + rows, line + 1, seen + first))
+            more, begun = _rows_in(block, first)
+            rows, line = rows + more, line + block.count(b"\n")
+        else:
+            begun = begun or not block.isspace()
         seen += len(block)
-        *lines, last = (unfinished + block).split(b"\n")
-        rows += sum(1 for line in lines if not _is_blank(line))
-        # Of an unfinished line only its being blank matters, so a long one is carried on as one letter.
-        unfinished = b"" if _is_blank(last) else b"x"
         yield rows, seen
-    yield rows + bool(unfinished), seen
+    yield rows + begun, seen
 
 
-def _is_blank(line: bytes) -> bool:
-    return not line or line.isspace()
+def _rows_in(block: bytes, first: int) -> tuple[int, bool]:
+    """How many rows end in the block from `first` (the start of a line) on, and whether another one begins."""
+    begins = bool(block[block.rfind(b"\n") + 1 :].strip())
+    if _MAYBE_BLANK.search(block, first - 1) is None:
+        return block.count(b"\n", first), begins
+    *lines, _ = block[first:].split(b"\n")
+    return sum(1 for text in lines if text and not text.isspace()), begins
 
 
-def array_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
+def array_frames(stream: Bytes, start: Mark) -> Iterator[Frame]:
     """The elements of a JSON array, from `start` (just behind its opening bracket, or at an element) on."""
     number, line, depth = start.number, start.line, 0
     begin, behind = start, start.offset
@@ -110,7 +149,7 @@ def array_frames(stream: BinaryIO, start: Mark) -> Iterator[Frame]:
         depth += 1 if sign in b"{[" else -1
         if depth == 0:
             behind = at + 1
-            yield _frame(begin, behind - begin.offset)
+            yield capped(begin, behind - begin.offset)
             number += 1
     yield _cut_off(begin if depth else Mark(number, line, behind), inside=depth > 0)
 
@@ -127,13 +166,12 @@ _BEHIND_LIST = Fault(
 )
 
 
-def _after_last(stream: BinaryIO, mark: Mark, end: int) -> Iterator[Frame]:
+def _after_last(stream: Bytes, mark: Mark, end: int) -> Iterator[Frame]:
     if _is_junk(stream, mark.offset, end):
         yield Frame(mark, end - mark.offset, _NOT_OBJECTS)
         mark = Mark(mark.number + 1, mark.line, end)
-    size = os.fstat(stream.fileno()).st_size
-    if _is_junk(stream, end + 1, size):
-        yield Frame(mark, size - end - 1, _BEHIND_LIST)
+    if _is_junk(stream, end + 1, None):
+        yield Frame(mark, 0, _BEHIND_LIST)
 
 
 def _cut_off(mark: Mark, *, inside: bool) -> Frame:
@@ -146,16 +184,19 @@ def _cut_off(mark: Mark, *, inside: bool) -> Frame:
     return Frame(mark, 0, fault)
 
 
-def _is_junk(stream: BinaryIO, begin: int, end: int) -> bool:
-    """Whether anything but commas and white space lies between two places."""
-    while begin < end and (text := os.pread(stream.fileno(), min(end - begin, BLOCK), begin)):
+def _is_junk(stream: Bytes, begin: int, end: int | None) -> bool:
+    """Whether anything but commas and white space lies between two places (up to the end of the file for None)."""
+    while end is None or begin < end:
+        text = stream.pread(BLOCK if end is None else min(end - begin, BLOCK), begin)
+        if not text:
+            return False
         if text.strip(_BETWEEN_ROWS):
             return True
         begin += len(text)
     return False
 
 
-def _brackets(stream: BinaryIO, offset: int) -> Iterator[tuple[bytes, int, int]]:
+def _brackets(stream: Bytes, offset: int) -> Iterator[tuple[bytes, int, int]]:
     """Each bracket outside strings: (bracket, its byte, newlines since the one before).
 
     A raw newline cannot stand in a JSON string, so one there ends a string that was never closed: in a file with

@@ -72,7 +72,11 @@ class Adapter(Section):
 class Data(Section):
     """What it learns from."""
 
-    source: Path = setting(DEMO, "A file of rows (.jsonl or .json), or `demo` for the one that ships.", level="first")
+    source: Path = setting(
+        DEMO,
+        "A file or folder of rows (JSON, CSV, Parquet, text ...), `hub:owner/name#config/split`, or `demo`.",
+        level="first",
+    )
     shape: Literal[
         "auto",
         "messages",

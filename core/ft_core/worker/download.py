@@ -26,11 +26,13 @@ def download(source: str, revision: str | None, progress: Progress) -> Path:
     total = sum(file.file_size or 0 for file in files)
     here = sum(file.file_size or 0 for file in files if not file.will_download)
     progress(here, total)
-    bar = _bar(lambda done: progress(min(total, max(here, done)), total))
-    return Path(snapshot_download(source, tqdm_class=bar, **wanted))
+    shown = bar(lambda done: progress(min(total, max(here, done)), total))
+    return Path(snapshot_download(source, tqdm_class=shown, **wanted))
 
 
-def _bar(tell: Callable[[int], None]) -> type[Any]:
+def bar(tell: Callable[[int], None]) -> type[Any]:
+    """A class of progress bars for the hub's library: shows nothing, and calls `tell` with the bytes counted."""
+
     class Bar(tqdm):  # type: ignore[misc]
         """A progress bar that shows nothing and tells the bytes it counts."""
 

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ft_core.data import frames
+from ft_core.data.containers.base import Container
+from ft_core.data.containers.text_file import Layout, TextFile
 from ft_core.data.frames import Mark, line_counts, line_frames
-from ft_core.data.open import Row, RowFile, open_rows, parse, resolve_source
+from ft_core.data.open import Row, open_rows, parse, resolve_source
 from ft_core.errors import FtError
 
 GOOD = {"prompt": "a", "completion": "b"}
@@ -115,9 +117,9 @@ def test_damage_in_an_array_costs_the_damaged_element_only(tmp_path: Path, text:
     [
         ("rows.jsonl", "", "no rows"),
         ("rows.jsonl", " \n\t\n", "no rows"),
-        ("rows.csv", "a,b\n1,2\n", r"no \.jsonl or \.json file"),
-        ("rows.jsonl", b"\x1f\x8b\x08", "gzip"),
-        ("rows.jsonl", b"PAR1....", "Parquet"),
+        ("rows.data", "a,b\n1,2\n", "no file of rows"),
+        ("rows.jsonl", b"\x1f\x8b\x08", "gzip archive ends"),
+        ("rows.jsonl", b"PAR1....", "table cannot be read"),
         ("rows.jsonl", '{"a": 1}'.encode("utf-16"), "UTF-16"),
         ("rows.json", '{"data": [{"a": 1}, {"a": 2}]}', "one JSON object"),
         ("rows.json", '{\n "data": [\n  {"a": 1}\n ]\n}', "one JSON object"),
@@ -284,9 +286,10 @@ def test_what_was_written_is_read_back_wherever_blocks_end(
     lines = "".join(json.dumps(item, ensure_ascii=ascii_only) + "\n" for item in objects)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames, "BLOCK", block)
-        array = RowFile(Path(written(tmp_path, text, "rows.json")), "array", Mark(1, 1, 1))
+        array = TextFile(Path(written(tmp_path, text, "rows.json")), Layout(Container("json"), Mark(1, 1, 1)))
         assert [row.value for row in array.rows()] == objects
-        assert [row.value for row in RowFile(Path(written(tmp_path, lines)), "lines", Mark(1, 1, 0)).rows()] == objects
+        by_line = TextFile(Path(written(tmp_path, lines)), Layout(Container("jsonl"), Mark(1, 1, 0)))
+        assert [row.value for row in by_line.rows()] == objects
 
 
 @given(st.lists(st.sampled_from([b"x", b" ", b"\n", b"\r", b"\t", b"\n\n", b"\n \n", b"\v"])), st.integers(1, 8))
@@ -295,6 +298,6 @@ def test_fast_counting_agrees_with_reading(tmp_path: Path, pieces: list[bytes], 
     path = Path(written(tmp_path, b"".join(pieces)))
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as stream:
         patch.setattr(frames, "BLOCK", block)
-        *_, (counted, seen) = line_counts(stream, 0)
+        *_, (counted, seen) = line_counts(stream, Mark(1, 1, 0))
         assert counted == len(list(line_frames(stream, Mark(1, 1, 0))))
         assert seen == path.stat().st_size

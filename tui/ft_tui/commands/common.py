@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,17 @@ def _harmless_words() -> Iterator[None]:
 def examples(*lines: str) -> str:
     """The end of a command's help: lines to copy."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def counter(words: str) -> Callable[..., None]:
+    """Tells progress (done, and of how many where that is known) on standard error, where a person is looking."""
+
+    def tell(done: int, total: int | None = None) -> None:
+        if sys.stderr.isatty():
+            of = f" of {total:,}" if total else ""
+            click.echo(f"\r{done:,}{of} {words} ", err=True, nl=False)
+
+    return tell
 
 
 def mouse_of(ctx: click.Context) -> bool:

@@ -11,7 +11,7 @@ import click
 from ft_core.errors import FtError, problem
 from ft_core.text import count_text, one_line
 from ft_tui.commands import output
-from ft_tui.commands.common import as_json, examples
+from ft_tui.commands.common import as_json, counter, examples
 
 if TYPE_CHECKING:
     from ft_core.data.check import DataReport
@@ -59,7 +59,8 @@ def check(ctx: click.Context, /, *, path: str, model: str | None, as_json: bool,
     from ft_core.data.check import check as look
 
     choice = _choice(**chosen)
-    report = look(path, choice, progress=_counter("rows looked at"))
+    _fetch(path)
+    report = look(path, choice, progress=counter("rows looked at"))
     tokens = None if model is None or report.shape is None or report.not_offered else _tokens(path, model, choice)
     if as_json:
         output.data_json({**report.to_json(), "tokens": tokens})
@@ -217,16 +218,11 @@ def _pairs(typed: tuple[str, ...], option: str) -> dict[str, str]:
     return pairs
 
 
-def _counter(words: str) -> Any:  # noqa: ANN401 - a function of one or two numbers
-    """Progress on standard error, where a person is looking."""
-    import sys
+def _fetch(path: str) -> None:
+    """Bring a data set of the hub to this machine, once. FtError as `ft_core.data.hub.fetch`."""
+    from ft_core.data.hub import fetch_all
 
-    def tell(done: int, total: int | None = None) -> None:
-        if sys.stderr.isatty():
-            of = f" of {total:,}" if total else ""
-            click.echo(f"\r{done:,}{of} {words} ", err=True, nl=False)
-
-    return tell
+    fetch_all([path], counter("bytes fetched"))
 
 
 def _model_folder(model: str) -> Path:
@@ -253,7 +249,7 @@ def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
 
     context = find(model).context
     with TokenWorker(_model_folder(model), max_length=context) as worker:
-        lengths = worker.lengths(path, _counter("rows tokenised"), choice=choice)
+        lengths = worker.lengths(path, counter("rows tokenised"), choice=choice)
     low, middle, high, top = percentiles(lengths.counts, (0, 0.5, 0.95, 1))
     return {
         "model": model, "min": low, "p50": middle, "p95": high, "max": top, "total": sum(lengths.counts),
@@ -306,7 +302,8 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
         return
     shape = report.shape
     assert shape is not None
-    output.data(f"{report.source}: {report.rows:,} rows, {report.container}")
+    container = report.container.words if report.container is not None else ""
+    output.data(f"{report.source}: {report.rows:,} rows, {container}")
     output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
     if shape.question:
         output.data(f"to decide: {shape.question}")

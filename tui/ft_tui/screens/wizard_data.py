@@ -74,6 +74,17 @@ class DataStep(Step):
         problems: tuple[Problem, ...]
 
     @dataclass
+    class Fetching(Message):
+        """A data set of the hub is on its way."""
+
+        source: str
+        progress: str
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest progress matters."""
+            return isinstance(message, DataStep.Fetching)
+
+    @dataclass
     class PageRead(Message):
         """Rows around a wanted row were read."""
 
@@ -137,7 +148,7 @@ class DataStep(Step):
             yield Line("rows from", classes="line-label")
             yield PathInput(
                 self.session.draft.texts.get("data.source", ""),
-                placeholder="demo, or a .jsonl or .json file",
+                placeholder="demo, a file or folder of rows, hub:owner/name",
                 suffixes=SUFFIXES,
                 id="field-data-source",
             )
@@ -193,8 +204,13 @@ class DataStep(Step):
 
     @work(thread=True, exclusive=True, group="open", exit_on_error=False)
     def _open(self, source: str, choice: Choice) -> None:
+        worker = get_current_worker()
+
+        def progress(done: int, total: int) -> None:
+            self.post_message(self.Fetching(source, f"{bytes_text(done)} of {bytes_text(total)}"))
+
         try:
-            opened = open_source(source, choice, PAGE)
+            opened = open_source(source, choice, PAGE, progress, lambda: worker.is_cancelled)
         except FtError as error:
             self.post_message(self.RowsRead(source, None, error.problems))
         else:
@@ -263,6 +279,11 @@ class DataStep(Step):
         if message.opened is not None:
             self._check(message.opened)
         self.post_message(FactsChanged())
+
+    def on_data_step_fetching(self, message: Fetching) -> None:
+        """Say how much of a data set is here."""
+        if message.source == self._source and self._opened is None:
+            self.query_one("#data-summary", Words).say(f"Fetching: {message.progress}")
 
     def on_data_step_counted(self, message: Counted) -> None:
         """The number of rows is known."""
@@ -358,7 +379,8 @@ class DataStep(Step):
         held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""
         held += f" {facts.mixed_in} of them are mixed in." if facts is not None and facts.mixed_in else ""
         asked = f" To decide: {opened.shape.question}." if opened.shape is not None and opened.shape.question else ""
-        return Content(clean(one_line(f"{rows}, {bytes_text(opened.file.size)}{shape}.{held}{asked}", 700)))
+        size = f"{bytes_text(opened.file.size)} of {opened.file.container.words}"
+        return Content(clean(one_line(f"{rows}, {size}{shape}.{held}{asked}", 700)))
 
     def _asked(self) -> Asked | None:
         """What the tokenizer is to be asked with; None while there is no model on this machine."""

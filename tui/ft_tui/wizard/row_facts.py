@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ft_core.data.canonical import convert
-from ft_core.data.open import Row, RowFile, open_rows
+from ft_core.data.hub import fetch_all
+from ft_core.data.open import SUFFIXES, Row, RowFile, open_rows
 from ft_core.data.shapes import Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 
-# What the browser and the completion offer; `open_rows` has the last word.
-SUFFIXES: Final = (".jsonl", ".json", ".ndjson")
+__all__ = ["SUFFIXES", "Checked", "Opened", "check_rows", "open_source"]
+
 # Enough to tell the shape of a file by.
 SAMPLE: Final = 1000
 ROWS_CHECKED: Final = 100_000
@@ -34,11 +35,20 @@ class Opened:
     problems: tuple[Problem, ...]
 
 
-def open_source(source: str, choice: Choice, page: int) -> Opened:
+def open_source(
+    source: str,
+    choice: Choice,
+    page: int,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    cancel: Callable[[], bool] = lambda: False,
+) -> Opened:
     """Open a source and read its first rows. Raises FtError when it cannot be opened.
+
+    A data set of the hub is fetched first; `progress` is called with bytes here and bytes in all.
 
     A shape that is not recognised or not trained on is no error here: the rows can be shown all the same.
     """
+    fetch_all([source], progress, cancel)
     file = open_rows(source)
     first = file.first(SAMPLE)
     shown = tuple(first[:page])

@@ -1,0 +1,1 @@
+"""The kinds of files and folders rows come in, each read in the same way (`base.RowFile`)."""

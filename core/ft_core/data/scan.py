@@ -1,0 +1,158 @@
+"""The full scan of rows: every one parsed, in a process of its own; kept, so that a second visit is instant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ft_core.data.child import Message, run_child
+from ft_core.data.containers.base import RowFile, never
+from ft_core.data.containers.shards import Shards
+from ft_core.data.containers.text_file import TextFile
+from ft_core.data.frames import Mark
+from ft_core.data.open import open_rows
+from ft_core.errors import Problem
+from ft_core.files import write_atomic
+from ft_core.paths import cache_root, private_folder
+
+_VERSION = 1
+_LOOKED_AT = 2**16
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read: its number through all files; line and byte in its own file, where there are such."""
+
+    number: int
+    line: int | None
+    offset: int | None
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class FileScan:
+    """One file of the rows: how many it holds, and marks (row, line, byte) to begin from when one goes to a row."""
+
+    rows: int
+    marks: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What all rows are: how many, how many of them bad and the first 100 of those, and how many have which column.
+
+    `size` is in bytes; `identity` tells the content of the files from another one (sizes, times, beginnings, ends).
+    """
+
+    rows: int
+    bad: int
+    problems: tuple[BadRow, ...]
+    columns: dict[str, int]
+    size: int
+    identity: str
+    files: tuple[FileScan, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a scan is: bytes of `size`, rows seen and bad ones among them."""
+
+    bytes: int
+    size: int
+    rows: int
+    bad: int
+
+
+def identity_of(file: RowFile) -> str:
+    """What the content of a file or folder is known by, without reading all of it. OSError when it cannot be read.
+
+    Holds size, time and inode of each file and its first and last 64 KiB.
+    """
+    about = hashlib.sha256(f"{_VERSION} {file.container!r}".encode())
+    for path in file.files:
+        with path.open("rb") as stream:
+            state = os.fstat(stream.fileno())
+            about.update(f"\n{path.name} {state.st_size} {state.st_mtime_ns} {state.st_ino}\n".encode(errors="replace"))
+            about.update(stream.read(_LOOKED_AT))
+            stream.seek(max(state.st_size - _LOOKED_AT, 0))
+            about.update(stream.read(_LOOKED_AT))
+    return about.hexdigest()
+
+
+def cached(file: RowFile) -> Scan | None:
+    """The scan of these very rows, if there was one; the file learns where its rows are."""
+    try:
+        name = identity_of(file)
+        found = from_json(json.loads(_place(name).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    _teach(file, found)
+    return found
+
+
+def scan(
+    source: str,
+    progress: Callable[[Progress], None] = lambda _progress: None,
+    cancel: Callable[[], bool] = never,
+    *,
+    held_out: bool = False,
+    file: RowFile | None = None,
+) -> Scan | None:
+    """Parse every row of a source, and give what was found; None once `cancel` said so. Blocking; run in a thread.
+
+    `file` is the source as it was opened before, if it was: it learns where its rows are, so that any of them can be
+    gone to at once. FtError when the source cannot be opened, or changes while it is read.
+    """
+    file = file or open_rows(source, held_out=held_out)
+    known = cached(file)
+    if known is not None:
+        return known
+
+    def tell(message: Message) -> None:
+        progress(Progress(**message))
+
+    done = run_child("ft_core.data.scan_main", [source, "held-out" if held_out else "train"], tell, cancel)
+    if done is None:
+        return None
+    found = from_json(done)
+    with suppress(OSError):
+        # Without its cache a scan is only slower.
+        write_atomic(_place(found.identity), json.dumps(done), durable=False)
+    _teach(file, found)
+    return found
+
+
+def _place(identity: str) -> Path:
+    return private_folder(cache_root() / "scans") / f"{identity}.json"
+
+
+def to_json(found: Scan) -> Message:
+    """A scan as JSON holds it."""
+    return asdict(found)
+
+
+def from_json(value: Message) -> Scan:
+    """A scan from its JSON form. KeyError, TypeError or ValueError for anything else."""
+    problems = tuple(BadRow(**(bad | {"problem": Problem(**bad["problem"])})) for bad in value["problems"])
+    files = tuple(
+        FileScan(int(item["rows"]), tuple((int(n), int(line), int(at)) for n, line, at in item["marks"]))
+        for item in value["files"]
+    )
+    return Scan(**(value | {"problems": problems, "files": files}))
+
+
+def _teach(file: RowFile, found: Scan) -> None:
+    shards: tuple[RowFile, ...] = file.shards if isinstance(file, Shards) else (file,)
+    if len(shards) != len(found.files):
+        return
+    for place, (shard, known) in enumerate(zip(shards, found.files, strict=True)):
+        if isinstance(file, Shards):
+            file.learn(place, known.rows)
+        if isinstance(shard, TextFile):
+            for mark in known.marks:
+                shard.remember(Mark(*mark))
