@@ -34,7 +34,7 @@ def test_a_good_file_is_usable_and_its_tokens_are_counted_for_a_model() -> None:
     found = json.loads(result.stdout)
     assert (found["shape"], found["rows"], found["usable"], found["trainable_as"]) == ("messages", 400, 400, "sft")
     assert found["refused"] is None
-    assert found["problems"] == []
+    assert {problem["severity"] for problem in found["problems"]} <= {"note"}
     tokens = found["tokens"]
     assert 0 < tokens["min"] <= tokens["p50"] <= tokens["p95"] <= tokens["max"] < tokens["total"]
     assert tokens["truncated"] == 0
@@ -51,6 +51,7 @@ def test_bad_rows_are_told_with_kind_row_field_and_what_to_do(tmp_path: Path) ->
     assert problems["role-order"]["examples"][0]["row"] == 2
     assert problems["missing-answer"]["examples"][0]["field"] == "messages[1].content"
     assert problems["unreadable-row"]["count"] == 1
+    assert problems.pop("few-rows")["severity"] == "note"
     assert all(found["severity"] == "error" and found["fix"] for found in problems.values())
     words = ft("check", str(path))
     assert "1 rows can be used, 3 cannot" in words.stdout
@@ -121,3 +122,26 @@ def test_rows_are_parted_and_mixed_into_files_of_their_own(tmp_path: Path) -> No
     found = json.loads(ft("mix", str(train), str(mixed), "--with", f"{held_out}=0.1", "--json").stdout)
     assert found["rows"] == len(mixed.read_text().splitlines()) == 400
     assert ft("mix", "demo", str(mixed), "--with", "x").exit_code == 2
+
+
+def test_findings_of_good_rows_are_told_without_making_them_unusable(tmp_path: Path) -> None:
+    refusing = turns(("user", "Who are you?"), ("assistant", "As an AI language model, I cannot say."))
+    file = rows_file(tmp_path / "rows.jsonl", GOOD, GOOD, refusing)
+    result = ft("check", file, "--json")
+    problems = {found["kind"]: found for found in json.loads(result.stdout)["problems"]}
+    assert result.exit_code == 0
+    assert problems["exact-duplicate"]["examples"][0]["row"] == 2
+    assert problems["refusal"]["examples"][0]["field"] == "messages[1]"
+    assert "drop" in problems["refusal"]["fix"]
+    assert "fix: data.fixes: {refusal: drop | keep}" in ft("check", file).stdout
+    out = tmp_path / "clean.jsonl"
+    cleaned = ft("clean", file, str(out), "--fix", "refusal=drop", "--fix", "exact-duplicate=drop", "--json")
+    assert json.loads(cleaned.stdout)["left_out"] == [[2, "exact-duplicate"], [3, "refusal"]]
+    assert ft("clean", file, str(out), "--fix", "refusals=drop", "--force").exit_code == 2
+
+
+def test_held_out_rows_that_are_learnt_too_are_told(tmp_path: Path) -> None:
+    other = turns(("user", "x"), ("assistant", "y"))
+    file, held_out = rows_file(tmp_path / "rows.jsonl", GOOD), rows_file(tmp_path / "held_out.jsonl", other, GOOD)
+    problems = json.loads(ft("check", file, "--held-out", held_out, "--json").stdout)["problems"]
+    assert (problems[0]["kind"], problems[0]["examples"][0]["row"]) == ("leakage-exact", 2)

@@ -6,18 +6,18 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ft_core.data.canonical import convert
+from ft_core.data.findings.checker import kind_of
+from ft_core.data.findings.fixing import fixed, silent
 from ft_core.data.open import RowFile, open_rows
 from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow, passages
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
 from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
 from ft_core.recipe.schema import Data
-
-UNREADABLE = "unreadable"
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Source:
     used: list[TrainingRow] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     left_out: list[tuple[int, str]] = field(default_factory=list)
+    groups: Mapping[int, int] = field(default_factory=dict)
 
     def leave_out(self, number: int, kind: str) -> None:
         """Note that a row is not used, and why."""
@@ -68,26 +69,29 @@ class RowSet:
         }
 
 
-def assemble(data: Data, seed: int) -> RowSet:
+def assemble(data: Data, seed: int, progress: Callable[[int, int], None] = silent) -> RowSet:
     """Read, filter, mix and part the rows of a recipe.
 
-    FtError when a file cannot be opened, its shape is not known or not trained on, or no row is left.
+    `progress` is called with rows checked and rows in all of a file, and may raise to stop. FtError when a file cannot
+    be opened, its shape is not known or not trained on, or no row is left.
     """
     choice = Choice.of(data)
-    source = _filtered(read_source(data.source, choice), data)
+    source = _filtered(read_source(data.source, choice, progress), data)
     if not source.used:
         raise FtError(source.problems[:20] or [nothing_left(source.name, source.rows)])
-    mixed = [_filtered(read_source(path, AUTOMATIC), data) for path in data.mix]
+    mixed = [_filtered(read_source(path, AUTOMATIC, progress), data) for path in data.mix]
     if data.held_out is not None:
-        apart = read_source(data.held_out, choice, held_out=True)
+        apart = read_source(data.held_out, choice, progress, held_out=True)
         train, held_out, files = source.used, apart.used, [source, *mixed, apart]
     else:
-        train, held_out = split(source.used, data.held_out_share, seed)
+        train, held_out = split(source.used, data.held_out_share, seed, source.groups)
         files = [source, *mixed]
     return RowSet(_mixed(train, mixed, list(data.mix.values()), seed), held_out, files)
 
 
-def read_source(path: str, choice: Choice, *, held_out: bool = False) -> Source:
+def read_source(
+    path: str, choice: Choice, progress: Callable[[int, int], None] = silent, *, held_out: bool = False
+) -> Source:
     """Every row of one file that can be trained on; the others are noted. FtError as `assemble`."""
     file: RowFile = open_rows(path, held_out=held_out)
     shape = recognise(file.head(), choice)
@@ -100,9 +104,11 @@ def read_source(path: str, choice: Choice, *, held_out: bool = False) -> Source:
         converted = convert(row, shape, choice.fixes)
         if isinstance(converted, Problem):
             source.problems.append(converted)
-            source.leave_out(row.number, converted.kind or UNREADABLE)
+            source.leave_out(row.number, kind_of(converted))
         elif isinstance(converted, Conversation | Text):
             source.used.append(converted)
+    source.used, dropped, source.groups = fixed(source.used, choice.fixes, progress)
+    source.left_out += dropped
     return source
 
 

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from ft_core.data.canonical import convert
+from ft_core.data.findings.checker import Checker, Finding, kind_of
+from ft_core.data.findings.fixing import fixed
 from ft_core.data.open import Container, Row, RowFile, open_rows
 from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
-from ft_core.text import one_line
-
-EXAMPLES: Final = 20
-UNREADABLE: Final = "unreadable-row"
-
-
-@dataclass
-class Finding:
-    """One kind of trouble: how often, the first rows with it, and what can be done."""
-
-    kind: str
-    severity: str
-    fix: str
-    count: int = 0
-    examples: list[dict[str, object]] = field(default_factory=list)
-
-    def add(self, row: int, place: str, excerpt: str) -> None:
-        """Count one more, and keep it as an example among the first."""
-        self.count += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append({"row": row, "field": place, "excerpt": one_line(excerpt, 160)})
 
 
 @dataclass
@@ -48,12 +28,12 @@ class DataReport:
     usable: int = 0
     refused: Problem | None = None
     not_offered: Problem | None = None
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def errors(self) -> int:
         """How many rows cannot be used."""
-        return sum(found.count for found in self.findings.values() if found.severity == "error")
+        return sum(found.count for found in self.findings if found.kind.severity == "error")
 
     def to_json(self) -> dict[str, object]:
         """The report as `ft-tui data check --json` prints it, without tokens."""
@@ -72,16 +52,7 @@ class DataReport:
             "mapping": shape.mapping if shape else None,
             "refused": None if refused is None else _said(refused),
             "not_offered": None if self.not_offered is None else _said(self.not_offered),
-            "problems": [
-                {
-                    "severity": found.severity,
-                    "kind": found.kind,
-                    "count": found.count,
-                    "examples": found.examples,
-                    "fix": found.fix,
-                }
-                for found in self.findings.values()
-            ],
+            "problems": [found.to_json() for found in self.findings],
         }
 
 
@@ -101,12 +72,14 @@ def check(
     source: str,
     choice: Choice = AUTOMATIC,
     *,
+    held_out: str | None = None,
     progress: Callable[[int], None] = _silent,
     cancel: Callable[[], bool] = _never,
 ) -> DataReport:
     """Read a whole file and tell everything that is wrong with it. Never raises for what the file holds.
 
-    `progress` is called with the number of rows looked at; `cancel` ends the look early.
+    With `held_out`, rows of that file which are in this one too are told as leaks. `progress` is called with the number
+    of rows looked at; `cancel` ends the look early.
     """
     report = DataReport(source)
     try:
@@ -117,29 +90,44 @@ def check(
         report.refused = error.problems[-1]
         return report
     report.not_offered = training_refusal(report.shape)
+    checker = Checker()
     for row in file.rows():
         report.rows = row.number
-        _look(report, row, report.shape, choice)
+        _look(report, checker, row, report.shape, choice)
         if row.number % 1000 == 0:
             progress(row.number)
             if cancel():
                 break
     progress(report.rows)
+    report.findings = checker.findings()
+    if held_out is not None:
+        # Told before the rest: what leaks makes every measure worthless.
+        report.findings = [*checker.leakage(iter(_good_rows(held_out, choice))), *report.findings]
     return report
 
 
-def _look(report: DataReport, row: Row, shape: Shape, choice: Choice) -> None:
+def _look(report: DataReport, checker: Checker, row: Row, shape: Shape, choice: Choice) -> None:
     converted = convert(row, shape, choice.fixes)
     if isinstance(converted, Problem):
-        kind = converted.kind or UNREADABLE
-        found = report.findings.setdefault(kind, Finding(kind, "error", converted.remedy))
-        found.add(row.number, converted.field, f"{converted.where}: {converted.what} ({converted.why})")
+        checker.add_problem(row.number, converted)
     else:
         report.usable += 1
+        checker.add(converted)
+
+
+def _good_rows(source: str, choice: Choice) -> list[CanonicalRow]:
+    """The rows of a held-out file; none where it cannot be opened, which is told when it is checked itself."""
+    try:
+        return usable_rows(source, choice)[0]
+    except FtError:
+        return []
 
 
 def usable_rows(source: str, choice: Choice = AUTOMATIC) -> tuple[list[CanonicalRow], list[tuple[int, str]]]:
-    """Every good row of a file, of whatever shape, and (row number, kind) of those left out. FtError as `open_rows`."""
+    """Every good row of a file, of whatever shape, mended as the choice says, and (row number, kind) of those left out.
+
+    FtError as `open_rows`, and when a fix is not known.
+    """
     file: RowFile = open_rows(source)
     shape = recognise(file.head(), choice)
     kept: list[CanonicalRow] = []
@@ -147,9 +135,12 @@ def usable_rows(source: str, choice: Choice = AUTOMATIC) -> tuple[list[Canonical
     for row in file.rows():
         converted = convert(row, shape, choice.fixes)
         if isinstance(converted, Problem):
-            left_out.append((row.number, converted.kind or UNREADABLE))
+            left_out.append((row.number, kind_of(converted)))
         else:
             kept.append(converted)
+    if choice.fixes:
+        kept, dropped, _ = fixed(kept, choice.fixes)
+        left_out = sorted(left_out + dropped)
     return kept, left_out
 
 

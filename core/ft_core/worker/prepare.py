@@ -89,7 +89,7 @@ def read_data(
             why="the contents changed since the checkpoint was written",
             remedy="put the old file back, or start a new run",
         )
-    rows = assemble(recipe.data, recipe.training.seed)
+    rows = assemble(recipe.data, recipe.training.seed, controls.progress("preparing", "comparing rows", "rows"))
     hashes["rows"] = _record(rows, reporter)
     encoder = Encoder(tokenizer, recipe.data.train_on)
     longest = recipe.data.max_length

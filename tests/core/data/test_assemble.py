@@ -33,7 +33,7 @@ def test_loading_gives_the_good_rows_and_all_problems(tmp_path: Path) -> None:
     conversations, problems = source.used, source.problems
     assert [each.number for each in conversations] == [1, 2, 4, 6, 7]
     assert [found.where for found in problems] == ["rows.jsonl:3", "rows.jsonl:5 turn 1"]
-    assert source.left_out == [(3, "unreadable"), (5, "no-assistant-end")]
+    assert source.left_out == [(3, "unreadable-row"), (5, "no-assistant-end")]
 
 
 def test_the_demo_rows_load_without_a_problem() -> None:
@@ -86,3 +86,34 @@ def test_what_is_mixed_in_is_never_held_out(tmp_path: Path) -> None:
     source, general = exchanges(tmp_path / "rows.jsonl", 40), exchanges(tmp_path / "general.jsonl", 40, "General")
     rows = assembled(source, mix={general: 0.5}, held_out_share=0.5)
     assert not any("General" in row.messages[0].content for row in rows.held_out if not isinstance(row, Text))
+
+
+def test_fixes_leave_out_and_mend_only_what_they_name(tmp_path: Path) -> None:
+    rows = (
+        {"instruction": "Question 3?", "output": "Answer 3."},
+        {"instruction": "Who?", "output": "I'm sorry, but I can't say that."},
+        {"instruction": "Where?", "output": "There.<|im_end|>"},
+        {"messages": [HI, HI, YO]},
+    )
+    source = exchanges(tmp_path / "rows.jsonl", 20, "Question", *rows)
+    untouched = assembled(source, held_out_share=0.0)
+    assert len(untouched.train) == 23
+    fixes = {"exact-duplicate": "drop", "refusal": "drop", "template-tokens": "trim", "role-order": "merge"}
+    mended = assembled(source, held_out_share=0.0, fixes=fixes)
+    assert mended.sources[0].left_out[-2:] == [(21, "exact-duplicate"), (22, "refusal")]
+    last = mended.train[-1]
+    assert not isinstance(last, Text)
+    assert last.messages[-1].content == "There."
+    with pytest.raises(FtError, match="did you mean `refusal`"):
+        assembled(source, fixes={"refusals": "drop"})
+
+
+def test_rows_that_are_nearly_equal_are_never_parted(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(60)]
+    texts = [" ".join([*words[:30], f"change{i}", *words[31:]]) + "." for i in range(4)]
+    near = [{"instruction": f"Near {i}?", "output": text} for i, text in enumerate(texts)]
+    source = exchanges(tmp_path / "rows.jsonl", 40, "Question", *near)
+    for seed in range(12):
+        rows = assemble(Data(source=source, held_out_share=0.3), seed)
+        held_out = {row.number for row in rows.held_out} & {41, 42, 43, 44}
+        assert len(held_out) in (0, 4)

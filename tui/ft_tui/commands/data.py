@@ -50,17 +50,27 @@ def data_group() -> None:
     + "\n\n\b\nExit codes: 0 usable, 1 usable but rows have errors, 2 refused"
 )
 @click.argument("path")
+@click.option("--held-out", help="A file of held-out rows: those that are in PATH too are told.")
 @click.option("--model", help="Count the tokens of the rows as this model sees them.")
 @_chosen
 @as_json
 @click.pass_context
-def check(ctx: click.Context, /, *, path: str, model: str | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
+def check(
+    ctx: click.Context,
+    /,
+    *,
+    path: str,
+    held_out: str | None,
+    model: str | None,
+    as_json: bool,
+    **chosen: Any,  # noqa: ANN401
+) -> None:
     """Tell what the rows of PATH are, what is wrong with them, and how to mend it."""
     from ft_core.data.check import check as look
 
     choice = _choice(**chosen)
     _fetch(path)
-    report = look(path, choice, progress=counter("rows looked at"))
+    report = look(path, choice, held_out=held_out, progress=counter("rows looked at"))
     tokens = None if model is None or report.shape is None or report.not_offered else _tokens(path, model, choice)
     if as_json:
         output.data_json({**report.to_json(), "tokens": tokens})
@@ -307,10 +317,13 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
     if shape.question:
         output.data(f"to decide: {shape.question}")
-    for found in report.findings.values():
-        output.data(f"{found.severity}: {found.kind}, {found.count:,} rows; fix: {found.fix}")
+    for found in report.findings:
+        rows = f", {len(found.rows):,} rows" if found.rows else ""
+        output.data(f"{found.kind.severity}: {found.kind.name}{rows}: {found.words or found.kind.words}")
         for example in found.examples[:3]:
-            output.data(f"    row {example['row']}: {example['excerpt']}")
+            place = f" {example.field}" if example.field else ""
+            output.data(f"    row {example.row}{place}: {example.excerpt}")
+        output.data(f"    why: {found.kind.why}\n    fix: {found.fix}")
     if report.not_offered is not None:
         output.show_problems([report.not_offered], kind="note")
     if tokens is not None:

@@ -41,6 +41,11 @@ _SCRIPTS: Final = (
 )  # fmt: skip
 
 
+def kind_of(problem: Problem) -> str:
+    """The kind of finding that a row's problem is."""
+    return problem.kind if problem.kind in KINDS else "unreadable-row"
+
+
 @dataclass(frozen=True)
 class Example:
     """A row with a finding: its number, the field, and what is shown of it."""
@@ -99,7 +104,7 @@ class Checker:
         self._found: dict[str, Finding] = {}
         self._seen: dict[bytes, int] = {}
         self._answers: dict[bytes, tuple[int, bytes]] = {}
-        self._near = _NearRows()
+        self._near = NearRows()
         self._lengths = array("q")
         self._numbers = array("q")
         self._scripts = bytearray()
@@ -126,8 +131,7 @@ class Checker:
 
     def add_problem(self, number: int, problem: Problem) -> None:
         """Note a row that could not be read or converted."""
-        name = problem.kind if problem.kind in KINDS else "unreadable-row"
-        self._finding(name).add(number, problem.field, f"{problem.what}: {problem.why}")
+        self._finding(kind_of(problem)).add(number, problem.field, f"{problem.what}: {problem.why}")
 
     def findings(self) -> list[Finding]:
         """Everything found so far."""
@@ -199,12 +203,19 @@ class Checker:
         yield from (found for found in (long, mixed) if found.rows)
 
 
-class _NearRows:
+class NearRows:
     """Rows found again by how many of their word triples they share (MinHash, locality-sensitive hashing)."""
 
     def __init__(self) -> None:
         self._index: RMinHashLSH | None = None
         self._hashes: dict[int, RMinHash] = {}
+        self.groups: dict[int, int] = {}
+
+    def add(self, row: CanonicalRow) -> None:
+        """Put a row into the group of the row it nearly equals, if there is one."""
+        close = self.find([part.text for part in passages(row)], number=row.number)
+        if close is not None:
+            self.groups[row.number] = self.groups.setdefault(close, close)
 
     def find(self, texts: list[str], *, number: int | None = None) -> int | None:
         """The first row that shares at least `NEAR` of its word triples with these texts; None when there is none.
