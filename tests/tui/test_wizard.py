@@ -272,6 +272,28 @@ async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(
         await sees(pilot, "▌A fox, I say.")
 
 
+async def test_one_key_goes_through_what_can_be_done_about_a_finding(here: Path) -> None:
+    file = rows_file(here, *(f"question {number}" for number in range(1, 6)))
+    file.write_text(file.read_text() + file.read_text().splitlines()[0] + "\n")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", file.name)
+        await sees(pilot, "! exact-duplicate  1 row: the same row again  [Enter: drop]")
+        await sees(pilot, "row 6: as row 1")
+        await pilot.press("escape")
+        wizard = app.screen
+        assert isinstance(wizard, WizardScreen)
+        wizard.query_one("#findings").focus()
+        await pilot.press("home", "enter")
+        await sees(pilot, "exact-duplicate  [left out]")
+        assert wizard.session.recipe.data.fixes == {"exact-duplicate": "drop"}
+        await pilot.press("enter")
+        await sees(pilot, "[Enter: drop]")
+        assert wizard.session.recipe.data.fixes == {}
+
+
 async def test_bad_rows_are_told_by_number_and_a_missing_file_at_its_field(here: Path) -> None:
     file = rows_file(here, "a", "b", "c")
     file.write_text(file.read_text() + '{"messages": []}\nnot json\n')
@@ -281,7 +303,7 @@ async def test_bad_rows_are_told_by_number_and_a_missing_file_at_its_field(here:
         await pilot.press("3")
         await put(pilot, "data.source", file.name)
         await sees(pilot, "2 of 5 rows cannot be used")
-        await sees(pilot, "rows.jsonl:5")
+        await sees(pilot, "row 5: the row is not JSON")
         await put(pilot, "data.source", "none.jsonl")
         await sees(pilot, "3 !1 Data")
         await sees(pilot, "! the file")

@@ -64,8 +64,8 @@ def _never() -> bool:
     return False
 
 
-def _silent(_rows: int) -> None:
-    return None
+def silent(_rows: int) -> None:
+    """A `progress` that nobody looks at."""
 
 
 def check(
@@ -73,7 +73,7 @@ def check(
     choice: Choice = AUTOMATIC,
     *,
     held_out: str | None = None,
-    progress: Callable[[int], None] = _silent,
+    progress: Callable[[int], None] = silent,
     cancel: Callable[[], bool] = _never,
 ) -> DataReport:
     """Read a whole file and tell everything that is wrong with it. Never raises for what the file holds.

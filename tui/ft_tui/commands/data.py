@@ -318,7 +318,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     if shape.question:
         output.data(f"to decide: {shape.question}")
     for found in report.findings:
-        rows = f", {len(found.rows):,} rows" if found.rows else ""
+        rows = f", {found.count:,} rows" if found.of_rows else ""
         output.data(f"{found.kind.severity}: {found.kind.name}{rows}: {found.words or found.kind.words}")
         for example in found.examples[:3]:
             place = f" {example.field}" if example.field else ""

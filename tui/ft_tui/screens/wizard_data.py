@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -11,43 +11,45 @@ from textual import work
 from textual.app import ComposeResult
 from textual.containers import HorizontalGroup
 from textual.content import Content
-from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button, Input
 from textual.worker import get_current_worker
 
+from ft_core.data.check import DataReport
+from ft_core.data.check_apart import check_apart
 from ft_core.data.open import Row
 from ft_core.data.shapes import AUTOMATIC, Choice, Shape
-from ft_core.data.tokens import Lengths, Preview, TrainOn
+from ft_core.data.tokens import Preview
 from ft_core.errors import FtError, Problem
-from ft_core.plan.facts import DataFacts
 from ft_core.plan.rows import count_rows
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import bytes_text, clean, one_line
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
 from ft_tui.widgets.file_browser import FileBrowser
+from ft_tui.widgets.finding_list import FindingList
 from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.row_view import PAGE, RowView, preview_content
 from ft_tui.widgets.words import Line, Words
+from ft_tui.wizard.data_news import (
+    Asked,
+    Counted,
+    Fetching,
+    Measured,
+    PageRead,
+    Previewed,
+    RowsChecked,
+    RowsRead,
+)
 from ft_tui.wizard.data_words import checked_words, length_words, token_words
-from ft_tui.wizard.row_facts import SUFFIXES, Checked, Opened, check_rows, open_source
+from ft_tui.wizard.draft import shown_text
+from ft_tui.wizard.row_facts import SUFFIXES, Opened, open_source
 from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
 from ft_tui.wizard.token_link import TokenLink
 
 TYPING_PAUSE: Final = 0.3
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a question to the tokenizer depends on, besides the rows."""
-
-    model: Path
-    train_on: TrainOn
-    limit: int | None
-    choice: Choice
 
 
 class DataStep(Step):
@@ -62,70 +64,8 @@ class DataStep(Step):
     DataStep #use-demo { margin-left: 2; }
     DataStep #lengths-words { margin-top: 1; }
     DataStep Histogram { margin-bottom: 1; }
-    DataStep #row-problems { margin-bottom: 1; }
+    DataStep #findings { margin-bottom: 1; }
     """
-
-    @dataclass
-    class RowsRead(Message):
-        """A file was opened, or could not be."""
-
-        source: str
-        opened: Opened | None
-        problems: tuple[Problem, ...]
-
-    @dataclass
-    class Fetching(Message):
-        """A data set of the hub is on its way."""
-
-        source: str
-        progress: str
-
-        def can_replace(self, message: Message) -> bool:
-            """Only the newest progress matters."""
-            return isinstance(message, DataStep.Fetching)
-
-    @dataclass
-    class PageRead(Message):
-        """Rows around a wanted row were read."""
-
-        source: str
-        number: int
-        rows: tuple[Row, ...]
-
-    @dataclass
-    class Counted(Message):
-        """The rows were counted."""
-
-        source: str
-        facts: DataFacts | None
-
-    @dataclass
-    class RowsChecked(Message):
-        """The rows were converted."""
-
-        source: str
-        checked: Checked
-
-    @dataclass
-    class Previewed(Message):
-        """A row went through the chat template and the tokenizer, or could not."""
-
-        key: object
-        preview: Preview | None
-        problems: tuple[Problem, ...]
-
-    @dataclass
-    class Measured(Message):
-        """The lengths of all rows are known, or cannot be; `done` of `total` while they are counted."""
-
-        key: object
-        lengths: Lengths | None
-        problems: tuple[Problem, ...]
-        progress: str = ""
-
-        def can_replace(self, message: Message) -> bool:
-            """Only the newest progress matters."""
-            return isinstance(message, DataStep.Measured) and message.lengths is None and not message.problems
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -139,7 +79,8 @@ class DataStep(Step):
         self._preview: Preview | None = None
         self._template_problems: tuple[Problem, ...] = ()
         self._progress = ""
-        self._checked: Checked | None = None
+        self._checked: DataReport | None = None
+        self._looked_at = ""
         self._link = TokenLink()
 
     def compose(self) -> ComposeResult:
@@ -158,6 +99,7 @@ class DataStep(Step):
         yield Words(id="data-summary")
         yield RowView(id="rows")
         yield Words(id="row-problems")
+        yield FindingList(id="findings")
         yield Words(id="lengths-words")
         yield Histogram(id="lengths")
         yield FieldForm(guides_of(DATA, "first"), self.session.draft.texts)
@@ -207,30 +149,34 @@ class DataStep(Step):
         worker = get_current_worker()
 
         def progress(done: int, total: int) -> None:
-            self.post_message(self.Fetching(source, f"{bytes_text(done)} of {bytes_text(total)}"))
+            self.post_message(Fetching(source, f"{bytes_text(done)} of {bytes_text(total)}"))
 
         try:
             opened = open_source(source, choice, PAGE, progress, lambda: worker.is_cancelled)
         except FtError as error:
-            self.post_message(self.RowsRead(source, None, error.problems))
+            self.post_message(RowsRead(source, None, error.problems))
         else:
-            self.post_message(self.RowsRead(source, opened, opened.problems))
+            self.post_message(RowsRead(source, opened, opened.problems))
 
     @work(thread=True, exclusive=True, group="count", exit_on_error=False)
     def _count(self, recipe: Recipe) -> None:
         try:
             facts, _, _ = count_rows(recipe)
         except FtError:
-            self.post_message(self.Counted(recipe.data.source, None))
+            self.post_message(Counted(recipe.data.source, None))
         else:
-            self.post_message(self.Counted(recipe.data.source, facts))
+            self.post_message(Counted(recipe.data.source, facts))
 
     @work(thread=True, exclusive=True, group="check", exit_on_error=False)
     def _check(self, opened: Opened) -> None:
         worker = get_current_worker()
+
+        def progress(rows: int) -> None:
+            self.post_message(RowsChecked(opened.source, None, f"Looking at every row … {rows:,}"))
+
         if opened.shape is not None:
-            checked = check_rows(opened, opened.shape, lambda: worker.is_cancelled)
-            self.post_message(self.RowsChecked(opened.source, checked))
+            report = check_apart(opened.source, opened.choice, progress, lambda: worker.is_cancelled)
+            self.post_message(RowsChecked(opened.source, report))
 
     @work(thread=True, exclusive=True, group="page", exit_on_error=False)
     def _read_page(self, opened: Opened, number: int, start: int) -> None:
@@ -238,33 +184,33 @@ class DataStep(Step):
             rows = tuple(opened.file.first(PAGE, start))
         except (FtError, OSError):
             rows = ()
-        self.post_message(self.PageRead(opened.source, number, rows))
+        self.post_message(PageRead(opened.source, number, rows))
 
     @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
     def _make_preview(self, key: object, row: Row, shape: Shape, asked: Asked) -> None:
         try:
             preview = self._link.preview(row, shape, asked.choice, asked.model, asked.train_on, asked.limit)
-            self.post_message(self.Previewed(key, preview, ()))
+            self.post_message(Previewed(key, preview, ()))
         except FtError as error:
-            self.post_message(self.Previewed(key, None, error.problems))
+            self.post_message(Previewed(key, None, error.problems))
 
     @work(thread=True, exclusive=True, group="lengths", exit_on_error=False)
     def _measure(self, key: object, source: str, asked: Asked) -> None:
         worker = get_current_worker()
 
         def progress(done: int, total: int) -> None:
-            self.post_message(self.Measured(key, None, (), f"{done} of {total}"))
+            self.post_message(Measured(key, None, (), f"{done} of {total}"))
 
         try:
             cancel = lambda: worker.is_cancelled  # noqa: E731
             found = self._link.lengths(source, asked.choice, asked.model, asked.train_on, asked.limit, progress, cancel)
-            self.post_message(self.Measured(key, found, ()))
+            self.post_message(Measured(key, found, ()))
         except FtError as error:
-            self.post_message(self.Measured(key, None, error.problems))
+            self.post_message(Measured(key, None, error.problems))
 
     # What came of it
 
-    def on_data_step_rows_read(self, message: RowsRead) -> None:
+    def on_rows_read(self, message: RowsRead) -> None:
         """Show the first rows at once."""
         if message.source != self._source:
             return
@@ -280,12 +226,12 @@ class DataStep(Step):
             self._check(message.opened)
         self.post_message(FactsChanged())
 
-    def on_data_step_fetching(self, message: Fetching) -> None:
+    def on_fetching(self, message: Fetching) -> None:
         """Say how much of a data set is here."""
         if message.source == self._source and self._opened is None:
             self.query_one("#data-summary", Words).say(f"Fetching: {message.progress}")
 
-    def on_data_step_counted(self, message: Counted) -> None:
+    def on_counted(self, message: Counted) -> None:
         """The number of rows is known."""
         data = self.session.data
         if data is None or message.source != self._source:
@@ -298,16 +244,27 @@ class DataStep(Step):
         data = self.session.data
         if data is None or data.facts is None:
             # Where no row can be used there are no facts; how many there are was seen all the same.
-            return self._checked.rows if self._checked is not None and self._checked.whole else None
+            return self._checked.rows if self._checked is not None else None
         facts, apart = data.facts, self.session.recipe.data.held_out is not None
         return facts.rows - facts.mixed_in + facts.unusable + (0 if apart else facts.held_out_rows)
 
-    def on_data_step_rows_checked(self, message: RowsChecked) -> None:
+    def on_rows_checked(self, message: RowsChecked) -> None:
         """What is wrong with which rows."""
-        if message.source == self._source:
-            self._checked = message.checked
+        if message.source == self._source and message.report is not None:
+            self._checked, self._looked_at = message.report, ""
             self.query_one(RowView).show_total(self._total())
             self.show()
+        elif message.source == self._source and self._checked is None:
+            self._looked_at = message.progress
+            self.query_one("#row-problems", Words).say(checked_words(None, self._looked_at))
+
+    def on_finding_list_fixed(self, message: FindingList.Fixed) -> None:
+        """Something else is done about a kind of finding: that is a field of the recipe like any other."""
+        message.stop()
+        fixes = {**self.session.recipe.data.fixes, message.kind: message.action}
+        if not message.action:
+            del fixes[message.kind]
+        self.post_message(Typed("data.fixes", shown_text("data.fixes", fixes)))
 
     def on_row_view_wanted(self, message: RowView.Wanted) -> None:
         """Go to a row; read its page first when it is on another one."""
@@ -323,7 +280,7 @@ class DataStep(Step):
             start = max(1, message.number - (PAGE - 1 if shown and message.number < shown[0] else 0))
             self._read_page(self._opened, message.number, start)
 
-    def on_data_step_page_read(self, message: PageRead) -> None:
+    def on_page_read(self, message: PageRead) -> None:
         """Show the page; past the end of the file, its last rows stay."""
         if message.source != self._source or not message.rows:
             return
@@ -332,13 +289,13 @@ class DataStep(Step):
         self.query_one(RowView).show_page(message.rows, number)
         self._show_preview()
 
-    def on_data_step_previewed(self, message: Previewed) -> None:
+    def on_previewed(self, message: Previewed) -> None:
         """Show the row as the model sees it."""
         if message.key == self._previewed_for:
             self._preview, self._template_problems = message.preview, message.problems
             self._say_preview()
 
-    def on_data_step_measured(self, message: Measured) -> None:
+    def on_measured(self, message: Measured) -> None:
         """The lengths are known: automatic values may come out differently."""
         if message.key != self._measured_for or self.session.data is None:
             return
@@ -362,7 +319,8 @@ class DataStep(Step):
         set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
         self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
         self.query_one("#data-summary", Words).say(self._summary())
-        self.query_one("#row-problems", Words).say(checked_words(self._checked))
+        self.query_one("#row-problems", Words).say(checked_words(self._checked, self._looked_at))
+        self.query_one(FindingList).show(self._checked.findings if self._checked else (), session.recipe.data.fixes)
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
         self._start_measuring()
         self._show_preview()

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from textual.content import Content
 
+from ft_core.data.check import DataReport
 from ft_core.data.tokens import Lengths, Preview
-from ft_core.text import clean, one_line
-from ft_tui.wizard.row_facts import Checked
-
-PROBLEMS_SHOWN: Final = 8
 
 
-def checked_words(checked: Checked | None) -> Content:
-    """What is wrong with which rows; empty before they were looked at."""
-    if checked is None:
-        return Content()
-    if not checked.bad:
-        return Content(f"No problem found in {checked.rows} rows.").stylize("dim")
-    lines = [f"! {checked.bad} of {checked.rows} rows cannot be used and will be left out:"]
-    lines += [f"  {one_line(f'{one.where}: {one.what} - {one.why}', 200)}" for one in checked.problems[:PROBLEMS_SHOWN]]
-    if checked.bad > PROBLEMS_SHOWN:
-        lines.append(f"  and {checked.bad - PROBLEMS_SHOWN} more")
-    return Content(clean("\n".join(lines))).stylize("$text-warning")
+def checked_words(report: DataReport | None, progress: str = "") -> Content:
+    """How many rows can be used; before they were all looked at, how far that is."""
+    if report is None:
+        return Content(progress)
+    if report.errors:
+        words = f"! {report.errors} of {report.rows} rows cannot be used and will be left out:"
+        return Content(words).stylize("$text-warning")
+    found = sum(1 for finding in report.findings if finding.of_rows)
+    words = (
+        f"All {report.rows} rows can be used; look at these:" if found else f"No problem found in {report.rows} rows."
+    )
+    return Content(words).stylize("dim")
 
 
 def token_words(preview: Preview) -> str:

@@ -6,18 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ft_core.data.canonical import convert
 from ft_core.data.hub import fetch_all
 from ft_core.data.open import SUFFIXES, Row, RowFile, open_rows
 from ft_core.data.shapes import Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 
-__all__ = ["SUFFIXES", "Checked", "Opened", "check_rows", "open_source"]
+__all__ = ["SUFFIXES", "Opened", "open_source"]
 
 # Enough to tell the shape of a file by.
 SAMPLE: Final = 1000
-ROWS_CHECKED: Final = 100_000
-PROBLEMS_KEPT: Final = 100
 
 
 @dataclass(frozen=True)
@@ -58,31 +55,3 @@ def open_source(
         return Opened(source, choice, file, shown, None, error.problems)
     refused = training_refusal(shape)
     return Opened(source, choice, file, shown, shape, () if refused is None else (refused,))
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Rows looked at (`whole`: all there are), how many of them are bad, and the problems of the first of those."""
-
-    rows: int
-    whole: bool
-    bad: int
-    problems: tuple[Problem, ...]
-
-
-def check_rows(opened: Opened, shape: Shape, cancel: Callable[[], bool]) -> Checked:
-    """Convert up to `ROWS_CHECKED` rows and collect what is wrong with them."""
-    rows = bad = 0
-    whole = True
-    problems: list[Problem] = []
-    for row in opened.file.rows():
-        if rows >= ROWS_CHECKED or cancel():
-            whole = False
-            break
-        rows += 1
-        converted = convert(row, shape, opened.choice.fixes)
-        if isinstance(converted, Problem):
-            bad += 1
-            if len(problems) < PROBLEMS_KEPT:
-                problems.append(converted)
-    return Checked(rows, whole, bad, tuple(problems))

@@ -7,9 +7,9 @@ import json
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ft_core.data.findings.kinds import KINDS, Kind
 from ft_core.data.findings.texts import row_hits
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = 20
 NEAR: Final = 0.8
-NEAR_ROWS: Final = 500_000
+NEAR_ROWS: Final = 200_000
 FEW_ROWS: Final = 200
 _PERMUTATIONS, _BANDS = 128, 16
 _WORDS: Final = 3
@@ -63,11 +63,17 @@ class Finding:
     rows: array[int] = field(default_factory=lambda: array("q"))
     examples: list[Example] = field(default_factory=list)
     words: str = ""
+    counted: int = 0
 
     @property
     def count(self) -> int:
         """How many rows; 1 for what is said of the whole set."""
-        return len(self.rows) or 1
+        return len(self.rows) or self.counted or 1
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether it is in certain rows, and not said of the whole set."""
+        return bool(self.rows or self.counted)
 
     def add(self, row: int, place: str, excerpt: str) -> None:
         """One more row; a row counts once."""
@@ -95,6 +101,13 @@ class Finding:
             "words": self.words or self.kind.words,
             "why": self.kind.why,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """A finding without its list of rows, from its JSON form. KeyError or TypeError for anything else."""
+        kind, examples = KINDS[value["kind"]], [Example(**example) for example in value["examples"]]
+        words = "" if value["words"] == kind.words else value["words"]
+        return cls(kind, examples=examples, words=words, counted=int(value["count"]) if examples else 0)
 
 
 class Checker:

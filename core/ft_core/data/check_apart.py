@@ -1,0 +1,86 @@
+"""The look at all rows in a process of its own, kept by content: a second visit is instant, and no screen waits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ft_core.data.check import DataReport, check, silent
+from ft_core.data.child import Message, failure, run_child, say
+from ft_core.data.containers.base import never
+from ft_core.data.findings.checker import Finding
+from ft_core.data.open import open_rows
+from ft_core.data.scan import identity_of
+from ft_core.data.shapes import Choice
+from ft_core.errors import FtError
+from ft_core.files import write_atomic
+from ft_core.paths import cache_root, private_folder
+
+_VERSION = 1
+
+
+def check_apart(
+    source: str, choice: Choice, progress: Callable[[int], None] = silent, cancel: Callable[[], bool] = never
+) -> DataReport | None:
+    """The findings of all rows of a source that can be opened; None once `cancel` said so. Blocking; run in a thread.
+
+    Of the report, `rows`, `usable` and `findings` are filled; findings know how many rows they are in, and the first
+    of them. `progress` is called with rows looked at. FtError when the source cannot be opened or the process dies.
+    """
+    asked = json.dumps([source, choice.shape, dict(choice.mapping), dict(choice.fixes)], sort_keys=True)
+    place = _place(source, asked)
+    known = _kept(place)
+    if known is not None:
+        return _report(source, known)
+
+    def tell(message: Message) -> None:
+        progress(int(message["rows"]))
+
+    done = run_child(__name__, [asked], tell, cancel)
+    if done is None:
+        return None
+    with suppress(OSError):
+        # Without what is kept a look is only slower.
+        write_atomic(place, json.dumps(done), durable=False)
+    return _report(source, done)
+
+
+def _place(source: str, asked: str) -> Path:
+    key = hashlib.sha256(f"{_VERSION} {identity_of(open_rows(source))} {asked}".encode()).hexdigest()
+    return private_folder(cache_root() / "checks") / f"{key}.json"
+
+
+def _kept(place: Path) -> Message | None:
+    try:
+        found = json.loads(place.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"rows", "usable", "findings"} <= set(found) else None
+
+
+def _report(source: str, found: Message) -> DataReport:
+    findings = [Finding.from_json(one) for one in found["findings"]]
+    return DataReport(source, rows=int(found["rows"]), usable=int(found["usable"]), findings=findings)
+
+
+def main() -> None:
+    """The process: look at the rows that the one argument names, and say how far it is and what was found."""
+    source, shape, mapping, fixes = json.loads(sys.argv[1])
+    try:
+        report = check(source, Choice(shape, mapping, fixes), progress=lambda rows: say({"rows": rows}))
+    except FtError as error:
+        say(failure(error))
+        return
+    if report.refused is not None:
+        say(failure(FtError(report.refused)))
+        return
+    found = [finding.to_json() for finding in report.findings]
+    say({"done": {"rows": report.rows, "usable": report.usable, "findings": found}})
+
+
+if __name__ == "__main__":
+    main()

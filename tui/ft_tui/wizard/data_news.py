@@ -1,0 +1,100 @@
+"""What the data step's threads find out, as the messages they post."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.message import Message
+
+from ft_core.data.check import DataReport
+from ft_core.data.open import Row
+from ft_core.data.shapes import Choice
+from ft_core.data.tokens import Lengths, Preview, TrainOn
+from ft_core.errors import Problem
+from ft_core.plan.facts import DataFacts
+from ft_tui.wizard.row_facts import Opened
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a question to the tokenizer depends on, besides the rows."""
+
+    model: Path
+    train_on: TrainOn
+    limit: int | None
+    choice: Choice
+
+
+@dataclass
+class RowsRead(Message):
+    """A file was opened, or could not be."""
+
+    source: str
+    opened: Opened | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass
+class Fetching(Message):
+    """A data set of the hub is on its way."""
+
+    source: str
+    progress: str
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest progress matters."""
+        return isinstance(message, Fetching)
+
+
+@dataclass
+class PageRead(Message):
+    """Rows around a wanted row were read."""
+
+    source: str
+    number: int
+    rows: tuple[Row, ...]
+
+
+@dataclass
+class Counted(Message):
+    """The rows were counted."""
+
+    source: str
+    facts: DataFacts | None
+
+
+@dataclass
+class RowsChecked(Message):
+    """The rows were converted."""
+
+    source: str
+    report: DataReport | None
+    progress: str = ""
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest progress matters."""
+        return isinstance(message, RowsChecked) and message.report is None
+
+
+@dataclass
+class Previewed(Message):
+    """A row went through the chat template and the tokenizer, or could not."""
+
+    key: object
+    preview: Preview | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass
+class Measured(Message):
+    """The lengths of all rows are known, or cannot be; `done` of `total` while they are counted."""
+
+    key: object
+    lengths: Lengths | None
+    problems: tuple[Problem, ...]
+    progress: str = ""
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest progress matters."""
+        return isinstance(message, Measured) and message.lengths is None and not message.problems
