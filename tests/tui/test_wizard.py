@@ -16,6 +16,7 @@ from ft_core.recipe.yaml_io import load
 from ft_core.runs.status import read_status
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.wizard import WizardScreen
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, id_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+from orjson import JSONDecodeError, loads
 from pydantic_core import from_json
 
 from ft_core.data.frames import Fault
@@ -30,16 +31,30 @@ def parse(data: bytes) -> dict[str, object] | Fault:
     return _parse_slowly(data)
 
 
+def names_if_sound(view: memoryview, begin: int, end: int) -> tuple[str, ...] | None:
+    """The names of the row between two places, if a quicker parser finds it sound; None where `parse` has to be asked.
+
+    Two faults are not noticed: a name that stands twice, and brackets nested deeper than `DEPTH_CAP` but not than
+    1024. The values are not kept: this parser makes floats of long numbers.
+    """
+    try:
+        value = loads(view[begin:end])
+    except JSONDecodeError:
+        return None
+    return tuple(value) if isinstance(value, dict) else None
+
+
 def _may_repeat(data: bytes, value: dict[str, object]) -> bool:
     """Whether a name may stand twice in the row; a name is rarely seen in quotes elsewhere, so few rows are."""
     for name in value:  # noqa: SIM110 - half the time of any(): every row goes through here
-        if data.count(_quoted(name)) > 1:
+        if data.count(quoted(name)) > 1:
             return True
     return False
 
 
 @lru_cache(maxsize=1024)
-def _quoted(name: str) -> bytes:
+def quoted(name: str) -> bytes:
+    """A name as it mostly stands in a row; one with escapes in it is not noticed to be repeated."""
     return b'"' + name.encode() + b'"'
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,17 @@ from ft_core.text import one_line
 from ft_core.worker.download import bar
 
 _REPOSITORY = "hf://datasets/"
+_SECONDS = 20.0
 
 
 def fetch(folder: Path, name: str, config: str, split: str) -> None:
     """Put the files of one split into `folder`, complete or not at all. FtError for a config or split there is not."""
     import datasets
+    from huggingface_hub import HfApi
 
     datasets.disable_progress_bars()
+    # Asked first, since `datasets` tries for half a minute to reach a hub that is not there.
+    HfApi().dataset_info(name, timeout=_SECONDS)
     config = _config(name, config, [str(known) for known in datasets.get_dataset_config_names(name)])
     builder = datasets.load_dataset_builder(name, config)
     files: dict[str, Sequence[str]] = {str(key): urls for key, urls in (builder.config.data_files or {}).items()}
@@ -40,10 +45,11 @@ def fetch(folder: Path, name: str, config: str, split: str) -> None:
     stage = folder.with_name(f".{folder.name}.{os.getpid()}")
     stage.mkdir(mode=0o700)
     try:
-        if not _download(name, list(map(str, files[split])), stage):
+        if getattr(builder.config, "field", None) or not _download(name, list(map(str, files[split])), stage):
             _convert(builder, split, stage)
         about = {"name": name, "config": config, "split": split, "revision": _revision(str(files[split][0]))}
         (stage / DONE).write_text(json.dumps(about), encoding="utf-8")
+        _check_rows(name, stage)
         shutil.rmtree(folder, ignore_errors=True)
         stage.rename(folder)
     finally:
@@ -100,7 +106,7 @@ def _download(name: str, urls: Sequence[str], stage: Path) -> bool:
         _take(Path(got), stage / f"part-{place:05d}{_endings(path)}")
         done += sizes.get(path, 0)
         say({"bytes": done, "size": total})
-    return _can_be_read(stage)
+    return True
 
 
 def _bar(before: int, total: int) -> type[Any]:
@@ -121,15 +127,12 @@ def _take(got: Path, place: Path) -> None:
         shutil.copyfile(got, place)
 
 
-def _can_be_read(stage: Path) -> bool:
-    """Whether rows can be read from the files; they are removed where not."""
+def _check_rows(name: str, stage: Path) -> None:
+    """FtError when no rows can be read from the files."""
     try:
         open_folder(stage)
-    except FtError:
-        for path in stage.iterdir():
-            path.unlink()
-        return False
-    return True
+    except FtError as error:
+        raise FtError([replace(found, where=f"hub:{name}") for found in error.problems]) from error
 
 
 def _convert(builder: Any, split: str, stage: Path) -> None:  # noqa: ANN401 - datasets has no types
@@ -150,12 +153,12 @@ def _words(error: BaseException, text: str) -> tuple[str, str, str]:
     while seen is not None:
         kinds.add(type(seen).__name__)
         seen = seen.__cause__ or seen.__context__
+    if "RepositoryNotFoundError" in kinds:
+        remedy = "check the spelling; for a private data set give a token in HF_TOKEN"
+        return "the hub knows no such data set", "it does not exist, or is private (401/404)", remedy
     if "GatedRepoError" in kinds or "gated" in text:
         remedy = "accept its licence on its page, then give a token of that account in HF_TOKEN"
         return "the hub refuses this data set", "it is gated (403)", remedy
-    if kinds & {"RepositoryNotFoundError"}:
-        remedy = "check the spelling; for a private data set give a token in HF_TOKEN"
-        return "the hub knows no such data set", "it does not exist, or is private (401/404)", remedy
     offline = {"ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout", "OfflineModeIsEnabled"}
     if kinds & (offline | {"LocalEntryNotFoundError"}):
         remedy = "check the network and proxy settings; a file on this machine needs no network"

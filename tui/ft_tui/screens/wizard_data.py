@@ -89,7 +89,7 @@ class DataStep(Step):
             yield Line("rows from", classes="line-label")
             yield PathInput(
                 self.session.draft.texts.get("data.source", ""),
-                placeholder="demo, a file or folder of rows, hub:owner/name",
+                placeholder="demo, or a file or folder of rows",
                 suffixes=SUFFIXES,
                 id="field-data-source",
             )
@@ -433,10 +433,12 @@ class DataStep(Step):
             self.post_message(Typed("data.source", DEMO))
 
     def browse(self) -> None:
-        """Choose a file."""
+        """Choose a file, or a folder of shards."""
         named = Path(self.session.recipe.data.source).expanduser().absolute()
         start = named.parent if named.parent.is_dir() else Path.cwd()
-        self.app.push_screen(FileBrowser("Choose a file of rows", start, SUFFIXES), self._take_file)
+        self.app.push_screen(
+            FileBrowser("Choose rows: a file, or a folder of them", start, SUFFIXES, folders=True), self._take_file
+        )
 
     def _take_file(self, chosen: str | None) -> None:
         if chosen is not None:
