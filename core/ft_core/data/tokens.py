@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ft_core.data.ask_process import AskProcess
+from ft_core.data.gate import GateReport
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
@@ -63,6 +64,7 @@ class Lengths:
     left_out: int = 0
     problems: tuple[Problem, ...] = ()
     sampled: bool = False
+    gate: GateReport | None = None
     complete: bool = True
 
 
@@ -77,13 +79,21 @@ def _silent(_done: int, _total: int) -> None:
 class TokenWorker:
     """The process that answers questions on tokens. Its methods block; any thread may call them, several at once.
 
-    `train_on` and `max_length` may be changed between calls. FtError from every method when the model's tokenizer
-    cannot be loaded or has no chat template, and when the process dies; the next call starts a new one.
+    `train_on`, `max_length` and `chat_template` may be changed between calls. FtError from every method when the
+    model's tokenizer cannot be loaded or has no chat template, and when the process dies; the next call starts anew.
     """
 
-    def __init__(self, model_path: Path, *, train_on: TrainOn = "assistant", max_length: int | None = None) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        train_on: TrainOn = "assistant",
+        max_length: int | None = None,
+        chat_template: str = "auto",
+    ) -> None:
         self.train_on: TrainOn = train_on
         self.max_length = max_length
+        self.chat_template = chat_template
         self._process = AskProcess(model_path)
 
     def __enter__(self) -> Self:
@@ -138,7 +148,7 @@ class TokenWorker:
         self._process.close()
 
     def _settings(self) -> dict[str, Any]:
-        return {"train_on": self.train_on, "max_length": self.max_length}
+        return {"train_on": self.train_on, "max_length": self.max_length, "chat_template": self.chat_template}
 
 
 def _to_wire(row: TrainingRow) -> dict[str, Any]:
@@ -184,4 +194,5 @@ def _lengths_of(answer: Mapping[str, Any]) -> Lengths:
         left_out=answer["left_out"],
         problems=tuple(Problem(**found) for found in answer["problems"]),
         sampled=answer["sampled"],
+        gate=GateReport.from_json(answer["gate"]),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from ft_core.data.templates import AUTO
 from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
@@ -107,7 +108,7 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
         found.append(_packed(model))
     elif model.quantized is not None and (recipe.quantization.method != "none" or recipe.adapter.kind == "none"):
         found.append(_packed_already(recipe, model))
-    if needs_template and model.has_chat_template is False:
+    if needs_template and model.has_chat_template is False and recipe.model.chat_template == AUTO:
         found.append(_no_template(model))
     if model.context and recipe.data.max_length and recipe.data.max_length > model.context:
         found.append(
@@ -154,7 +155,8 @@ def _no_template(model: ModelFacts) -> Problem:
         "the model has no chat template",
         "model.source",
         "the rows are conversations, and without a template nothing says how turns are written for this model",
-        f"choose the instruct version of {model.source}, or rows with prompt and completion texts",
+        f"set model.chat_template to plain (or chatml), choose the instruct version of {model.source}, or rows with "
+        "prompt and completion texts",
     )
 
 

@@ -35,6 +35,10 @@ class Model(Section):
         DEMO, "A model folder, a model id on the hub, or `demo` for the one that ships.", level="first"
     )
     revision: Text | None = setting(None, "Branch, tag or commit on the hub; the newest when empty.")
+    chat_template: Text = setting(
+        "auto",
+        "How turns are written: the model's own template (auto), one that ships (chatml, plain), or a .jinja file.",
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting(
         "auto", "Number format of the weights in memory; bfloat16 where the device computes in it."
     )
@@ -116,6 +120,10 @@ class Data(Section):
         "assistant",
         "Tokens the loss is taken on: the assistant's turns (or the completion), or everything.",
         level="first",
+    )
+    template_gate: Literal["enforce", "override"] = setting(
+        "enforce",
+        "No run starts when the chat template loses turns, or teaches other than the answers; `override` starts it.",
     )
 
 

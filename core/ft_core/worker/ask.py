@@ -29,6 +29,7 @@ from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_config, read_json
 from ft_core.text import one_line
+from ft_core.worker.gate import Gate, ends_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,7 +55,7 @@ class Asked:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[tuple[str, str], Encoder] = {}
 
     def answers(self, request: Answer) -> Iterator[Answer]:
         """The answers to one request, in slices of a row or of a fraction of a second. Raises FtError."""
@@ -67,15 +68,19 @@ class Asked:
         else:
             yield {}
 
-    def _encoder(self, train_on: str) -> Encoder:
-        from ft_core.worker.tokenise import Encoder
+    def _encoder(self, request: Answer) -> Encoder:
+        from ft_core.worker.tokenise import Encoder, use_template
 
-        if train_on not in self._encoders:
-            self._encoders[train_on] = Encoder(self._tokenizer, "all" if train_on == "all" else "assistant")
-        return self._encoders[train_on]
+        train_on = "all" if request["train_on"] == "all" else "assistant"
+        key = (train_on, request["chat_template"])
+        if key not in self._encoders:
+            self._encoders[key] = Encoder(
+                use_template(self._tokenizer, request["chat_template"]), "all" if train_on == "all" else "assistant"
+            )
+        return self._encoders[key]
 
-    def _encode(self, row: TrainingRow, train_on: str) -> Encoded:
-        encoder = self._encoder(train_on)
+    def _encode(self, row: TrainingRow, request: Answer) -> Encoded:
+        encoder = self._encoder(request)
         try:
             with _time_limit(ROW_SECONDS):
                 return encoder.encode(row)
@@ -93,7 +98,7 @@ class Asked:
     def _preview(self, row: Answer, request: Answer) -> Answer:
         asked = _from_wire(row)
         try:
-            encoded = self._encode(asked, request["train_on"])
+            encoded = self._encode(asked, request)
         except FtError as error:
             return {"number": row["number"], "problem": asdict(error.problems[0])}
         total = len(encoded.input_ids)
@@ -138,6 +143,7 @@ class Asked:
         sampled = count > EXACT_ROWS
         chosen = set(random.Random(0).sample(range(1, count + 1), EXACT_ROWS)) if sampled else set()  # noqa: S311
         tally = _Tally(request["max_length"], count, sampled=sampled)
+        gate = Gate(ends_of(self._tokenizer), request["train_on"], request["max_length"])
         told = time.monotonic()
         for row in rows.chosen(chosen) if sampled else rows.rows():
             converted = convert(row, shape, choice.fixes)
@@ -145,16 +151,18 @@ class Asked:
                 if isinstance(converted, Problem):
                     tally.leave_out(converted)
                 elif isinstance(converted, Text):
-                    for piece in self._encode(converted, request["train_on"]).pieces(request["max_length"]):
+                    for piece in self._encode(converted, request).pieces(request["max_length"]):
                         tally.add(piece)
                 elif isinstance(converted, Conversation):
-                    tally.add(self._encode(converted, request["train_on"]))
+                    encoded = self._encode(converted, request)
+                    gate.look(converted, encoded)
+                    tally.add(encoded)
             except FtError as error:
                 tally.leave_out(error.problems[0])
             if time.monotonic() - told > _SLICE_SECONDS:
                 yield {"progress": [tally.done, EXACT_ROWS if sampled else count]}
                 told = time.monotonic()
-        yield tally.result()
+        yield {**tally.result(), "gate": gate.report().to_json()}
 
 
 def _from_wire(row: Answer) -> TrainingRow:

@@ -14,6 +14,7 @@ from trl.data_utils import pack_dataset
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
+from ft_core.worker.gate import Gate
 from ft_core.worker.tokenise import Encoder
 
 IGNORED = -100
@@ -66,10 +67,16 @@ def _some(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
 
 
-def encode(rows: Sequence[TrainingRow], encoder: Encoder, max_length: int | None, progress: Progress) -> Tokens:
+def encode(
+    rows: Sequence[TrainingRow],
+    encoder: Encoder,
+    max_length: int | None,
+    progress: Progress,
+    gate: Gate | None = None,
+) -> Tokens:
     """Token rows of the conversations or texts; a row its chat template refuses is left out and counted.
 
-    `progress(done, total)` is called after every row and may raise to stop.
+    `progress(done, total)` is called after every row and may raise to stop. The gate, if any, looks at each row.
     """
     tokens = Tokens()
     for place, row in enumerate(rows):
@@ -79,6 +86,8 @@ def encode(rows: Sequence[TrainingRow], encoder: Encoder, max_length: int | None
         except FtError as error:
             tokens.refused.extend(error.problems[:1])
         else:
+            if gate is not None:
+                gate.look(row, encoded)
             # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
             for piece in encoded.pieces(max_length) if isinstance(row, Text) else (encoded,):
                 _add(tokens, row.number, piece.input_ids, piece.trained, max_length)

@@ -32,6 +32,7 @@ from ft_core.worker.prepare import find_base, read_data
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
+from ft_core.worker.tokenise import use_template
 from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, without_triton
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -85,7 +86,7 @@ class Job:
         self.telemetry = Telemetry(self.report, self.device)
         self.base = find_base(self.recipe, self.controls)
         device.set_threads(self.base.parameters)
-        self.tokenizer = load_tokenizer(self.base.path)
+        self.tokenizer = use_template(load_tokenizer(self.base.path), self.recipe.model.chat_template)
         earlier = self.resumed.notes.get("data") if self.resumed else None
         self.data = read_data(self.recipe, self.tokenizer, self.report, self.controls, earlier)
         if self.device.kind == "cuda" and (why := without_triton()):

@@ -10,6 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ft_core.data.assemble import RowSet, assemble
+from ft_core.data.gate import GateReport
 from ft_core.data.open import open_rows
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError, Problem, problem
@@ -21,6 +22,7 @@ from ft_core.recipe.schema import Recipe
 from ft_core.worker import dataset
 from ft_core.worker.controls import Controls
 from ft_core.worker.dataset import Tokens
+from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.report import Reporter
 from ft_core.worker.tokenise import Encoder
 
@@ -93,8 +95,10 @@ def read_data(
     hashes["rows"] = _record(rows, reporter)
     encoder = Encoder(tokenizer, recipe.data.train_on)
     longest = recipe.data.max_length
-    train = dataset.encode(rows.train, encoder, longest, controls.progress("preparing", "tokenising", "rows"))
+    gate = Gate(ends_of(tokenizer), recipe.data.train_on, longest)
+    train = dataset.encode(rows.train, encoder, longest, controls.progress("preparing", "tokenising", "rows"), gate)
     dataset.refuse_untrainable(train, recipe)
+    _pass_gate(gate.report(), recipe, reporter)
     telling = controls.progress("preparing", "tokenising held-out rows", "rows")
     held_out = dataset.encode(rows.held_out, encoder, longest, telling)
     _tell_left_out(reporter, rows.problems, train, held_out)
@@ -103,6 +107,18 @@ def read_data(
     # What the template refuses must not be asked later either.
     asked = tuple(rows.held_out[place] for place in held_out.used)
     return Data(train, held_out, asked, hashes, plain)
+
+
+def _pass_gate(report: GateReport, recipe: Recipe, reporter: Reporter) -> None:
+    """Tell what the gate found. FtError when it is not passed and the recipe does not override it."""
+    reporter.event("gate", **report.to_json(), overridden=bool(report.failed))
+    if report.failed and recipe.data.template_gate == "enforce":
+        raise FtError(report.problems())
+    for check in report.checks:
+        if not check.ok and check.name != "end-kept":
+            over = " (overridden)" if check.blocking else ""
+            words = f"template gate{over}: not so: {check.words}, in {check.rows} of {report.rows} rows; {check.remedy}"
+            reporter.alarm(f"gate_{check.name.replace('-', '_')}", words)
 
 
 def _record(rows: RowSet, reporter: Reporter) -> str:

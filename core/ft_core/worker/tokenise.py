@@ -5,6 +5,7 @@ The preview and the training use the same code, so what a person sees marked is 
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import re
 from bisect import bisect_left, bisect_right
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ft_core.data.rows import Conversation, Message, Text, TrainingRow
+from ft_core.data.templates import missing_tokens, template_text
 from ft_core.errors import FtError, problem
 from ft_core.text import one_line
 
@@ -346,6 +348,27 @@ _OVERHEAD = 1_000_000
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:
     return one_line(str(tokenizer.name_or_path or "the model's tokenizer"), 200)
+
+
+def use_template(tokenizer: PreTrainedTokenizerBase, named: str) -> PreTrainedTokenizerBase:
+    """The tokenizer with the chat template that a recipe names; itself for `auto`.
+
+    FtError when the template cannot be read, or writes marks that the tokenizer would break into pieces.
+    """
+    text = template_text(named)
+    if text is None:
+        return tokenizer
+    missing = missing_tokens(named, set(tokenizer.get_vocab()))
+    if missing:
+        raise problem(
+            f"the tokenizer does not know {' and '.join(missing)}",
+            where="model.chat_template",
+            why=f"the template `{named}` writes turns with them, and in pieces they would not be learnt as marks",
+            remedy="set model.chat_template to plain, which needs no marks, or choose the instruct version",
+        )
+    other = copy.copy(tokenizer)
+    other.chat_template = text
+    return other
 
 
 def chat_turns(messages: Sequence[Message]) -> list[Turn]:

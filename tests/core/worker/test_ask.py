@@ -21,14 +21,21 @@ def turns(question: str, answer: str) -> list[dict[str, Any]]:
     return [asdict(Message("user", question)), asdict(Message("assistant", answer))]
 
 
-AUTO = {"shape": "auto", "mapping": {}, "fixes": {}}
+AUTO = {"shape": "auto", "mapping": {}, "fixes": {}, "chat_template": "auto"}
 ROW = {
     "number": 1,
     "messages": turns("What is it?", "A fox."),
     "completion_only": False,
     "tools": [],
 }
-PREVIEW = {"id": 1, "do": "preview", "rows": [ROW], "train_on": "assistant", "max_length": None}
+PREVIEW = {
+    "id": 1,
+    "do": "preview",
+    "rows": [ROW],
+    "train_on": "assistant",
+    "max_length": None,
+    "chat_template": "auto",
+}
 
 
 def spoken(folder: Path, *requests: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:

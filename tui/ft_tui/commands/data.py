@@ -265,6 +265,7 @@ def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
         "model": model, "min": low, "p50": middle, "p95": high, "max": top, "total": sum(lengths.counts),
         "max_length": context, "truncated": lengths.truncated, "without_trained": lengths.without_trained,
         "left_out": lengths.left_out, "sampled": lengths.sampled,
+        "gate": None if lengths.gate is None else lengths.gate.to_json(),
     }  # fmt: skip
 
 
@@ -329,6 +330,10 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     if tokens is not None:
         figures = ", ".join(f"{name} {count_text(tokens[name])}" for name in ("min", "p50", "p95", "max", "total"))
         output.data(f"tokens: {figures}; {tokens['truncated']} rows longer than {tokens['max_length']}")
+        gate = tokens["gate"]
+        for one in gate["checks"] if gate is not None else ():
+            mark = "ok  " if one["ok"] else "FAIL" if one["blocking"] else "note"
+            output.data(f"gate {mark}: {one['words']}" + ("" if one["ok"] else f": not in {one['rows']} rows"))
     output.data(f"{report.usable:,} rows can be used, {report.errors:,} cannot")
 
 

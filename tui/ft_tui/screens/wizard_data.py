@@ -43,7 +43,7 @@ from ft_tui.wizard.data_news import (
     RowsChecked,
     RowsRead,
 )
-from ft_tui.wizard.data_words import checked_words, length_words, token_words
+from ft_tui.wizard.data_words import checked_words, gate_words, length_words, token_words
 from ft_tui.wizard.draft import shown_text
 from ft_tui.wizard.row_facts import SUFFIXES, Opened, open_source
 from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
@@ -101,6 +101,7 @@ class DataStep(Step):
         yield Words(id="row-problems")
         yield FindingList(id="findings")
         yield Words(id="lengths-words")
+        yield Words(id="gate-words")
         yield Histogram(id="lengths")
         yield FieldForm(guides_of(DATA, "first"), self.session.draft.texts)
 
@@ -189,7 +190,7 @@ class DataStep(Step):
     @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
     def _make_preview(self, key: object, row: Row, shape: Shape, asked: Asked) -> None:
         try:
-            preview = self._link.preview(row, shape, asked.choice, asked.model, asked.train_on, asked.limit)
+            preview = self._link.preview(row, shape, asked)
             self.post_message(Previewed(key, preview, ()))
         except FtError as error:
             self.post_message(Previewed(key, None, error.problems))
@@ -203,7 +204,7 @@ class DataStep(Step):
 
         try:
             cancel = lambda: worker.is_cancelled  # noqa: E731
-            found = self._link.lengths(source, asked.choice, asked.model, asked.train_on, asked.limit, progress, cancel)
+            found = self._link.lengths(source, asked, progress, cancel)
             self.post_message(Measured(key, found, ()))
         except FtError as error:
             self.post_message(Measured(key, None, error.problems))
@@ -345,7 +346,7 @@ class DataStep(Step):
         model, recipe = self.session.model, self.session.resolved
         if model is None or model.problem is not None or model.path is None:
             return None
-        return Asked(model.path, recipe.data.train_on, recipe.data.max_length, self._choice)
+        return Asked(model.path, recipe.data.train_on, recipe.data.max_length, self._choice, recipe.model.chat_template)
 
     def _show_preview(self) -> None:
         """Ask for the row as the model sees it, if that is another question than the last."""
@@ -404,10 +405,12 @@ class DataStep(Step):
         words = self.query_one("#lengths-words", Words)
         if lengths is None:
             waiting = self._measured_for is not None and not self._template_problems
+            self.query_one("#gate-words", Words).say("")
             words.say(f"Counting tokens … {self._progress}".rstrip() if waiting else "")
             self.query_one(Histogram).show_lengths((), limit)
             return
         words.say(length_words(lengths, limit))
+        self.query_one("#gate-words", Words).say(gate_words(lengths.gate))
         self.query_one(Histogram).show_lengths(lengths.counts, limit)
 
     # Typing

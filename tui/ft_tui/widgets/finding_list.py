@@ -28,6 +28,7 @@ class FindingList(PageKeysPass, OptionList):
     DEFAULT_CSS = """
     FindingList { height: auto; max-height: 12; border: none; padding: 0; background: $surface; }
     FindingList { text-wrap: nowrap; text-overflow: ellipsis; }
+    FindingList:focus { border: none; }
     """
 
     @dataclass

@@ -24,6 +24,7 @@ class Asked:
     train_on: TrainOn
     limit: int | None
     choice: Choice
+    chat_template: str
 
 
 @dataclass

@@ -5,7 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 
 from ft_core.data.check import DataReport
+from ft_core.data.gate import GateReport
 from ft_core.data.tokens import Lengths, Preview
+from ft_core.text import clean, one_line
 
 
 def checked_words(report: DataReport | None, progress: str = "") -> Content:
@@ -44,3 +46,23 @@ def length_words(lengths: Lengths, limit: int | None) -> Content:
     if lengths.without_trained:
         parts.append((f" ! {lengths.without_trained} rows have no trained token.", "$text-error"))
     return Content.assemble(*parts)
+
+
+def gate_words(report: GateReport | None) -> Content:
+    """What the template gate says: one line when all is well, else each question that rows fail."""
+    if report is None or not report.rows:
+        return Content()
+    failing = [check for check in report.checks if not check.ok]
+    if not failing:
+        return Content("Template gate passed: exactly the answers are learnt, each with its end.").stylize("dim")
+    lines = []
+    for check in failing:
+        rows = f"{check.rows} of {report.rows} rows"
+        first = f"; row {check.examples[0][0]}: {one_line(check.examples[0][1], 80)}" if check.examples else ""
+        lines.append(f"! Not so in {rows}: {check.words}{first}")
+        raised = (
+            f" (to {report.keep_all} for all rows, {report.keep_most} for 99 %)" if check.name == "end-kept" else ""
+        )
+        lines.append(f"  {check.remedy}{raised}")
+    style = "$text-warning" if report.passed else "$text-error"
+    return Content(clean("\n".join(lines))).stylize(style)

@@ -161,6 +161,7 @@ class Session:
             *((path, one) for path, found in self.reading.problems.items() for one in found),
             *((path, one) for path, found in self.found.items() for one in found),
             *(("data.source", one) for one in data),
+            *((one.where, one) for one in self._gate_problems()),
             *((self._place(one), one) for one in self.dry_run),
         ]
         merged: dict[str, tuple[Problem, ...]] = {}
@@ -169,6 +170,13 @@ class Session:
             if not any(one.what == other.what for other in known):
                 merged[path] = (*known, one)
         return merged
+
+    def _gate_problems(self) -> tuple[Problem, ...]:
+        """Why the chat template keeps this run from being started."""
+        lengths = self.data.lengths if self.data is not None else None
+        if lengths is None or lengths.gate is None or self.recipe.data.template_gate == "override":
+            return ()
+        return lengths.gate.problems()
 
     def _place(self, problem: Problem) -> str:
         """The field a problem of a file belongs to."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from ft_core.data.canonical import convert
 from ft_core.data.open import Row
 from ft_core.data.rows import Conversation, Text
-from ft_core.data.shapes import Choice, Shape, training_refusal
-from ft_core.data.tokens import Lengths, Preview, TokenWorker, TrainOn
+from ft_core.data.shapes import Shape, training_refusal
+from ft_core.data.tokens import Lengths, Preview, TokenWorker
 from ft_core.errors import FtError, Problem
+from ft_tui.wizard.data_news import Asked
 
 
 class TokenLink:
@@ -22,31 +23,26 @@ class TokenLink:
         self._worker: TokenWorker | None = None
         self._model: Path | None = None
 
-    def preview(
-        self, row: Row, shape: Shape, choice: Choice, model: Path, train_on: TrainOn, limit: int | None
-    ) -> Preview:
+    def preview(self, row: Row, shape: Shape, asked: Asked) -> Preview:
         """The row as this model will see it. Raises FtError when the row, the template or the process refuses."""
-        converted = convert(row, shape, choice.fixes)
+        converted = convert(row, shape, asked.choice.fixes)
         if isinstance(converted, Problem):
             raise FtError(converted)
         refused = training_refusal(shape)
         if refused is not None:
             raise FtError(refused)
         assert isinstance(converted, Conversation | Text)
-        return self._for(model, train_on, limit).preview([converted])[0]
+        return self._for(asked).preview([converted])[0]
 
     def lengths(
         self,
         source: str,
-        choice: Choice,
-        model: Path,
-        train_on: TrainOn,
-        limit: int | None,
+        asked: Asked,
         progress: Callable[[int, int], None],
         cancel: Callable[[], bool],
     ) -> Lengths:
         """Lengths in tokens of the rows of a source. Raises FtError as `preview` does."""
-        return self._for(model, train_on, limit).lengths(source, progress, cancel, choice=choice)
+        return self._for(asked).lengths(source, progress, cancel, choice=asked.choice)
 
     def close(self) -> None:
         """End the process; whoever waits for it gets an FtError."""
@@ -55,15 +51,16 @@ class TokenLink:
         if worker is not None:
             worker.close()
 
-    def _for(self, model: Path, train_on: TrainOn, limit: int | None) -> TokenWorker:
+    def _for(self, asked: Asked) -> TokenWorker:
         with self._lock:
             old = self._worker
-            if old is not None and self._model == model:
-                old.train_on, old.max_length = train_on, limit
+            if old is not None and self._model == asked.model:
+                old.train_on, old.max_length, old.chat_template = asked.train_on, asked.limit, asked.chat_template
                 return old
-            self._model = model
-            self._worker = TokenWorker(model, train_on=train_on, max_length=limit)
-            current = self._worker
+            self._model = asked.model
+            self._worker = current = TokenWorker(
+                asked.model, train_on=asked.train_on, max_length=asked.limit, chat_template=asked.chat_template
+            )
         if old is not None:
             old.close()
         return current

@@ -1,0 +1,42 @@
+"""Chat templates that ship with the program, for base models that have none: what a recipe may name, and their text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ft_core.errors import problem
+from ft_core.text import one_line
+
+AUTO: Final = "auto"
+# Each with the tokens it writes that a tokenizer has to know.
+SHIPPED: Final[dict[str, tuple[str, ...]]] = {"chatml": ("<|im_start|>", "<|im_end|>"), "plain": ()}
+_LARGEST: Final = 256 * 1024
+
+
+def template_text(named: str) -> str | None:
+    """The text of the template that `model.chat_template` names; None for `auto`, which is the model's own.
+
+    FtError when it is neither shipped nor a file that can be read.
+    """
+    if named == AUTO:
+        return None
+    if named in SHIPPED:
+        return (Path(__file__).parent / f"{named}.jinja").read_text(encoding="utf-8")
+    path = Path(named).expanduser()
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_LARGEST).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
+        raise problem(
+            "the chat template cannot be read",
+            where="model.chat_template",
+            why=f"{one_line(named, 200)}: {why}",
+            remedy=f"name one that ships ({', '.join(SHIPPED)}), or a .jinja file",
+        ) from error
+
+
+def missing_tokens(named: str, known: set[str]) -> tuple[str, ...]:
+    """The tokens a shipped template writes that are not among the `known` tokens of a tokenizer."""
+    return tuple(token for token in SHIPPED.get(named, ()) if token not in known)

@@ -1,0 +1,157 @@
+"""Looks at rows as the model gets them, apart from how their mask was made: is learnt what the rows say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ft_core.data.gate import GateCheck, GateReport
+from ft_core.data.rows import Conversation, Message, Text, TrainingRow
+from ft_core.data.stats import percentiles
+from ft_core.errors import FtError
+from ft_core.models.config import read_json
+from ft_core.text import one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ft_core.worker.tokenise import Encoded
+
+_EXAMPLES: Final = 5
+# Words of a question that also stand in an answer say nothing about the mask.
+_TELLING: Final = 12
+_OTHER_MODEL: Final = "choose a model with another chat template, or set model.chat_template"
+_CHECKS: Final = (
+    GateCheck("turns-written", "every turn is written", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck("answers-learnt", "every answer that is to be learnt is learnt", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck("nothing-else-learnt", "nothing but answers is learnt", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck("stop-learnt", "the model learns where an answer ends", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck(
+        "stop-known",
+        "other programs stop at the token that ends an answer",
+        blocking=False,
+        remedy="name it as eos_token_id in the result's generation_config.json",
+    ),
+    GateCheck(
+        "something-learnt",
+        "every row has something left to learn within max_length",
+        blocking=False,
+        remedy="raise data.max_length",
+    ),
+    GateCheck("end-kept", "no row loses its end at max_length", blocking=False, remedy="raise data.max_length"),
+)
+
+
+class Gate:
+    """Takes rows with their tokens one by one; `report` says what came of it.
+
+    `ends` are the tokens at which programs stop by themselves: those of the tokenizer and the generation config.
+    """
+
+    def __init__(self, ends: set[int], train_on: str, max_length: int | None) -> None:
+        self._ends = ends
+        self._all = train_on == "all"
+        self._limit = max_length
+        self._lengths: list[int] = []
+        self._counts = dict.fromkeys((check.name for check in _CHECKS), 0)
+        self._examples: dict[str, list[tuple[int, str]]] = {check.name: [] for check in _CHECKS}
+
+    def look(self, row: TrainingRow, encoded: Encoded) -> None:
+        """Check one row."""
+        if isinstance(row, Text):
+            return
+        self._lengths.append(len(encoded.input_ids))
+        if not row.completion_only:
+            self._check_written(row, encoded)
+        if not self._all:
+            self._check_mask(row, encoded)
+        self._check_stop(row, encoded)
+        self._check_length(row, encoded)
+
+    def report(self) -> GateReport:
+        """What the rows so far say."""
+        checks = tuple(
+            replace(check, rows=self._counts[check.name], examples=tuple(self._examples[check.name]))
+            for check in _CHECKS
+        )
+        most, every = percentiles(self._lengths, (0.99, 1)) or (0, 0)
+        return GateReport(len(self._lengths), checks, keep_all=every, keep_most=most)
+
+    def _fail(self, name: str, row: Conversation, excerpt: str) -> None:
+        self._counts[name] += 1
+        if len(self._examples[name]) < _EXAMPLES:
+            self._examples[name].append((row.number, one_line(excerpt, 120)))
+
+    def _check_written(self, row: Conversation, encoded: Encoded) -> None:
+        place = 0
+        for turn in row.messages:
+            words = _words(turn)
+            found = encoded.text.find(words, place)
+            if found < 0:
+                self._fail("turns-written", row, f"{turn.role}: {words}")
+                return
+            # A system turn may be moved into the first question, behind its words.
+            place = found + len(words) if turn.role != "system" else 0
+
+    def _check_mask(self, row: Conversation, encoded: Encoded) -> None:
+        learnt = learnt_text(encoded)
+        answers = [turn for turn in row.messages if turn.role == "assistant" and turn.trained]
+        lost = next((turn for turn in answers if _words(turn) not in learnt), None)
+        if lost is not None:
+            self._fail("answers-learnt", row, _words(lost))
+        allowed = "\n".join(f"{turn.content}\n{turn.reasoning}" for turn in answers)
+        others = [_words(turn) for turn in row.messages if turn.role != "assistant" or not turn.trained]
+        leaked = next(
+            (text for text in others if len(text) >= _TELLING and text in learnt and text not in allowed), None
+        )
+        if leaked is not None:
+            self._fail("nothing-else-learnt", row, leaked)
+
+    def _check_stop(self, row: Conversation, encoded: Encoded) -> None:
+        if not row.messages[-1].trained or True not in encoded.trained:
+            return
+        last = len(encoded.trained) - 1 - encoded.trained[::-1].index(True)
+        begin, end = encoded.offsets[last]
+        token = encoded.text[begin:end]
+        if encoded.input_ids[last] not in self._ends:
+            # What still carries words of the answer ends nothing.
+            known = token.strip() and token not in _words(row.messages[-1])[-len(token) :]
+            self._fail("stop-known" if known else "stop-learnt", row, f"the last learnt token is {token!r}")
+
+    def _check_length(self, row: Conversation, encoded: Encoded) -> None:
+        if self._limit is None or len(encoded.input_ids) <= self._limit:
+            if not any(encoded.trained[1:]):
+                self._fail("something-learnt", row, row.messages[-1].content)
+            return
+        self._fail("end-kept", row, f"{len(encoded.input_ids)} tokens")
+        if not any(encoded.trained[1 : self._limit]):
+            self._fail("something-learnt", row, f"its first learnt token lies behind token {self._limit}")
+
+
+def learnt_text(encoded: Encoded) -> str:
+    """The text of the tokens that are learnt; a newline between stretches."""
+    parts: list[str] = []
+    end_before = -1
+    for trained, (begin, end) in zip(encoded.trained, encoded.offsets, strict=True):
+        if trained:
+            parts.append(encoded.text[begin:end] if begin <= end_before else f"\n{encoded.text[begin:end]}")
+            end_before = end
+    return "".join(parts)
+
+
+def ends_of(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens at which programs stop by themselves: the tokenizer's, and those a generation config names."""
+    try:
+        named = read_json(Path(tokenizer.name_or_path) / "generation_config.json").get("eos_token_id")
+    except FtError:
+        named = None
+    config = named if isinstance(named, list) else [named]
+    return {token for token in (tokenizer.eos_token_id, *config) if isinstance(token, int)}
+
+
+def _words(turn: Message) -> str:
+    """What has to be found of a turn: its words, or the name of the function it calls first."""
+    if turn.content.strip() or not turn.tool_calls:
+        return turn.content.strip()
+    return turn.tool_calls[0].name

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ft_core.data.gate import GateReport
+from ft_core.data.rows import Conversation, Message
+from ft_core.errors import FtError
+from ft_core.worker.gate import Gate, ends_of
+from ft_core.worker.tokenise import Encoded, Encoder, use_template
+from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
+from tests.core.worker import tiny
+
+ROW = Conversation(
+    7,
+    (
+        Message("user", "What is it, this animal?"),
+        Message("assistant", "It is a fox."),
+        Message("user", "And now, over there?"),
+        Message("assistant", "A lazy dog."),
+    ),
+)
+
+
+def gate_of(
+    template: str | None, *rows: Conversation, limit: int | None = None, train_on: str = "assistant"
+) -> GateReport:
+    tokenizer = make_tokenizer(template)
+    gate = Gate(ends_of(tokenizer), train_on, limit)
+    encoder = Encoder(tokenizer, "all" if train_on == "all" else "assistant")
+    for row in rows or (ROW,):
+        gate.look(row, encoder.encode(row))
+    return gate.report()
+
+
+def failing(report: GateReport) -> set[str]:
+    return {check.name for check in report.checks if not check.ok}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3", "llama3_1", "llama3_2", "gemma", "gemma3", "gemma4", "phi3",
+     "deepseekv3", "lfm2", "cohere", "cohere2", "glm4moe", "gptoss"],
+)  # fmt: skip
+def test_the_templates_people_use_pass(name: str) -> None:
+    report = gate_of(shipped_template(name))
+    # The end token of the tokenizer made here is no model's own.
+    assert failing(report) <= {"stop-known"}
+    assert report.passed
+
+
+# Templates of models that see images want a list of parts in each turn.
+REFUSED = {f"{name}{form}" for name in ("idefics3", "llava_next", "smolvlm") for form in ("", "_training")}
+
+
+def all_shipped() -> list[str]:
+    import trl
+
+    folder = Path(trl.__file__).parent / "chat_templates"
+    return sorted(path.stem for path in folder.glob("*.jinja"))
+
+
+@pytest.mark.parametrize("name", all_shipped())
+def test_every_template_that_ships_with_trl_passes_or_is_refused_in_words(name: str) -> None:
+    if name in REFUSED:
+        with pytest.raises(FtError, match="chat template"):
+            gate_of(shipped_template(name))
+        return
+    report = gate_of(shipped_template(name))
+    assert report.rows == 1
+    assert report.passed, [check.name for check in report.failed]
+
+
+def broken(change: str) -> GateReport:
+    """The gate over a mask or a text that went wrong on the way."""
+    tokenizer = make_tokenizer(CHATML)
+    right = Encoder(tokenizer, "assistant").encode(ROW)
+    text, ids, trained, offsets = right.text, right.input_ids, list(right.trained), right.offsets
+    if change == "inverted":
+        trained = [not one for one in trained]
+    elif change == "everything":
+        trained = [True] * len(trained)
+    elif change == "no end":
+        trained[len(trained) - 1 - trained[::-1].index(True)] = False
+    elif change == "one answer lost":
+        first = trained.index(True)
+        trained[first : first + 4] = [False] * 4
+    elif change == "turn lost":
+        text = text.replace("And now, over there?", " " * len("And now, over there?"))
+    gate = Gate(ends_of(tokenizer), "assistant", None)
+    gate.look(ROW, Encoded(ids, trained, text, offsets))
+    return gate.report()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ("inverted", "answers-learnt"),
+        ("inverted", "nothing-else-learnt"),
+        ("everything", "nothing-else-learnt"),
+        ("no end", "stop-learnt"),
+        ("one answer lost", "answers-learnt"),
+        ("turn lost", "turns-written"),
+    ],
+)
+def test_each_way_to_go_wrong_is_caught_by_its_name_and_keeps_the_run_from_starting(change: str, name: str) -> None:
+    report = broken(change)
+    assert name in failing(report)
+    assert not report.passed
+    found = next(problem for problem in report.problems() if problem.kind == f"gate-{name}")
+    assert "row 7" in found.why
+    assert "override" in found.remedy
+
+
+def test_a_template_that_leaves_the_system_turn_out_is_refused() -> None:
+    template = CHATML.replace(
+        "{% for message in messages %}", "{% for message in messages if message['role'] != 'system' %}"
+    )
+    row = Conversation(1, (Message("system", "Answer briefly, please."), *ROW.messages))
+    with pytest.raises(FtError, match="system"):
+        gate_of(template, row)
+
+
+def test_what_max_length_cuts_is_told_with_what_raising_it_would_keep() -> None:
+    long = Conversation(8, (Message("user", "What is it?"), Message("assistant", "A fox. " * 40)))
+    asked = Conversation(9, (Message("user", "What is it? " * 40), Message("assistant", "A fox.")))
+    report = gate_of(CHATML, ROW, long, asked, limit=120)
+    assert failing(report) >= {"end-kept", "something-learnt"}
+    assert report.passed
+    by_name = {check.name: check for check in report.checks}
+    assert (by_name["end-kept"].rows, by_name["something-learnt"].rows) == (2, 1)
+    assert report.keep_all > 120
+
+
+def test_learning_from_everything_asks_nothing_of_the_mask() -> None:
+    assert "nothing-else-learnt" not in failing(gate_of(CHATML, train_on="all"))
+
+
+def test_a_report_survives_the_way_through_json() -> None:
+    report = broken("everything")
+    assert GateReport.from_json(report.to_json()) == report
+
+
+def test_the_templates_that_ship_teach_the_answers_and_their_end() -> None:
+    plain = use_template(make_tokenizer(None), "plain")
+    marked = use_template(make_tokenizer(None, special=("<|im_start|>", "<|im_end|>")), "chatml")
+    for tokenizer, stop in ((plain, "</s>"), (marked, "<|im_end|>")):
+        encoded = Encoder(tokenizer, "assistant").encode(ROW)
+        gate = Gate(ends_of(tokenizer), "assistant", None)
+        gate.look(ROW, encoded)
+        assert gate.report().passed
+        ends = [encoded.text[slice(*span)] for span, one in zip(encoded.offsets, encoded.trained, strict=True) if one]
+        assert ends.count(stop) == 2
+
+
+def test_a_template_whose_marks_the_tokenizer_does_not_know_is_refused_with_the_plain_one_offered(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(FtError, match=r"<\|im_start\|>") as caught:
+        use_template(make_tokenizer(None), "chatml")
+    assert "plain" in caught.value.problems[0].remedy
+    with pytest.raises(FtError, match="cannot be read"):
+        use_template(make_tokenizer(None), str(tmp_path / "none.jinja"))
+    (tmp_path / "own.jinja").write_text(CHATML)
+    assert use_template(make_tokenizer(None), str(tmp_path / "own.jinja")).chat_template == CHATML
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.make_model(tmp_path_factory.mktemp("model"))
+
+
+def test_a_base_model_without_a_template_is_tuned_with_the_plain_one_which_its_result_keeps(
+    model: Path, tmp_path: Path
+) -> None:
+    (model / "chat_template.jinja").unlink()
+    recipe = tiny.make_recipe(
+        model,
+        tiny.write_rows(tmp_path / "rows.jsonl", tiny.rows(16)),
+        model__chat_template="plain",
+        training__epochs=1.0,
+    )
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) == 0
+    (gate,) = tiny.events(run, "gate")
+    assert gate["passed"]
+    assert "User: " in (run.result / "chat_template.jinja").read_text()
+    assert "User" not in tiny.events(run, "verdict")[0]["words"]
+
+
+def test_a_run_that_fails_the_gate_is_not_started_unless_that_is_overridden_and_recorded(
+    model: Path, tmp_path: Path
+) -> None:
+    # Marks that close before the words: what is learnt is not what the rows say.
+    bad = (
+        "{% for message in messages %}{{ message['role'] + ': ' }}{% if message['role'] == 'assistant' %}"
+        "{% generation %}{{ message['content'][:3] }}{% endgeneration %}{{ message['content'][3:] }}{% else %}"
+        "{{ message['content'] }}{% endif %}{{ '<|end|>' }}{% endfor %}"
+    )
+    template = tmp_path / "bad.jinja"
+    template.write_text(bad)
+    data = tiny.write_rows(tmp_path / "rows.jsonl", tiny.rows(16))
+    changes = {"model__chat_template": str(template), "training__epochs": 1.0}
+    refused = tiny.make_run(tmp_path / "a", tiny.make_recipe(model, data, **changes))
+    assert tiny.train(refused) != 0
+    assert not tiny.events(refused, "step")
+    assert tiny.events(refused, "gate")[0]["passed"] is False
+    overridden = tiny.make_run(tmp_path / "b", tiny.make_recipe(model, data, data__template_gate="override", **changes))
+    assert tiny.train(overridden) == 0
+    assert any("overridden" in alarm["text"] for alarm in tiny.events(overridden, "alarm"))
