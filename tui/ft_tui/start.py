@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ft_core.data.hub import fetch_all
-from ft_core.errors import Problem
+from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import Prepared, prepare
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir
-from ft_core.runs.lifecycle import create
+from ft_core.runs.lifecycle import create, delete
 from ft_core.runs.status import shown_state
 
 if TYPE_CHECKING:
@@ -34,9 +35,20 @@ def start_run(
     fetch_all((data.source, data.held_out or "", *data.mix), progress)
     prepared = prepare(recipe, lengths=lengths)
     run = create(prepared.recipe, plan_of(prepared))
-    launch.launch(run)
+    _launch_or_remove(run)
     risk = launch.logout_risk()
     return run, (*prepared.warnings, *((risk,) if risk else ()))
+
+
+def _launch_or_remove(run: RunDir) -> None:
+    """Start the run. One that never began leaves nothing behind; one that failed keeps its log."""
+    try:
+        launch.launch(run)
+    except FtError:
+        if shown_state(run) == "created":
+            with suppress(FtError):
+                delete(run)
+        raise
 
 
 def continue_run(run: RunDir) -> None:

@@ -22,10 +22,12 @@ from ft_core.text import one_line
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
-_PLAIN = re.compile(r"[A-Za-z_./~][\w./+~-]*\Z", re.ASCII)
-_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "nan", "inf", "~", "y", "n"}
+# Begins as no number, date or null does, not even `.5`, `.inf` or `~`: nothing else than text can be read from it.
+_PLAIN = re.compile(r"(?:[A-Za-z/]|\.\.?/|~/)[\w./+~-]*\Z", re.ASCII)
+_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _NOT_PRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
-_WIDTH = 100
+# YAML 1.2, section 7.4.2: a key of more than 1024 characters has to be announced.
+_LONGEST_PLAIN_KEY = 1000
 
 Positions = dict[tuple[str, ...], int]
 
@@ -102,16 +104,24 @@ def _reason_lines(reasons: dict[str, str], *, comments: bool) -> list[str]:
     if not reasons:
         return ["reasons: {}"]
     head = ["", f"# {Recipe.model_fields['reasons'].description}"] if comments else []
-    return [*head, "reasons:", *(f"  {_scalar(path)}: {_scalar(reason)}" for path, reason in reasons.items())]
+    return [*head, "reasons:", *(f"  {_pair(path, reason)}" for path, reason in reasons.items())]
 
 
 def _scalar(value: object) -> str:
-    """YAML 1.2 of a scalar or a list of them: JSON, with plain words left unquoted."""
+    """YAML 1.2 of a scalar, or a list or mapping of them: JSON, with plain words left unquoted."""
     if isinstance(value, str) and _PLAIN.match(value) and value.lower() not in _RESERVED:
         return value
     if isinstance(value, list):
         return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(_pair(key, item) for key, item in value.items()) + "}"
     return _NOT_PRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def _pair(key: str, value: object) -> str:
+    """A key and its value as YAML; a long key is announced by `?`, as YAML demands."""
+    name = _scalar(key)
+    return f"? {name}\n  : {_scalar(value)}" if len(name) > _LONGEST_PLAIN_KEY else f"{name}: {_scalar(value)}"
 
 
 def _read(text: str, where: str) -> tuple[Any, Positions]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ft_core.errors import FtError
@@ -30,6 +30,43 @@ def test_what_is_written_reads_back_equal(prompts: list[str], rate: float, name:
     recipe = with_values(Recipe(), values).model_copy(update={"reasons": {"training.epochs": reason}})
     for comments in (True, False):
         assert yaml_io.parse(yaml_io.dump(recipe, comments=comments), "r") == recipe
+
+
+_LOOKS_LIKE_SOMETHING_ELSE = (
+    ".5", "._5", ".5e3", ".inf", ".Inf", "-.inf", ".NaN", "-", "--", "~", "~/rows", "./rows", "0x1f", "0o17", "1_000",
+    "on", "No", "y", "2024-01-01", "=", "<<", "null", "Null", "1e5", "+1", "_", "_1", ".", "..", "...", "---", "a: b",
+    "# a", "a #b", "'a'", "!a", "&a", "*a", "@a", "%a", "?", "? a", ":", "[", "{", "|", ">", "", " ", "a\nb", "\t",
+)  # fmt: skip
+any_text = (
+    st.sampled_from(_LOOKS_LIKE_SOMETHING_ELSE)
+    | st.text("-+._~0123456789eExXoOinfNaAyYT:/ ", max_size=8)
+    | st.text(st.characters(exclude_categories=["Cc"]) | st.sampled_from("\n\t\x7f\x85"), max_size=30)
+)
+_TEXT_FIELDS = [path for path, guide in GUIDES.items() if guide.kind == "text"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.lists(any_text, min_size=len(_TEXT_FIELDS), max_size=len(_TEXT_FIELDS)),
+    lists=st.lists(any_text, max_size=3),
+    mapping=st.dictionaries(any_text, any_text, max_size=3),
+    mix=st.dictionaries(any_text, st.floats(1e-9, 0.3), max_size=2),
+)
+def test_text_stays_text_whatever_else_yaml_could_take_it_for(
+    texts: list[str], lists: list[str], mapping: dict[str, str], mix: dict[str, float]
+) -> None:
+    values = {path: None if text == "auto" else text for path, text in zip(_TEXT_FIELDS, texts, strict=True)}
+    values["model.source"], values["data.source"] = (texts[0], texts[-1])
+    more = {"samples.prompts": lists, "hardware.gpus": lists, "data.mapping": mapping, "data.mix": mix}
+    recipe = with_values(Recipe(), {**values, **more})
+    recipe = recipe.model_copy(update={"reasons": dict(mapping)})
+    assert yaml_io.parse(yaml_io.dump(recipe), "r") == recipe
+
+
+def test_the_longest_path_and_a_long_column_name_read_back_as_keys() -> None:
+    recipe = with_values(Recipe(), {"data.mix": {"/" + "x" * 4095: 0.1}, "data.mapping": {"c" * 3000: "input"}})
+    recipe = recipe.model_copy(update={"reasons": {"r" * 2000: "why"}})
+    assert yaml_io.parse(yaml_io.dump(recipe), "r") == recipe
 
 
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
