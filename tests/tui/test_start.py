@@ -19,6 +19,6 @@ def test_a_run_that_cannot_read_its_own_recipe_is_not_left_behind(monkeypatch: p
         return run
 
     monkeypatch.setattr(start, "create", damaged)
-    with pytest.raises(FtError, match="output.name"):
+    with pytest.raises(FtError, match=r"output\.name"):
         start.start_run(with_values(Recipe(), {**demo.recipe_values(), "hardware.device": "cpu"}))
     assert list_runs() == []

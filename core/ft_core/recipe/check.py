@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ft_core.errors import FtError, Problem
-from ft_core.recipe.explain import problems_of
+from ft_core.recipe.explain import problems_of, unknown_field
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import ALL_LINEAR, GUIDES, Recipe
 from ft_core.text import one_line
@@ -115,7 +115,8 @@ def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
             target[name] = value
         else:
             data[path] = value
-        data["reasons"].pop(path, None)
+        if isinstance(data["reasons"], dict):
+            data["reasons"].pop(path, None)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -129,7 +130,7 @@ def from_text(path: str, text: str) -> object:
     text that cannot be read; whether the value is in range is `with_values`' to say.
     """
     if path not in GUIDES:
-        raise FtError(problems_of_unknown(path))
+        raise FtError(unknown_field(path, text))
     stripped = text.strip()
     if not stripped:
         return GUIDES[path].default
@@ -145,17 +146,16 @@ def from_text(path: str, text: str) -> object:
         ) from error
 
 
-def problems_of_unknown(path: str) -> tuple[Problem, ...]:
-    """The problem of a path that names no field, with the nearest that does."""
-    try:
-        with_values(Recipe(), {path: None})
-    except FtError as error:
-        return error.problems
-    raise KeyError(path)
-
-
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, object]:
     """`field=value` texts, as `--set` takes them, as values by path. Raises FtError with every bad one."""
+    values, found = read_assignments(assignments)
+    if found:
+        raise FtError(found)
+    return values
+
+
+def read_assignments(assignments: tuple[str, ...]) -> tuple[dict[str, object], list[Problem]]:
+    """The values by path that can be read, and the problems of the assignments that cannot."""
     values: dict[str, object] = {}
     found: list[Problem] = []
     for assignment in assignments:
@@ -165,9 +165,12 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, object]:
             found.append(Problem(f"`{shown}` sets nothing", "--set", "there is no `=` in it", "write field=value"))
             continue
         try:
-            values[path.strip()] = from_text(path.strip(), text)
+            values[path.strip()] = _assigned(path.strip(), text)
         except FtError as error:
             found.extend(error.problems)
-    if found:
-        raise FtError(found)
-    return values
+    return values, found
+
+
+def _assigned(path: str, text: str) -> object:
+    """As `from_text`, and `null` empties a text field that may be empty, since that is how a recipe shows it."""
+    return None if text.strip() == "null" and path in GUIDES and GUIDES[path].optional_text else from_text(path, text)

@@ -33,12 +33,43 @@ def field_path(location: Iterable[int | str]) -> tuple[str, ...]:
 
 def _problem(path: tuple[str, ...], found: dict[str, Any], where: str) -> Problem:
     name = ".".join(path)
-    if found["type"] == "extra_forbidden":
+    if not path:
+        return _no_sections(found["input"], where)
+    if found["type"] in {"extra_forbidden", "invalid_key"}:
         return Problem(
             f"unknown key `{one_line(name, _SHOWN_INPUT)}`", where, "no setting has this name", _nearest(path)
         )
     given = one_line(repr(found["input"]), _SHOWN_INPUT)
     return Problem(f"`{name}` cannot be {given}", where, found["msg"].removeprefix("Value error, "), _remedy(name))
+
+
+def _no_sections(given: object, where: str) -> Problem:
+    kind = "a list" if isinstance(given, list) else f"only `{one_line(str(given), _SHOWN_INPUT)}`"
+    return Problem(
+        f"the recipe is {kind}",
+        where,
+        "a recipe has sections, with their fields below them",
+        "write it as `model:`, and below that, indented, `source: demo`; `ft-tui recipe new FILE` writes a whole one",
+    )
+
+
+def unknown_field(path: str, text: str) -> Problem:
+    """What is wrong with `path=text`, where `path` is no field that can be set."""
+    typed = one_line(f"{path}={text}", _SHOWN_INPUT)
+    section = path.partition(".")[0]
+    if path in SECTIONS:
+        fields = ", ".join(SECTIONS[path].model_fields)
+        return Problem(
+            f"`{typed}` sets no field",
+            path,
+            f"{path} is a section; its fields are {fields}",
+            f"name one of them, such as {path}.{next(iter(SECTIONS[path].model_fields))}=VALUE",
+        )
+    if section in {"version", "reasons"}:
+        return Problem(f"`{typed}` cannot be set", path, f"the program writes `{section}` itself", "leave it out")
+    close = difflib.get_close_matches(path, GUIDES, n=1)
+    remedy = f"did you mean `{close[0]}`?" if close else _nearest(field_path(path.split(".")))
+    return Problem(f"unknown key in `{typed}`", path, "no setting has this name", remedy)
 
 
 def _nearest(path: tuple[str, ...]) -> str:

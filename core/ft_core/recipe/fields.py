@@ -75,6 +75,12 @@ class FieldGuide:
     level: Level
     default: object
     takes_auto: bool
+    takes_none: bool
+
+    @property
+    def optional_text(self) -> bool:
+        """Whether it is free text that may be left out."""
+        return self.kind == "text" and self.takes_none
 
 
 def guide_of(path: str, info: FieldInfo) -> FieldGuide:
@@ -90,6 +96,7 @@ def guide_of(path: str, info: FieldInfo) -> FieldGuide:
         level="first" if extra.get("level") == "first" else "advanced",
         default=info.get_default(call_default_factory=True),
         takes_auto=any(item is type_auto_in for item in info.metadata),
+        takes_none=get_origin(info.annotation) in (UnionType, Union) and NoneType in get_args(info.annotation),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ft_core.recipe.fields import AutoBool, AutoFloat, AutoInt, AutoStr, FieldGuide, Section, guide_of, setting
 
@@ -24,8 +24,15 @@ def _no_control_characters(value: str) -> str:
     return value
 
 
+def _index_to_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Text = Annotated[str, AfterValidator(_no_control_characters)]
 Path = Annotated[str, AfterValidator(_no_control_characters), Field(max_length=4096)]
+
+# In YAML an index is a number: [0].
+GpuName = Annotated[Text, BeforeValidator(_index_to_text)]
 
 
 class Model(Section):
@@ -210,7 +217,9 @@ class Hardware(Section):
     """Where it runs."""
 
     device: Literal["auto", "cuda", "cpu"] = setting("auto", "Train on the GPU or the CPU.", level="first")
-    gpus: list[Text] = setting(list, "UUIDs (or indices) of the GPUs to use; the freest one when empty.", level="first")
+    gpus: list[GpuName] = setting(
+        list, "UUIDs or indices of the GPUs to use, such as [0]; the freest one when empty.", level="first"
+    )
 
 
 class Output(Section):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ft_core.errors import FtError
 from ft_core.recipe.check import check, from_text, parse_assignments, with_values
 from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
+from ft_core.recipe.yaml_io import parse
 
 
 def test_the_default_recipe_breaks_no_rule() -> None:
@@ -60,6 +63,36 @@ def test_assignments_report_every_mistake_and_keep_equal_signs_in_values() -> No
     with pytest.raises(FtError) as caught:
         parse_assignments(("nonsense", "training.lr=3", "samples.prompts=["))
     assert [found.where for found in caught.value.problems] == ["--set", "training.lr", "samples.prompts"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("reasons={}", "`reasons={}` cannot be set"),
+        ("version=1", "`version=1` cannot be set"),
+        ("model=demo", "`model=demo` sets no field"),
+        ("modl.source=demo", "did you mean `model.source`?"),
+        ("=3", "unknown key in `=3`"),
+    ],
+)
+def test_an_assignment_to_no_field_is_told_in_the_words_that_were_typed(assignment: str, says: str) -> None:
+    with pytest.raises(FtError, match=re.escape(says)) as caught:
+        parse_assignments((assignment,))
+    assert "None" not in str(caught.value)
+
+
+def test_null_empties_a_text_field_that_may_be_empty_as_a_shown_recipe_has_it() -> None:
+    fields = [path for path, guide in GUIDES.items() if guide.optional_text]
+    assert {"model.revision", "data.held_out"} <= set(fields)
+    assert set(parse_assignments(tuple(f"{path}=null" for path in fields)).values()) == {None}
+    assert parse_assignments(("model.source=null",)) == {"model.source": "null"}
+
+
+def test_a_gpu_may_be_named_by_its_index() -> None:
+    assert with_values(Recipe(), parse_assignments(("hardware.gpus=[0, 11]",))).hardware.gpus == ["0", "11"]
+    assert parse("hardware:\n  gpus: [0]\n", "r").hardware.gpus == ["0"]
+    with pytest.raises(FtError, match=r"hardware\.gpus"):
+        parse("hardware:\n  gpus: [true]\n", "r")
 
 
 def test_every_field_is_documented_where_it_is_defined() -> None:

@@ -104,7 +104,9 @@ def test_text_is_not_taken_for_a_number() -> None:
         ("a: 1\na: 2\n", "duplicate"),
         ("a: " + "[" * 40 + "]" * 40, "nested too deeply"),
         ("x: " + "y" * 300_000, "too large"),
-        ("- 1\n- 2\n", "valid dictionary"),
+        ("- 1\n- 2\n", "the recipe is a list"),
+        ("hello", "the recipe is only `hello`"),
+        ("1: 2", "unknown key `1`"),
     ],
 )
 def test_tricks_of_yaml_are_refused(text: str, says: str) -> None:
