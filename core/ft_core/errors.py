@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong, in words a user can act on.
 
-    `where` is a recipe field (`training.learning_rate`), a file, or a file and line (`rows.jsonl:17`). Problems that
-    programs tell apart have a `kind` (`role-order`), and those of a row the `field` they lie in (`messages[1].role`).
+    `where` is a recipe field (`training.learning_rate`), a file, a file and line (`rows.jsonl:17`), or both
+    (`mine.yaml:12 adapter.rank`). Problems that programs tell apart have a `kind` (`role-order`), and those of a row
+    or of a recipe's file the `field` they lie in (`messages[1].role`).
     """
 
     what: str
@@ -33,6 +37,15 @@ class FtError(Exception):
         if not self.problems:
             raise ValueError("an FtError needs at least one problem")
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def gather(problems: list[Problem], question: Callable[[], T]) -> T | None:
+    """The answer, or None with its problems put to the others."""
+    try:
+        return question()
+    except FtError as error:
+        problems += error.problems
+        return None
 
 
 def problem(what: str, *, where: str, why: str, remedy: str) -> FtError:

@@ -122,6 +122,27 @@ def test_a_new_recipe_holds_what_was_set_and_passes_its_own_check(tmp_path: Path
     assert (recipe.training.learning_rate, recipe.adapter.rank) == (2e-4, 8)
 
 
+def test_a_new_recipe_is_named_as_json(tmp_path: Path) -> None:
+    made = ft("recipe", "new", str(tmp_path / "mine.yaml"), "--json")
+    assert json.loads(made.stdout) == {"file": str(tmp_path / "mine.yaml")}
+
+
+def test_a_file_that_is_not_there_does_not_hide_mistakes_on_the_command_line(tmp_path: Path) -> None:
+    for command in (["train"], ["recipe", "check"], ["recipe", "show"]):
+        result = ft(*command, str(tmp_path / "none.yaml"), "--set", "adapter.rank=0", "--set", "model=demo")
+        assert result.exit_code == 2
+        for word in ("none.yaml", "`adapter.rank` cannot be 0", "`model=demo`"):
+            assert word in result.stderr
+
+
+def test_a_rule_that_is_broken_is_told_with_the_line_of_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("quantization:\n  method: nf4\nadapter:\n  kind: none\n")
+    (found,) = json.loads(ft("recipe", "check", str(file), "--json").stdout)["errors"]
+    assert (found["where"], found["field"]) == (f"{file}:4 adapter.kind", "adapter.kind")
+    assert f"where: {file}:4 adapter.kind" in ft("train", str(file), "--detach").stderr
+
+
 def test_an_existing_file_is_replaced_only_when_forced(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("mine")

@@ -26,6 +26,7 @@ from ft_tui.commands.recipe import recipe_group
 from ft_tui.commands.runs import logs, runs, sample, status, stop
 
 if TYPE_CHECKING:
+    from ft_core.recipe.given import Given
     from ft_core.recipe.schema import Recipe
     from ft_core.runs.directory import RunDir
 
@@ -123,10 +124,9 @@ def train(
 
     Ctrl+C or a lost connection only ends the following: the run goes on, `ft-tui attach` shows it again.
     """
-    from ft_core.recipe.check import parse_assignments, with_values
-    from ft_core.recipe.yaml_io import load
+    from ft_core.recipe.read import read
 
-    chosen = with_values(load(recipe), parse_assignments(assignments))
+    chosen = read(recipe, assignments)
     if detach:
         _detach(_start(chosen), as_json=as_json)
     elif plain or as_json or _no_app():
@@ -242,7 +242,7 @@ def _say_what_goes_on() -> None:
         output.words(f"{name} goes on. Look at it again: ft-tui attach {name}")
 
 
-def _start(recipe: Recipe) -> RunDir:
+def _start(recipe: Recipe | Given) -> RunDir:
     from ft_tui.start import start_run
 
     run, warnings = start_run(recipe, progress=counter("bytes fetched"))
@@ -258,7 +258,7 @@ def _detach(run: RunDir, *, as_json: bool) -> None:
     output.words(f"It runs on its own. Look at it: ft-tui attach {run.name}\nStop it: ft-tui stop {run.name}")
 
 
-def _train_plain(ctx: click.Context, recipe: Recipe, *, as_json: bool) -> None:
+def _train_plain(ctx: click.Context, recipe: Recipe | Given, *, as_json: bool) -> None:
     _follow(ctx, _start(recipe), as_json=as_json)
 
 

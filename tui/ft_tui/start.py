@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 from ft_core.data.hub import fetch_all
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import Prepared, prepare
+from ft_core.recipe.schema import Recipe
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir
 from ft_core.runs.lifecycle import create, delete
 from ft_core.runs.status import shown_state
 
 if TYPE_CHECKING:
-    from ft_core.recipe.schema import Recipe
+    from ft_core.recipe.given import Given
 
 
 def start_run(
-    recipe: Recipe,
+    recipe: Recipe | Given,
     *,
     lengths: tuple[int, ...] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -31,8 +32,7 @@ def start_run(
     where they are not here yet; `progress` is called with bytes here and bytes in all. Gives the run and what the
     user should know of. Raises FtError with every problem; then nothing was started.
     """
-    data = recipe.data
-    fetch_all((data.source, data.held_out or "", *data.mix), progress)
+    _fetch_data(recipe, progress)
     prepared = prepare(recipe, lengths=lengths)
     run = create(prepared.recipe, plan_of(prepared))
     _launch_or_remove(run)
@@ -49,6 +49,14 @@ def _launch_or_remove(run: RunDir) -> None:
             with suppress(FtError):
                 delete(run)
         raise
+
+
+def _fetch_data(recipe: Recipe | Given, progress: Callable[[int, int], None]) -> None:
+    """Fetch what the recipe's data needs of the hub; not for a recipe that is going to be refused."""
+    problems = () if isinstance(recipe, Recipe) else recipe.problems
+    data = recipe.data if isinstance(recipe, Recipe) else recipe.recipe.data
+    if not problems:
+        fetch_all((data.source, data.held_out or "", *data.mix), progress)
 
 
 def continue_run(run: RunDir) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from ft_core.data.templates import AUTO
-from ft_core.errors import FtError, Problem
+from ft_core.errors import FtError, Problem, gather
 from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
@@ -16,13 +15,15 @@ from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.facts import DataFacts, Situation
 from ft_core.plan.fit import disk_problem, memory_warning
 from ft_core.plan.memory import MemoryEstimate, estimate
-from ft_core.plan.rows import count_rows
+from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
 from ft_core.plan.steps import Steps
 from ft_core.recipe.check import check, with_values
+from ft_core.recipe.given import Given
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import one_line
 
-T = TypeVar("T")
+_MODEL_FIELDS = ("model.source", "model.revision")
+_DEVICE_FIELDS = ("hardware.device", "hardware.gpus")
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,49 @@ class Prepared:
     warnings: tuple[Problem, ...]
 
 
-def prepare(recipe: Recipe, *, lengths: Sequence[int] | None = None, hardware: Hardware | None = None) -> Prepared:
+def prepare(
+    recipe: Recipe | Given, *, lengths: Sequence[int] | None = None, hardware: Hardware | None = None
+) -> Prepared:
     """Check the recipe against machine, model and data, and fill what is on auto.
 
     `lengths` are the token counts of the training rows, and `hardware` a look at the machine, where the caller has
     them already. Paths become absolute, since the run does not live where it was started.
-    Raises FtError with all problems found.
+    Raises FtError with all problems found, those of reading it included; of fields that could not be read, nothing
+    more is asked.
     """
-    problems = list(check(recipe))
+    given = recipe if isinstance(recipe, Given) else Given(recipe)
+    problems: list[Problem] = []
+    gathered = _gathered(given, problems, lengths, hardware)
+    if given.problems or problems or gathered is None:
+        raise FtError([*given.problems, *given.placed(problems)])
+    prepared = _prepared(*gathered)
+    return replace(prepared, warnings=given.placed(prepared.warnings))
+
+
+def _gathered(
+    given: Given, problems: list[Problem], lengths: Sequence[int] | None, hardware: Hardware | None
+) -> tuple[Situation, tuple[Problem, ...]] | None:
+    """The situation, and warnings about the data; what forbids the run is put to the problems."""
+    recipe, broken = given.recipe, given.broken
+    problems += check(recipe, broken)
     machine = hardware or look()
-    model = _gather(problems, lambda: find(recipe.model.source, recipe.model.revision))
-    data = _gather(problems, lambda: count_rows(recipe, lengths))
+    model = None
+    if broken.isdisjoint(_MODEL_FIELDS):
+        model = gather(problems, lambda: find(recipe.model.source, recipe.model.revision))
+    data = None
+    if broken.isdisjoint(ROW_FIELDS):
+        data = gather(problems, lambda: count_rows(recipe, lengths))
+    else:
+        problems += open_files(recipe.data, broken)
     asked = model or ModelFacts(source=recipe.model.source, kind="hub")
-    before = _gather(problems, lambda: situation(recipe, machine, asked, data[0] if data else None))
+    before = None
+    if broken.isdisjoint(_DEVICE_FIELDS):
+        before = gather(problems, lambda: situation(recipe, machine, asked, data[0] if data else None))
     if model is not None:
         problems += model_problems(recipe, model, needs_template=data is not None and data[2])
     if before is not None:
         problems += [*_device_problems(before), *filter(None, [disk_problem(before)])]
-    if problems or before is None or data is None:
-        raise FtError(problems)
-    return _prepared(before, data[1])
+    return None if before is None or data is None else (before, data[1])
 
 
 def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
@@ -75,15 +99,6 @@ def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
         memory=memory,
         warnings=warnings if tight is None else (tight, *warnings),
     )
-
-
-def _gather(problems: list[Problem], question: Callable[[], T]) -> T | None:
-    """The answer, or None with its problems put to the others."""
-    try:
-        return question()
-    except FtError as error:
-        problems += error.problems
-        return None
 
 
 def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from ft_core.data.assemble import counts, filter_reason, nothing_left
@@ -12,13 +13,17 @@ from ft_core.data.open import RowFile, open_rows
 from ft_core.data.rows import Conversation, Text, TrainingRow, passages
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
 from ft_core.data.split import split
-from ft_core.errors import FtError, Problem
+from ft_core.errors import FtError, Problem, gather
 from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Data, Recipe
 
 # Enough to know the rows by; a file of millions must not keep the review waiting.
 _LOOKED_AT = 2_000
 _SHOWN = 5
+# What decides how rows are read: while one of these is unknown, the rows cannot be judged.
+ROW_FIELDS = (
+    "data.source", "data.shape", "data.mapping", "data.fixes", "data.held_out", "data.only", "data.without", "data.mix",
+)  # fmt: skip
 # English text has about four bytes a token under today's vocabularies; a turn's marks take about five tokens.
 _BYTES_PER_TOKEN, _TOKENS_PER_TURN = 4, 5
 # Templates write up to about this much round a turn, and a system prompt or date line before the first.
@@ -51,15 +56,13 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     """The data of a recipe in numbers, warnings about bad rows, and whether every row needs a chat template.
 
     `lengths` are the token counts of the training rows where they are known already. Raises FtError with the
-    problems of both files when one cannot be read or holds nothing to train on.
+    problems of all files that cannot be read or hold nothing to train on.
     """
     choice = Choice.of(recipe.data)
     data = recipe.data
-    source = _filtered(_look(data.source, choice, held_out=False), data)
-    held_out = _look(data.held_out, choice, held_out=True) if data.held_out is not None else None
+    source, held_out, mixed = _files(data, choice)
     asked = held_out.usable if held_out else _parted(source, recipe)
     train = source.usable if held_out else source.usable - asked
-    mixed = [_filtered(_look(path, AUTOMATIC, held_out=False), data) for path in data.mix]
     taken = zip(mixed, counts(train, list(data.mix.values())), strict=True)
     more = sum(min(file.usable, wanted) for file, wanted in taken)
     counted = tuple(lengths) if lengths is not None else None
@@ -75,6 +78,34 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     )
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
+
+
+def _files(data: Data, choice: Choice) -> tuple[_File, _File | None, list[_File]]:
+    """The source, the held-out file and those mixed in. Raises FtError with the problems of all of them."""
+    problems: list[Problem] = []
+
+    def training(path: str, choice: Choice) -> _File | None:
+        return gather(problems, lambda: _filtered(_look(path, choice, held_out=False), path, data))
+
+    source = training(data.source, choice)
+    held_out = None
+    if (path := data.held_out) is not None:
+        held_out = gather(problems, lambda: _look(path, choice, held_out=True))
+    mixed = [file for path in data.mix if (file := training(path, AUTOMATIC)) is not None]
+    if problems or source is None:
+        raise FtError(problems)
+    return source, held_out, mixed
+
+
+def open_files(data: Data, broken: frozenset[str]) -> list[Problem]:
+    """Why files that are named cannot be opened; their rows are not looked at. Fields in `broken` name none."""
+    named = [("data.source", data.source, False), ("data.held_out", data.held_out, True)]
+    named += [("data.mix", path, False) for path in data.mix]
+    problems: list[Problem] = []
+    for field, path, held_out in named:
+        if path is not None and field not in broken:
+            gather(problems, partial(open_rows, path, held_out=held_out))
+    return problems
 
 
 def _parted(source: _File, recipe: Recipe) -> int:
@@ -104,11 +135,11 @@ def _look(source: str, choice: Choice, *, held_out: bool) -> _File:
     return _File(len(first) if len(first) < _LOOKED_AT else file.count(), len(first), good, bad, 0)
 
 
-def _filtered(file: _File, data: Data) -> _File:
+def _filtered(file: _File, path: str, data: Data) -> _File:
     """The file with its good rows as the filters leave them. FtError when they leave none."""
     kept = tuple(row for row in file.good if not filter_reason(row, data))
     if not kept:
-        raise FtError(nothing_left(data.source, len(file.good)))
+        raise FtError(nothing_left(path, len(file.good)))
     return replace(file, good=kept, filtered=len(file.good) - len(kept))
 
 

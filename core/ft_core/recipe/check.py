@@ -15,9 +15,13 @@ from ft_core.recipe.schema import ALL_LINEAR, GUIDES, Recipe
 from ft_core.text import one_line
 
 
-def check(recipe: Recipe) -> tuple[Problem, ...]:
-    """Every rule between fields that this recipe breaks; empty when it can be run."""
-    return tuple(found for rule in _RULES if (found := rule(recipe)) is not None)
+def check(recipe: Recipe, broken: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
+    """Every rule between fields that this recipe breaks; empty when it can be run.
+
+    Rules that look at a `broken` field, one that could not be read, are left out.
+    """
+    asked = [rule for rule, fields in _RULES if broken.isdisjoint(fields)]
+    return tuple(found for rule in asked if (found := rule(recipe)) is not None)
 
 
 def _quantised_full(recipe: Recipe) -> Problem | None:
@@ -97,9 +101,15 @@ def _mixed_in(recipe: Recipe) -> Problem | None:
     )
 
 
-_RULES: tuple[Callable[[Recipe], Problem | None], ...] = (
-    _quantised_full, _epochs_and_steps, _adapter_on_head, _gpus_on_cpu, _nothing_held_out, _mixed_in,
-)  # fmt: skip
+# Each with the fields it looks at.
+_RULES: tuple[tuple[Callable[[Recipe], Problem | None], tuple[str, ...]], ...] = (
+    (_quantised_full, ("quantization.method", "adapter.kind")),
+    (_epochs_and_steps, ("training.epochs", "training.max_steps")),
+    (_adapter_on_head, ("adapter.target_modules",)),
+    (_gpus_on_cpu, ("hardware.device", "hardware.gpus")),
+    (_nothing_held_out, ("data.held_out", "data.held_out_share", "evaluation.questions")),
+    (_mixed_in, ("data.mix",)),
+)
 
 
 def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
@@ -107,7 +117,16 @@ def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
 
     Raises FtError naming every unknown path and every value out of range.
     """
-    data = recipe.model_dump()
+    try:
+        return Recipe.model_validate(laid_over(recipe, values))
+    except ValidationError as error:
+        raise FtError(problems_of(error, ".".join)) from error
+
+
+def laid_over(recipe: Recipe, values: Mapping[str, object]) -> dict[str, object]:
+    """The recipe as plain values with these laid over it, not yet looked at; reasons of the changed ones are gone."""
+    reasons = {path: reason for path, reason in recipe.reasons.items() if path not in values}
+    data: dict[str, object] = recipe.model_dump() | {"reasons": reasons}
     for path, value in values.items():
         section, _, name = path.partition(".")
         target = data.get(section)
@@ -115,12 +134,7 @@ def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
             target[name] = value
         else:
             data[path] = value
-        if isinstance(data["reasons"], dict):
-            data["reasons"].pop(path, None)
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise FtError(problems_of(error, ".".join)) from error
+    return data
 
 
 def from_text(path: str, text: str) -> object:

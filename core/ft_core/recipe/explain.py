@@ -36,11 +36,11 @@ def _problem(path: tuple[str, ...], found: dict[str, Any], where: str) -> Proble
     if not path:
         return _no_sections(found["input"], where)
     if found["type"] in {"extra_forbidden", "invalid_key"}:
-        return Problem(
-            f"unknown key `{one_line(name, _SHOWN_INPUT)}`", where, "no setting has this name", _nearest(path)
-        )
-    given = one_line(repr(found["input"]), _SHOWN_INPUT)
-    return Problem(f"`{name}` cannot be {given}", where, found["msg"].removeprefix("Value error, "), _remedy(name))
+        what, why, remedy = f"unknown key `{one_line(name, _SHOWN_INPUT)}`", "no setting has this name", _nearest(path)
+    else:
+        what = f"`{name}` cannot be {one_line(repr(found['input']), _SHOWN_INPUT)}"
+        why, remedy = found["msg"].removeprefix("Value error, "), _remedy(name)
+    return Problem(what, where, why, remedy, field=name)
 
 
 def _no_sections(given: object, where: str) -> Problem:

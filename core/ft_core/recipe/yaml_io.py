@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from ft_core.errors import FtError, problem
 from ft_core.files import write_atomic
-from ft_core.recipe.explain import problems_of
+from ft_core.recipe.given import Given, settle
 from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
 from ft_core.text import one_line
 
@@ -34,6 +34,11 @@ Positions = dict[tuple[str, ...], int]
 
 def load(path: Path) -> Recipe:
     """Read a recipe file. Raises FtError with every problem, each with its file and line."""
+    return read(path).whole()
+
+
+def read(path: Path) -> Given:
+    """What a recipe file gives, as far as it can be understood. Raises FtError when it is unreadable or not YAML."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -53,21 +58,30 @@ def load(path: Path) -> Recipe:
             why=f"byte {error.start} is not UTF-8",
             remedy="save the file as UTF-8",
         ) from error
-    return parse(text, one_line(str(path), 200))
+    return _given(text, one_line(str(path), 200))
 
 
 def parse(text: str, where: str) -> Recipe:
     """A recipe from YAML text; `where` names it in messages. Raises FtError with every problem."""
+    return _given(text, where).whole()
+
+
+def _given(text: str, where: str) -> Given:
     data, positions = _read(text, where)
 
     def place(path: tuple[str, ...]) -> str:
         return f"{where}:{_line(positions, path)}"
 
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        found = problems_of(error, place)
-        raise FtError(sorted(found, key=lambda item: int(item.where.rpartition(":")[2]))) from error
+    given = settle(data, place)
+    problems = sorted(given.problems, key=lambda item: int(item.where.rpartition(":")[2]))
+    places = {path: _field_place(where, positions, path) for path in GUIDES}
+    return replace(given, problems=tuple(problems), places=places)
+
+
+def _field_place(where: str, positions: Positions, path: str) -> str:
+    """The file and line of a field, or of its section where the field is left out; the file where both are."""
+    keys = tuple(path.split("."))
+    return f"{where}:{_line(positions, keys)}" if keys[:1] in positions else where
 
 
 def save(recipe: Recipe, path: Path) -> None:

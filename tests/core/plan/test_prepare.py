@@ -14,6 +14,7 @@ from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import Prepared, prepare
 from ft_core.plan.rows import held_out_rows
+from ft_core.recipe.read import read
 from ft_core.recipe.schema import GUIDES
 from tests.core.models.folders import model_folder
 from tests.core.plan.cases import recipe
@@ -108,6 +109,51 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     for where in ("training.max_steps", "no-model", "no-rows.jsonl", "hardware.device"):
         assert where in places
     assert len(found) == 4
+
+
+def test_every_file_of_rows_that_cannot_be_opened_is_told(parts: dict[str, object], tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("source.jsonl", "held-out.jsonl", "mix-1.jsonl", "mix-2.jsonl")]
+    more = {"data.source": names[0], "data.held_out": names[1], "data.mix": {names[2]: 0.1, names[3]: 0.1}}
+    assert [found.where for found in problems_of({**parts, **more})] == names
+
+
+def test_mistakes_in_a_file_hide_no_other_problem_and_each_has_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        "adapter:\n  kind: none\n  rank: 0\nquantization: {method: nf4}\nmodel:\n  source: /no/model\n"
+        "data:\n  source: /no/rows.jsonl\n  shape: odd\n  held_out: /no/more.jsonl\n"
+    )
+    with pytest.raises(FtError) as caught:
+        prepare(read(file, ("adapter.rnk=3", "training.epochs=1", "training.max_steps=9")), hardware=CPU)
+    assert [found.where.removeprefix(str(tmp_path) + "/") for found in caught.value.problems] == [
+        "bad.yaml:3",
+        "bad.yaml:9",
+        "adapter.rnk",
+        "bad.yaml:2 adapter.kind",
+        "training.max_steps",
+        "bad.yaml:6 model.source: /no/model",
+        "bad.yaml:8 data.source: /no/rows.jsonl",
+        "bad.yaml:10 data.held_out: /no/more.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("data: {held_out_share: 0.0}\nevaluation: {questions: many}\n", [2]),
+        ("model: {source: 3}\ndata: {max_length: 4096}\n", [1]),
+        ("hardware: {device: tpu, gpus: ['7']}\n", [1]),
+        ("model: demo\ndata: [rows.jsonl]\n", [1, 2]),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_told_once_and_not_judged_by_its_default(
+    tmp_path: Path, text: str, lines: list[int]
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(FtError) as caught:
+        prepare(read(file), hardware=CPU)
+    assert [found.where for found in caught.value.problems] == [f"{file}:{line}" for line in lines]
 
 
 def test_a_model_that_cannot_be_tuned_stops_the_plan(parts: dict[str, object]) -> None:

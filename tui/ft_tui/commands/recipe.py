@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ft_core.errors import FtError, Problem, problem
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, assignments, examples
-
-if TYPE_CHECKING:
-    from ft_core.recipe.schema import Recipe
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -32,7 +28,8 @@ def recipe_group() -> None:
 @click.option("--demo", is_flag=True, help="Begin with the settings of the demo.")
 @click.option("--force", is_flag=True, help="Replace the file where it exists.")
 @assignments
-def new(*, file: Path, demo: bool, force: bool, assignments: tuple[str, ...]) -> None:
+@as_json
+def new(*, file: Path, demo: bool, force: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Write a recipe to FILE: every setting with its help; `auto` is chosen when the run starts."""
     from ft_core import demo as shipped
     from ft_core.recipe.check import parse_assignments, with_values
@@ -53,6 +50,9 @@ def new(*, file: Path, demo: bool, force: bool, assignments: tuple[str, ...]) ->
             why=error.strerror or str(error),
             remedy="check the folder and its rights",
         ) from error
+    if as_json:
+        output.data_json({"file": str(file)})
+        return
     output.data(str(file))
     output.words(f"Edit it, check it with `ft-tui recipe check {file}`, train with `ft-tui train {file}`.")
 
@@ -67,7 +67,7 @@ def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_js
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     try:
-        warnings = _prepared_warnings(_load(file, assignments))
+        warnings = _prepared_warnings(file, assignments)
     except FtError as error:
         problems = error.problems
     if as_json:
@@ -80,17 +80,11 @@ def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_js
     ctx.exit(output.WRONG_USE if problems else output.FINE)
 
 
-def _load(file: Path, assignments: tuple[str, ...]) -> Recipe:
-    from ft_core.recipe.check import parse_assignments, with_values
-    from ft_core.recipe.yaml_io import load
-
-    return with_values(load(file), parse_assignments(assignments))
-
-
-def _prepared_warnings(recipe: Recipe) -> tuple[Problem, ...]:
+def _prepared_warnings(file: Path, assignments: tuple[str, ...]) -> tuple[Problem, ...]:
     from ft_core.plan.prepare import prepare
+    from ft_core.recipe.read import read
 
-    return prepare(recipe).warnings
+    return prepare(read(file, assignments)).warnings
 
 
 @recipe_group.command(
@@ -103,15 +97,15 @@ def _prepared_warnings(recipe: Recipe) -> tuple[Problem, ...]:
 def show(*, source: str, resolve: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Print the recipe in a file, or the one a run was started with."""
     from ft_core.plan.prepare import prepare
+    from ft_core.recipe.read import read
     from ft_core.recipe.yaml_io import dump
     from ft_core.runs.directory import find_run
 
     file = (
         Path(source) if Path(source).is_file() or source.endswith((".yaml", ".yml")) else find_run(source).recipe_file
     )
-    recipe = _load(file, assignments)
-    if resolve:
-        recipe = prepare(recipe).recipe
+    given = read(file, assignments)
+    recipe = prepare(given).recipe if resolve else given.whole()
     if as_json:
         output.data_json(recipe.model_dump(mode="json"))
     else:
