@@ -74,12 +74,18 @@ def test_the_verdict_shows_only_what_was_measured() -> None:
 
 
 def test_paths_in_the_loading_lines_are_quoted_as_python() -> None:
-    lines = loading_lines("/runs/it's", "adapter", "a'); import os #")
+    lines = loading_lines("/runs/it's", {"kind": "adapter", "base": "a'); import os #"})
     assert len(lines) == 3
     compile("\n".join(lines), "lines", "exec")
     assert '"/runs/it\'s"' in lines[2]
     assert 'import os #")' in lines[1]
-    compile("\n".join(loading_lines("/x", "model", "y")), "lines", "exec")
+    compile("\n".join(loading_lines("/x", {"kind": "model", "base": "y"})), "lines", "exec")
+
+
+def test_the_base_is_loaded_in_the_revision_the_adapter_was_trained_on() -> None:
+    result = {"kind": "adapter", "base": "org/name", "revision": "c0ffee'"}
+    assert "from_pretrained('org/name', revision=\"c0ffee'\")" in loading_lines("/x", result)[1]
+    assert "revision" not in loading_lines("/x", {**result, "revision": None})[1]
 
 
 def test_numbers_that_json_lacks_become_null() -> None:

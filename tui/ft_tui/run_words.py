@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ft_core import demo
 from ft_core.recipe.schema import DEMO
@@ -82,17 +83,23 @@ def measure(name: str) -> Measure:
     return MEASURES.get(name) or Measure(one_line(name.replace("_", " "), 40), more_is_better=True, is_share=False)
 
 
-def loading_lines(path: str | Path, kind: str, base: str) -> tuple[str, str, str]:
-    """Python that loads a result: `kind` is `adapter` (on top of `base`) or `model`. Every text is quoted by Python."""
+def loading_lines(path: str | Path, result: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Python that loads what the event `result` tells of: an adapter on top of its base, or a model.
+
+    Every text is quoted by Python. A base of the hub is named with its revision where the event has it, since the
+    newest one may have other weights.
+    """
+    base, revision = str(result.get("base") or ""), result.get("revision")
     source = str(demo.model_dir()) if base == DEMO else base
-    if kind == "model":
+    if result.get("kind") == "model":
         return (
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             f"model = AutoModelForCausalLM.from_pretrained({str(path)!r})",
             f"tokenizer = AutoTokenizer.from_pretrained({str(path)!r})",
         )
+    which = f"{source!r}, revision={str(revision)!r}" if revision else f"{source!r}"
     return (
         "from peft import PeftModel; from transformers import AutoModelForCausalLM",
-        f"base = AutoModelForCausalLM.from_pretrained({source!r})",
+        f"base = AutoModelForCausalLM.from_pretrained({which})",
         f"model = PeftModel.from_pretrained(base, {str(path)!r})",
     )

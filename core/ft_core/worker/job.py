@@ -344,8 +344,9 @@ class Job:
     def save(self) -> None:
         """Write the result."""
         self.report.state("saving", "writing the result")
-        kind, size = save_result(self.run, self.model, self.tokenizer, base=self.base.name, revision=self.base.revision)
-        self.report.event("result", path=self.run.result.name, bytes=size, kind=kind, base=self.base.name)
+        base, revision = self.base.name, self.base.revision
+        kind, size = save_result(self.run, self.model, self.tokenizer, base=base, revision=revision)
+        self.report.event("result", path=self.run.result.name, bytes=size, kind=kind, base=base, revision=revision)
 
     # ---- measuring ----
 

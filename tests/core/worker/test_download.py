@@ -140,7 +140,8 @@ def test_a_hub_id_is_downloaded_trained_and_named_in_the_result(hub: Hub, tmp_pa
     config = json.loads((run.result / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/tiny"
     assert config["revision"] == _COMMIT
-    assert tiny.events(run, "result")[0]["base"] == "some/tiny"
+    (result,) = tiny.events(run, "result")
+    assert (result["base"], result["revision"]) == ("some/tiny", _COMMIT)
 
 
 def test_a_download_that_broke_off_goes_on(hub: Hub, tmp_path: Path, data: Path) -> None:

@@ -163,7 +163,7 @@ class Follower:
         self._say(
             f"\nThe {result.get('kind')} ({bytes_text(float(result.get('bytes') or 0))}) lies in\n    {path}\nLoad it:"
         )
-        for line in loading_lines(path, str(result.get("kind")), str(result.get("base"))):
+        for line in loading_lines(path, result):
             self._say(f"    {line}")
 
     @property

@@ -127,8 +127,7 @@ def result_path(view: RunView) -> Path:
 
 def load_lines(view: RunView) -> tuple[str, str, str]:
     """Three lines of Python that load the result; every name in them is quoted."""
-    result = view.result or {}
-    return loading_lines(result_path(view), str(result.get("kind")), str(result.get("base") or ""))
+    return loading_lines(result_path(view), view.result or {})
 
 
 def _failure(view: RunView, log: tuple[str, ...], width: int) -> list[Line]:
