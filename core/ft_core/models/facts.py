@@ -14,7 +14,8 @@ class ModelFacts:
 
     `kind` is demo, folder, cache or hub (a hub model that is not on this machine: path None, all unknown).
     Shapes are those of the language part: `hidden` H, `intermediate` I (widest MLP), `context` in tokens.
-    `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files.
+    `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files. `modules` are the last
+    names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise.
     """
 
     source: str
@@ -38,4 +39,5 @@ class ModelFacts:
     has_chat_template: bool | None = None
     size_bytes: int | None = None
     quantized: str | None = None
+    modules: frozenset[str] = frozenset()
     problem: Problem | None = None

@@ -25,6 +25,13 @@ _TOKENIZERS = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+# Architectures whose layers have the same names in files and in memory. Others are renamed, fused or split when they
+# are loaded (transformers' conversion_mapping), and which of them are differs from version to version.
+_NAMED_AS_STORED = frozenset(
+    "apertus arcee bloom codegen cohere cohere2 ernie4_5 exaone4 falcon gemma gemma2 gemma3_text glm glm4 gpt2 gpt_neo"  # noqa: SIM905
+    " gptj granite helium llama ministral mistral mpt nemotron olmo olmo2 olmo3 opt phi phi3 qwen2 qwen3 seed_oss"
+    " smollm3 stablelm starcoder2".split()
+)
 _FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 
 
@@ -74,6 +81,7 @@ def _with_weights(facts: ModelFacts, config: dict[str, Any], path: Path) -> Mode
         dtype=facts.dtype or weights.dtype,
         # What is stored decides: a config may leave the key out when it equals the architecture's default.
         tied=not weights.has_head,
+        modules=weights.modules if facts.model_type in _NAMED_AS_STORED else frozenset(),
     )
 
 

@@ -37,12 +37,16 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 @dataclass(frozen=True)
 class Weights:
-    """Parameters, the format most of them have, size of the files in bytes, and whether it has a head of its own."""
+    """Parameters, the format most of them have, size of the files in bytes, and whether it has a head of its own.
+
+    `modules` are the last names of the modules that hold a matrix, as the files have them: `q_proj`.
+    """
 
     parameters: int
     dtype: str | None
     size_bytes: int
     has_head: bool
+    modules: frozenset[str]
 
 
 def read_weights(folder: Path, packed_bits: int = 4) -> Weights:
@@ -53,15 +57,22 @@ def read_weights(folder: Path, packed_bits: int = 4) -> Weights:
     files = _files(folder)
     formats: Counter[str] = Counter()
     names: set[str] = set()
+    modules: set[str] = set()
     for path in files:
         header = read_header(path)
         tensors = {name: facts for name, facts in header.items() if name != "__metadata__"}
         for name, facts in tensors.items():
             formats[str(facts["dtype"])] += _parameters(name, facts, tensors, packed_bits)
         names |= tensors.keys()
+        modules |= {name.split(".")[-2] for name, facts in tensors.items() if _is_matrix(name, facts)}
     common = formats.most_common(1)[0][0] if formats else ""
     has_head = any(name.endswith(("lm_head.weight", "embed_out.weight", "output.weight")) for name in names)
-    return Weights(formats.total(), _FORMATS.get(common), sum(path.stat().st_size for path in files), has_head)
+    size = sum(path.stat().st_size for path in files)
+    return Weights(formats.total(), _FORMATS.get(common), size, has_head, frozenset(modules))
+
+
+def _is_matrix(name: str, facts: dict[str, Any]) -> bool:
+    return name.endswith(".weight") and len(facts["shape"]) > 1
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ft_core.plan.fit import disk_problem, memory_warning
 from ft_core.plan.memory import MemoryEstimate, estimate
 from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
 from ft_core.plan.steps import Steps
+from ft_core.plan.targets import targets_in_files
 from ft_core.recipe.check import check, with_values
 from ft_core.recipe.given import Given
 from ft_core.recipe.schema import DEMO, Recipe
@@ -123,6 +124,8 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
         found.append(_packed(model))
     elif model.quantized is not None and (recipe.quantization.method != "none" or recipe.adapter.kind == "none"):
         found.append(_packed_already(recipe, model))
+    if (unknown := targets_in_files(recipe, model)) is not None:
+        found.append(unknown)
     if needs_template and model.has_chat_template is False and recipe.model.chat_template == AUTO:
         found.append(_no_template(model))
     if model.context and recipe.data.max_length and recipe.data.max_length > model.context:

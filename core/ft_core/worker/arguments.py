@@ -7,10 +7,16 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from transformers.pytorch_utils import Conv1D
 from trl.trainer.sft_config import SFTConfig
 
+from ft_core.errors import FtError
+from ft_core.plan.targets import unknown_targets
 from ft_core.recipe.schema import ALL_LINEAR, Recipe
 from ft_core.worker.device import Device
+
+# What PEFT can put a LoRA adapter on, quantised layers being kinds of Linear.
+_ADAPTABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, Conv1D)
 
 
 def lora_config(recipe: Recipe) -> LoraConfig | None:
@@ -28,6 +34,20 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def check_targets(recipe: Recipe, model: torch.nn.Module) -> None:
+    """Raises FtError when a layer named for the adapter is none of the model's that can take one.
+
+    PEFT passes over such a name as long as another one fits, and otherwise fails without naming what there is.
+    """
+    targets = recipe.adapter.target_modules
+    if recipe.adapter.kind == "none" or not isinstance(targets, list):
+        return
+    names = [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
+    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in names)]
+    if (found := unknown_targets(unknown, (name.rpartition(".")[2] for name in names))) is not None:
+        raise FtError(found)
 
 
 def sft_config(recipe: Recipe, device: Device, folder: Path) -> SFTConfig:

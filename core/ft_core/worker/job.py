@@ -18,7 +18,7 @@ from ft_core.errors import FtError, problem
 from ft_core.recipe.schema import Recipe
 from ft_core.text import bytes_text
 from ft_core.worker import baseline, checkpoints, device
-from ft_core.worker.arguments import lora_config, sft_config
+from ft_core.worker.arguments import check_targets, lora_config, sft_config
 from ft_core.worker.callbacks import StepEnd, Telemetry
 from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
@@ -99,6 +99,7 @@ class Job:
         self._tell_plan()
 
     def _build_trainer(self, model: Any) -> None:  # noqa: ANN401 - a transformers model
+        check_targets(self.recipe, model)
         self.trainer: Any = Trainer(
             model=model,
             args=sft_config(self.recipe, self.device, self.run.checkpoints),

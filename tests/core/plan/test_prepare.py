@@ -228,6 +228,30 @@ def test_what_would_fail_in_the_worker_is_told_before(
     assert found.where == where
 
 
+@pytest.mark.parametrize("targets", [["nosuch"], ["up_proj", "nosuch"], ["model.layers.0.mlp.nosuch", "up_proj"]])
+def test_layers_the_model_lacks_are_named_with_those_it_has(parts: dict[str, object], targets: list[str]) -> None:
+    (found,) = problems_of({**parts, "adapter.target_modules": targets})
+    assert found.where == "adapter.target_modules"
+    assert "nosuch" in found.what
+    assert found.why.endswith(": embed_tokens, up_proj")
+
+
+@pytest.mark.parametrize(
+    ("config", "values"),
+    [
+        ({}, {"adapter.target_modules": ["up_proj"]}),
+        ({}, {"adapter.target_modules": ["layers.0.mlp.up_proj"]}),
+        ({}, {"adapter.target_modules": ["nosuch"], "adapter.kind": "none"}),
+        ({"model_type": "mixtral"}, {"adapter.target_modules": ["nosuch"]}),
+    ],
+)
+def test_layers_the_model_has_or_may_have_in_memory_are_no_problem(
+    parts: dict[str, object], tmp_path: Path, config: dict[str, str], values: dict[str, object]
+) -> None:
+    model = model_folder(tmp_path / "other", config=config)
+    assert prepare(recipe({**parts, "model.source": str(model), **values}), hardware=CPU).warnings == ()
+
+
 def test_a_run_that_is_too_large_for_the_gpu_is_warned_of(parts: dict[str, object]) -> None:
     plan = prepare(recipe(parts), hardware=machine(gpu(free_gib=0.1)))
     assert "are free" in plan.warnings[0].what
