@@ -251,6 +251,8 @@ async def test_rows_are_shown_as_data_and_as_the_model_sees_them(here: Path) -> 
         await pilot.press("j", "1", "0", "7", "enter")
         await sees(pilot, "row 107 of 120")
         await sees(pilot, "question 107<|im_end|>")
+        await pilot.press("v")
+        await sees(pilot, '▌"Yes"▐')
         await pilot.press("right_square_bracket")
         await sees(pilot, "row 108 of 120")
         await sees(pilot, "Tokens a row:")

@@ -18,7 +18,7 @@ from ft_tui.widgets.gpu_table import gpu_lines
 from ft_tui.widgets.histogram import histogram_lines
 from ft_tui.widgets.memory_bar import bar_lines
 from ft_tui.widgets.path_input import PathInput, complete
-from ft_tui.widgets.row_view import TEXT_SHOWN, preview_content, row_line, row_text
+from ft_tui.widgets.row_view import TEXT_SHOWN, preview_content, row_line, row_text, tokens_content
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Words
 from tests.tui.sizes import plain
@@ -133,6 +133,15 @@ def test_a_hostile_row_is_shown_as_text() -> None:
         assert "\u202e" not in shown
     assert len(row_text(row)) < TEXT_SHOWN + 100
     assert row_line(row).startswith("3 [red]")
+
+
+def test_tokens_are_listed_with_their_numbers_and_the_trained_ones_between_marks() -> None:
+    pieces = (TokenSpan("Hi\n", trained=False, ids=(7,)), TokenSpan("\x1byo", trained=True, ids=(8, 9)))
+    preview = Preview(1, "Hi\n\x1byo", pieces, 3, 2, 0, pieces=pieces)
+    first, second = tokens_content(preview).plain.splitlines()
+    assert first == '       7   "Hi\\n"'
+    assert second.startswith('     8 9  ▌"')
+    assert "\x1b" not in second
 
 
 def test_a_row_of_short_texts_is_still_told_from_others_on_its_line() -> None:

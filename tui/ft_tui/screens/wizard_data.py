@@ -31,7 +31,7 @@ from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.finding_list import FindingList
 from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
-from ft_tui.widgets.row_view import PAGE, RowView, preview_content
+from ft_tui.widgets.row_view import PAGE, RowView, preview_content, tokens_content
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.data_news import (
     Asked,
@@ -368,7 +368,8 @@ class DataStep(Step):
         if self._template_problems:
             view.show_model(problem_words(self._template_problems))
         elif self._preview is not None:
-            view.show_model(preview_content(self._preview), token_words(self._preview))
+            preview = self._preview
+            view.show_model(preview_content(preview), token_words(preview), tokens_content(preview))
         elif self._asked() is None:
             view.show_model(self._no_model_words())
         elif self._opened is not None and self._opened.shape is not None:

@@ -1,4 +1,4 @@
-"""Rows of a data file: a list of some, and one of them as data and as the model will see it."""
+"""Rows of a data file: a list of some, and one of them as data, as the model will see it, and token by token."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from ft_tui.widgets.words import Line, Words
 
 PAGE: Final = 50
 TEXT_SHOWN: Final = 4000
+TOKENS_SHOWN: Final = 400
+VIEWS: Final = ("data", "model", "tokens")
 _LINE_SHOWN: Final = 160
 _TRAINED: Final = "bold $text-success"
 
@@ -84,6 +86,22 @@ def preview_content(preview: Preview) -> Content:
     return Content.assemble(*parts)
 
 
+def tokens_content(preview: Preview) -> Content:
+    """The row token by token: number, and text between marks where it is trained on; what is cut is struck out."""
+    begin, end = marks()
+    parts: list[str | tuple[str, str]] = []
+    for piece in preview.pieces[:TOKENS_SHOWN]:
+        ids = " ".join(map(str, piece.ids))
+        text = clean(json.dumps(piece.text, ensure_ascii=False))
+        looks = "" if piece.kept else "strike dim"
+        parts.append((f"{ids:>8}  ", "dim"))
+        parts += [(begin, _TRAINED), (text, looks), (end, _TRAINED)] if piece.trained else [(f" {text}", looks)]
+        parts.append("\n")
+    if preview.tokens > TOKENS_SHOWN:
+        parts.append(f"{glyph('…', '...')} (more is not shown)")
+    return Content.assemble(*parts)
+
+
 class RowList(PageKeysPass, OptionList):
     """The rows of the page, a line each."""
 
@@ -94,8 +112,8 @@ class RowView(Vertical):
     DEFAULT_CSS = """
     RowView { height: 22; margin: 1 0; }
     RowView #row-head { height: 1; }
-    RowView #row-jump { width: 14; margin-left: 2; }
-    RowView #row-view { width: auto; margin-left: 2; }
+    RowView #row-jump { width: 9; margin-left: 1; }
+    RowView #row-view { width: auto; margin-left: 1; }
     RowView #row-body { height: 1fr; layout: vertical; }
     RowView #row-list { height: 5; border: none; padding: 0; background: $surface; }
     RowView #row-list { text-wrap: nowrap; text-overflow: ellipsis; }
@@ -107,7 +125,7 @@ class RowView(Vertical):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket", "by(-1)", "Row before", show=False),
         Binding("right_square_bracket", "by(1)", "Next row", show=False),
-        Binding("v", "view", "As data, or as the model sees it", show=False),
+        Binding("v", "view", "As data, as the model sees it, token by token", show=False),
         Binding("j", "jump", "Go to a row", show=False),
     ]
 
@@ -128,14 +146,16 @@ class RowView(Vertical):
         """Where one is and how to go on; the list; the row twice."""
         with HorizontalGroup(id="row-head"):
             yield Line(id="row-where")
-            yield ChoiceRow((("data", "as data"), ("model", "as model")), "model", id="row-view")
-            yield Input(placeholder="j: go to row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
+            yield ChoiceRow(tuple((view, view) for view in VIEWS), "model", id="row-view")
+            yield Input(placeholder="j: row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
         with Container(id="row-body"):
             yield RowList(markup=False, compact=True, id="row-list")
             with VerticalScroll(id="as-data", classes="row-pane"):
                 yield Words(id="row-data")
             with VerticalScroll(id="as-model", classes="row-pane"):
                 yield Words(id="row-model")
+            with VerticalScroll(id="as-tokens", classes="row-pane"):
+                yield Words(id="row-tokens")
         yield Line(id="row-legend")
 
     def on_mount(self) -> None:
@@ -152,9 +172,9 @@ class RowView(Vertical):
     def _place(self) -> None:
         wide = self.screen.has_class("-wide")
         view = self.query_one("#row-view", ChoiceRow)
-        view.display = not wide
         self.query_one("#as-data").display = wide or view.value == "data"
-        self.query_one("#as-model").display = wide or view.value == "model"
+        self.query_one("#as-model").display = view.value == "model" or (wide and view.value == "data")
+        self.query_one("#as-tokens").display = view.value == "tokens"
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -204,9 +224,10 @@ class RowView(Vertical):
         tokens = f"{self._tokens}: " if self._tokens else ""
         self.query_one("#row-legend", Line).say(f"{tokens}{begin}trained on{end}, the rest is context.   [ ] rows")
 
-    def show_model(self, content: Content | str, tokens: str = "") -> None:
-        """The row as the model sees it and its number of tokens in words; or why it cannot be shown."""
+    def show_model(self, content: Content | str, tokens: str = "", listed: Content | str = "") -> None:
+        """The row as the model sees it, its number of tokens in words, and each of them; or why it cannot be shown."""
         self.query_one("#row-model", Words).say(content)
+        self.query_one("#row-tokens", Words).say(listed or content)
         self._tokens = tokens
         self._say_where()
 
@@ -245,9 +266,9 @@ class RowView(Vertical):
             self.post_message(self.Wanted(wanted))
 
     def action_view(self) -> None:
-        """As data, or as the model sees it."""
+        """The next view: as data, as the model sees it, token by token."""
         view = self.query_one("#row-view", ChoiceRow)
-        view.show("data" if view.value == "model" else "model")
+        view.show(VIEWS[(VIEWS.index(view.value) + 1) % len(VIEWS)])
         self._place()
 
     def action_jump(self) -> None:
