@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ft_core.data.findings.kinds import KINDS, Kind
+from ft_core.data.findings.personal import hide
 from ft_core.data.findings.texts import row_hits
 from ft_core.data.rows import CanonicalRow, Conversation, Preference, UnpairedPreference, passages
 from ft_core.data.split import question_key
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rensa import RMinHash, RMinHashLSH
 
 EXAMPLES: Final = 20
+_SHOWN = 400
 NEAR: Final = 0.8
 NEAR_ROWS: Final = 200_000
 FEW_ROWS: Final = 200
@@ -81,7 +83,7 @@ class Finding:
             return
         self.rows.append(row)
         if len(self.examples) < EXAMPLES:
-            self.examples.append(Example(row, place, one_line(excerpt, 160)))
+            self.examples.append(Example(row, place, one_line(hide(excerpt[:_SHOWN]), 160)))
 
     @property
     def fix(self) -> str:

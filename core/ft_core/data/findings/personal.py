@@ -49,6 +49,18 @@ def personal(text: str) -> Iterator[str]:
                 yield f"{name} {masked(found.group())}"
 
 
+def hide(text: str) -> str:
+    """The text with every secret and everything personal in it masked, for showing."""
+    if any(sign in text for sign in _SECRET_SIGNS):
+        text = _SECRET.sub(lambda found: masked(found.group()), text)
+    if "@" in text:
+        text = _EMAIL.sub(lambda found: masked(found.group()), text)
+    for _, pattern, is_one in _NUMBERS:
+        for one in {found.group() for found in pattern.finditer(text)}:
+            text = text.replace(one, masked(one)) if is_one(one) else text
+    return text
+
+
 def masked(text: str) -> str:
     """Enough to find a text again, too little to use it."""
     kept = 2 if len(text) > 8 else 1

@@ -115,6 +115,14 @@ def test_rows_that_could_not_be_read_are_counted_by_kind_and_the_gravest_come_fi
     assert told["unreadable-row"]["count"] == 1
 
 
+def test_what_is_personal_is_masked_whatever_the_finding_shows_it() -> None:
+    text = "Mail jane.roe@acme-corp.com or +49 30 901820 77, key sk-abcdefghijklmnopqrstuvwx"
+    found = check([row(1, text, "Yes."), row(2, text, "Yes."), row(3, text, "No.")])
+    shown = " ".join(example.excerpt for finding in found.values() for example in finding.examples)
+    assert "exact-duplicate" in found
+    assert not any(part in shown for part in ("jane", "901820", "abcdefgh"))
+
+
 def test_hostile_excerpts_are_harmless() -> None:
     found = check([row(1, "Why?", "\x1b]52;c;x\x07 \u202e")])
     assert all("\x1b" not in example.excerpt for finding in found.values() for example in finding.examples)
