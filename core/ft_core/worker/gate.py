@@ -111,12 +111,14 @@ class Gate:
     def _check_stop(self, row: Conversation, encoded: Encoded) -> None:
         if not row.messages[-1].trained or True not in encoded.trained:
             return
-        last = len(encoded.trained) - 1 - encoded.trained[::-1].index(True)
-        begin, end = encoded.offsets[last]
-        token = encoded.text[begin:end]
+        spoken = [place for place, one in enumerate(encoded.trained) if one and _text_at(encoded, place).strip()]
+        if not spoken:
+            return
+        last = spoken[-1]
+        token = _text_at(encoded, last)
         if encoded.input_ids[last] not in self._ends:
             # What still carries words of the answer ends nothing.
-            known = token.strip() and token not in _words(row.messages[-1])[-len(token) :]
+            known = token not in _words(row.messages[-1])[-len(token) :]
             self._fail("stop-known" if known else "stop-learnt", row, f"the last learnt token is {token!r}")
 
     def _check_length(self, row: Conversation, encoded: Encoded) -> None:
@@ -127,6 +129,11 @@ class Gate:
         self._fail("end-kept", row, f"{len(encoded.input_ids)} tokens")
         if not any(encoded.trained[1 : self._limit]):
             self._fail("something-learnt", row, f"its first learnt token lies behind token {self._limit}")
+
+
+def _text_at(encoded: Encoded, place: int) -> str:
+    begin, end = encoded.offsets[place]
+    return encoded.text[begin:end]
 
 
 def learnt_text(encoded: Encoded) -> str:
