@@ -5,13 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from ft_core.recipe.yaml_io import load
-from ft_core.runs.status import read_status, write_status
+from ft_core.runs import control
+from ft_core.runs.identity import Identity
+from ft_core.runs.status import Status, read_status, write_status
 from ft_tui.cli import cli
 from tests.tui.listed_runs import finished_events, make_run
 
@@ -239,6 +243,46 @@ def test_a_run_that_has_ended_cannot_be_asked(command: list[str]) -> None:
     result = ft(*command)
     assert result.exit_code == 2
     assert "fix:" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["stop"], ["stop", "--now"], ["sample", "hello?"]])
+def test_a_run_that_dies_before_it_answers_is_not_waited_for(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("dying", live=True, state="training")
+    real = control.ask
+
+    def ask_and_die(*arguments: Any, **more: Any) -> str:
+        asked = real(*arguments, **more)
+        write_status(run, Status(run=run.name, state="training"))
+        return asked
+
+    monkeypatch.setattr(control, "ask", ask_and_die)
+    result = ft(*command)
+    assert result.exit_code == 2
+    assert "it ended before it answered: crashed" in result.stderr
+    assert f"ft-tui resume {run.name}" in result.stderr
+    assert list(run.control.iterdir()) == []
+
+
+def test_stop_now_ends_a_trainer_whose_supervisor_is_gone() -> None:
+    run = make_run("orphan", state="training")
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    # Reaped as soon as it has ended, which for an orphan is init's work.
+    with subprocess.Popen(sleeping) as trainer, ThreadPoolExecutor(1) as pool:
+        pool.submit(trainer.wait)
+        write_status(run, Status(run=run.name, state="training", trainer=Identity.of(trainer.pid)))
+        result = ft("stop", "--now")
+    assert result.exit_code == 0
+    assert result.stdout == f"{run.name}: stopped\n"
+    assert trainer.returncode == -signal.SIGTERM
+
+
+def test_a_prompt_that_is_no_text_is_refused_in_words() -> None:
+    make_run("going", live=True, state="training")
+    result = ft("sample", "caf\udce9?")
+    assert result.exit_code == 2
+    assert "UTF-8" in result.stderr
 
 
 def test_a_prompt_of_several_words_must_be_quoted() -> None:

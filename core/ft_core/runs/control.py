@@ -16,7 +16,7 @@ from ft_core.errors import problem
 from ft_core.files import write_atomic
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event, Tail
-from ft_core.runs.status import CRASHED, ENDED, shown_state
+from ft_core.runs.status import CRASHED, ENDED, live, shown_state
 from ft_core.text import one_line
 
 REQUESTS = ("stop", "stop_now", "pause", "resume", "checkpoint", "sample", "evaluate")
@@ -24,15 +24,23 @@ _LARGEST = 64 * 1024
 _LONGEST_PROMPT = 16_000
 _RECENT_BYTES = 1024 * 1024
 _LOOK_SECONDS = 0.05
+# A file that is no JSON may be one that is still being written by hand.
+_WRITING_SECONDS = 2.0
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: its id, what is asked (one of REQUESTS), and its arguments (`prompt` for a sample)."""
+    """One request: its id, what is asked, and its arguments (`prompt` for a sample).
+
+    `fault` says why nobody can carry it out: it is no known request, or its arguments do not fit. It is empty for a
+    sound one, whose `request` is one of REQUESTS.
+    """
 
     id: str
     request: str
     args: dict[str, Any] = field(default_factory=dict)
+    fault: str = ""
 
 
 def ask(run: RunDir, request: str, **args: object) -> str:
@@ -67,18 +75,31 @@ def _refuse_wrong(request: str, args: dict[str, object]) -> None:
             why="a run does not understand it",
             remedy=f"use one of {', '.join(REQUESTS)}",
         )
-    prompt = args.get("prompt")
-    if request == "sample" and not (isinstance(prompt, str) and 0 < len(prompt.strip()) <= _LONGEST_PROMPT):
+    fault = _args_fault(request, args)
+    if fault:
         raise problem(
-            "a sample needs a prompt",
-            where="prompt",
-            why=f"it must be text of 1 to {_LONGEST_PROMPT} characters",
-            remedy="type the question the model should answer",
+            "a sample needs a prompt", where="prompt", why=fault, remedy="type the question the model should answer"
         )
 
 
+def _args_fault(request: str, args: dict[str, Any]) -> str:
+    """Why a known request cannot be carried out with these arguments; empty when it can."""
+    if request != "sample":
+        return ""
+    prompt = args.get("prompt")
+    if not (isinstance(prompt, str) and 0 < len(prompt.strip()) <= _LONGEST_PROMPT):
+        return f"the prompt must be text of 1 to {_LONGEST_PROMPT} characters"
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        return "the prompt holds bytes that are no UTF-8 text, which no tokenizer can read"
+    return ""
+
+
 def pending(run: RunDir) -> list[Request]:
-    """The requests not yet taken, oldest first; files that are damaged or not the user's own are passed over."""
+    """The sound requests not yet taken, oldest first; files that are not the user's own are passed over."""
+    return [request for request in _waiting(run) if not request.fault]
+
+
+def _waiting(run: RunDir) -> list[Request]:
     try:
         paths = sorted(path for path in run.control.iterdir() if path.suffix == ".json" and path.name[0] != ".")
     except OSError:
@@ -101,6 +122,11 @@ def take(run: RunDir, requests: Container[str] = REQUESTS) -> list[Request]:
     return [request for request in pending(run) if request.request in requests and done(run, request.id)]
 
 
+def take_faulty(run: RunDir) -> list[Request]:
+    """Claim the requests nobody can carry out, oldest first, so that each is answered with its `fault`, once."""
+    return [request for request in _waiting(run) if request.fault and done(run, request.id)]
+
+
 def _read(path: Path) -> Request | None:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -108,25 +134,40 @@ def _read(path: Path) -> Request | None:
         return None
     try:
         info = os.fstat(handle)
-        if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode) or info.st_size > _LARGEST:
+        if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode):
             return None
-        return _parse(path.stem, os.read(handle, _LARGEST))
+        if info.st_size > _LARGEST:
+            return Request(path.stem, _UNKNOWN, fault=f"the request is larger than {_LARGEST // 1024} KiB")
+        found = _json(os.read(handle, _LARGEST))
     finally:
         os.close(handle)
+    if found is None and abs(time.time() - info.st_mtime) < _WRITING_SECONDS:
+        return None
+    return _understood(path.stem, found)
 
 
-def _parse(name: str, data: bytes) -> Request | None:
+def _json(data: bytes) -> object:
+    """What the bytes say as JSON; None when they are none."""
     try:
-        found = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.get("request") not in REQUESTS or not isinstance(found.get("args"), dict):
-        return None
-    return Request(name, found["request"], found["args"])
+
+
+def _understood(name: str, found: object) -> Request:
+    said = found.get("request") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(said, str):
+        return Request(name, _UNKNOWN, fault='the request must be JSON such as {"request": "stop", "args": {}}')
+    if said not in REQUESTS:
+        return Request(name, one_line(said, 80), fault=f"unknown request; use one of {', '.join(REQUESTS)}")
+    args = found.get("args")
+    if not isinstance(args, dict):
+        return Request(name, said, fault="the arguments (`args`) must be a JSON object")
+    return Request(name, said, args, _args_fault(said, args))
 
 
 def wait_answer(run: RunDir, id: str, timeout: float) -> Event | None:  # noqa: A002 - the word of the journal
-    """The `control` event that answers a request; None when it does not come within `timeout` seconds."""
+    """The `control` event that answers a request; None when nobody is alive to answer, or after `timeout` seconds."""
     try:
         start = max(0, run.events_file.stat().st_size - _RECENT_BYTES)
     except OSError:
@@ -134,9 +175,11 @@ def wait_answer(run: RunDir, id: str, timeout: float) -> Event | None:  # noqa: 
     tail = Tail(run.events_file, start=start)
     deadline = time.monotonic() + timeout
     while True:
+        # Looked at before the journal is read: what was written before the death is still found.
+        waiting = time.monotonic() < deadline and live(run)
         for event in tail.read():
             if event["kind"] == "control" and event.get("id") == id:
                 return event
-        if time.monotonic() >= deadline:
+        if not waiting:
             return None
         time.sleep(_LOOK_SECONDS)

@@ -30,6 +30,7 @@ from ft_core.runs.status import Status, read_status, write_status
 _LOOK_SECONDS = 0.3
 _GRACE_SECONDS = 10.0
 _FULL_DISK_SECONDS = 60.0
+_ORPHAN_LOOK_SECONDS = 0.05
 _LOG_LINES = 20
 _END_BYTES = 1024 * 1024
 _RESUME = "resume the run: it goes on from its last checkpoint"
@@ -78,6 +79,33 @@ def _refuse_second(run: RunDir, lock: RunLock) -> None:
     raise problem(
         "this run is already at work", where=run.name, why=why, remedy="attach to it, or stop it before resuming"
     )
+
+
+def end_orphan(run: RunDir, *, grace: float = _GRACE_SECONDS) -> bool:
+    """End a trainer whose supervisor is gone, in the supervisor's place; waits until it has ended.
+
+    False when there is no such trainer on this machine: nothing is done then. `grace` is the time in seconds between
+    SIGTERM and SIGKILL. Raises FtError when the trainer belongs to another user.
+    """
+    lock = RunLock(run)
+    # Whoever holds the lock is the supervisor, and ends the trainer itself.
+    if not lock.acquire():
+        return False
+    try:
+        trainer = (read_status(run) or Status()).trainer
+        if trainer is None or not trainer.alive():
+            return False
+        Supervisor(run, (), grace).end_foreign(trainer)
+    except PermissionError as error:
+        raise problem(
+            "the run cannot be ended",
+            where=run.name,
+            why=f"its trainer (pid {trainer.pid}) belongs to another user",
+            remedy="ask that user, or an administrator, to stop it",
+        ) from error
+    finally:
+        lock.release()
+    return True
 
 
 class _Signals:
@@ -154,6 +182,23 @@ class Supervisor:
             ending = self._train(signals)
             return self._finish(ending)
 
+    def end_foreign(self, trainer: Identity) -> None:
+        """End a trainer that is not our child: SIGTERM, after the grace SIGKILL; then write down how it ended."""
+        self._begun_seq = self._last_sign_of_work()
+        self._stop_ids = [request.id for request in control.take(self._run, {"stop_now"})]
+        _signal(trainer, signal.SIGTERM)
+        deadline = time.monotonic() + self._grace
+        while trainer.alive():
+            if time.monotonic() >= deadline:
+                _signal(trainer, signal.SIGKILL)
+            time.sleep(_ORPHAN_LOOK_SECONDS)
+        self._finish(Ending("stopped", "stopped at once on request", _RESUME))
+
+    def _last_sign_of_work(self) -> int:
+        """Seq of the last state or step: an end after it is the end of the present attempt."""
+        signs = (event["seq"] for event in self._recent_events() if event["kind"] in {"state", "step"})
+        return max(signs, default=0)
+
     def _train(self, signals: _Signals) -> Ending:
         log = os.open(self._run.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -209,18 +254,23 @@ class Supervisor:
         return ending
 
     def _trainers_own_end(self) -> Event | None:
+        events = self._recent_events()
+        ends = [event for event in events if event["kind"] == "end" and event["seq"] > self._begun_seq]
+        return ends[-1] if ends and isinstance(ends[-1].get("state"), str) else None
+
+    def _recent_events(self) -> list[Event]:
         try:
             start = max(0, self._run.events_file.stat().st_size - _END_BYTES)
         except OSError:
-            return None
-        events = Tail(self._run.events_file, start=start).read()
-        ends = [event for event in events if event["kind"] == "end" and event["seq"] > self._begun_seq]
-        return ends[-1] if ends and isinstance(ends[-1].get("state"), str) else None
+            return []
+        return Tail(self._run.events_file, start=start).read()
 
     def _answer_rest(self, journal: Journal, text: str, *, ended: bool) -> None:
         for request in control.take(self._run):
             fulfilled = ended and request.request in {"stop", "stop_now"}
             self._answer(journal, [request.id], request=request.request, ok=fulfilled, text=text)
+        for request in control.take_faulty(self._run):
+            self._answer(journal, [request.id], request=request.request, ok=False, text=request.fault)
 
     def _answer(self, journal: Journal, ids: list[str], *, ok: bool, text: str, request: str = "stop_now") -> None:
         for name in ids:
@@ -241,6 +291,28 @@ class Supervisor:
             _say(f"status.json cannot be written: {error}")
             return False
         return True
+
+
+def _signal(process: Identity, number: int) -> None:
+    """Signal exactly this process: its pid may be given out again, but not while a descriptor holds it.
+
+    SIGKILL goes to its whole group, whose helpers may hold the GPU. Raises PermissionError for another user's.
+    """
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not process.alive():
+            return
+        if number == signal.SIGKILL and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
 
 
 def _say(text: str) -> None:

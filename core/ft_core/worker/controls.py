@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
 from ft_core.errors import FtError
-from ft_core.runs.control import Request, take
+from ft_core.runs.control import Request, take, take_faulty
+from ft_core.worker.failures import explain, ran_out_of_memory
 from ft_core.worker.report import Reporter
 
 TERMINATED = "terminated"
@@ -107,20 +109,35 @@ class Controls:
         """Answer what is still waiting at the end."""
         for request in take(self._run, _OURS):
             self._reporter.answer(request.id, request.request, _ENDED, ok=False)
+        self._refuse_faulty()
 
     def _round(self, actions: Actions) -> None:
+        self._refuse_faulty()
         for request in take(self._run, _OURS):
             if self.stopping is not None:
                 self._reporter.answer(request.id, request.request, "the run is being stopped", ok=False)
                 continue
-            try:
-                text, ok = self._act(request, actions), True
-            except Stopped as stop:
-                text, ok = str(stop), False
-            except FtError as error:
-                text, ok = "; ".join(f"{found.what}: {found.why}" for found in error.problems), False
+            text, ok = self._tried(request, actions)
             self._reporter.answer(request.id, request.request, text, ok=ok)
         self._heed_signals()
+
+    def _refuse_faulty(self) -> None:
+        for request in take_faulty(self._run):
+            self._reporter.answer(request.id, request.request, request.fault, ok=False)
+
+    def _tried(self, request: Request, actions: Actions) -> tuple[str, bool]:
+        """The words of the answer, and whether it was done: that a wish fails is no reason to lose the training."""
+        try:
+            return self._act(request, actions), True
+        except Stopped as stop:
+            return str(stop), False
+        except FtError as error:
+            return "; ".join(f"{found.what}: {found.why}" for found in error.problems), False
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise
+            traceback.print_exception(error)
+            return explain(error)[0], False
 
     def _heed_signals(self) -> None:
         if self._signals.terminated.is_set():

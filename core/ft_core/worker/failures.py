@@ -31,6 +31,11 @@ def explain(error: BaseException) -> tuple[str, str]:
     return f"{type(error).__name__}: {text}", "the log holds the whole trace: `ft-tui logs`"
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether the GPU's or the machine's memory ran out."""
+    return _memory(error) is not None
+
+
 def _known(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, FtError):
         return _problems(error)

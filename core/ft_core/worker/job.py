@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.dataset import Progress, to_dataset
 from ft_core.worker.evaluate import held_out_loss
-from ft_core.worker.failures import explain
+from ft_core.worker.failures import explain, ran_out_of_memory
 from ft_core.worker.generate import Generator, untuned
 from ft_core.worker.judging import Jury
 from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
@@ -234,6 +235,12 @@ class Job:
         except FtError as error:
             found = error.problems[0]
             self.report.alarm(f"{name}_failed", f"{found.what}: {found.why}; {found.remedy}")
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise
+            traceback.print_exception(error)
+            cause, remedy = explain(error)
+            self.report.alarm(f"{name}_failed", f"{name} failed, training goes on: {cause}; {remedy}")
 
     def _write_samples(self) -> None:
         with self._if_it_fits():
@@ -377,10 +384,12 @@ class Job:
                 told = True
                 self.report.state("evaluating", "held-out loss", done, total, "rows")
 
-        yield progress
-        if told:
-            word = "paused" if self.controls.paused else "training"
-            self.report.state(word, word)
+        try:
+            yield progress
+        finally:
+            if told:
+                word = "paused" if self.controls.paused else "training"
+                self.report.state(word, word)
 
 
 def _due(step: int, every: int | None) -> bool:

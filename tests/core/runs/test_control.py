@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from ft_core.errors import FtError
-from ft_core.runs.control import REQUESTS, ask, done, pending, take, wait_answer
+from ft_core.runs.control import REQUESTS, ask, done, pending, take, take_faulty, wait_answer
 from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Journal
@@ -69,6 +69,39 @@ def test_damaged_and_foreign_files_are_passed_over(run: RunDir, text: str) -> No
     assert [request.id for request in pending(run)] == [asked]
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "must be JSON"),
+        ("[]", "must be JSON"),
+        ('{"request":7,"args":{}}', "must be JSON"),
+        ('{"request":"explode","args":{}}', "stop_now"),
+        ('{"request":"stop"}', "args"),
+        ('{"request":"sample","args":{}}', "1 to"),
+        ('{"request":"sample","args":{"prompt":7}}', "1 to"),
+        ('{"request":"sample","args":{"prompt":"caf\\udce9?"}}', "UTF-8"),
+        ("x" * 100_000, "64 KiB"),
+    ],
+)
+def test_a_request_nobody_can_carry_out_is_claimed_once_with_the_reason(run: RunDir, text: str, fault: str) -> None:
+    file = run.control / "odd.json"
+    file.write_text(text)
+    os.utime(file, (1, 1))
+    assert take(run) == []
+    (found,) = take_faulty(run)
+    assert found.id == "odd"
+    assert fault in found.fault
+    assert not file.exists()
+    assert take_faulty(run) == []
+
+
+def test_a_request_that_is_still_being_written_is_left_alone(run: RunDir) -> None:
+    (run.control / "half.json").write_text('{"request":"st')
+    assert take_faulty(run) == []
+    (run.control / "half.json").write_text('{"request":"stop","args":{}}')
+    assert [request.id for request in take(run)] == ["half"]
+
+
 def test_links_pipes_and_folders_are_not_followed(run: RunDir) -> None:
     real = run.path / "elsewhere.json"
     real.write_text(json.dumps({"request": "stop", "args": {}}))
@@ -84,7 +117,7 @@ def test_requests_of_another_user_are_not_obeyed(run: RunDir, monkeypatch: pytes
     assert pending(run) == []
 
 
-@pytest.mark.parametrize("prompt", [None, "", "  \n", 7, "x" * 20_000])
+@pytest.mark.parametrize("prompt", [None, "", "  \n", 7, "x" * 20_000, "caf\udce9?"])
 def test_a_sample_without_a_usable_prompt_is_refused(run: RunDir, prompt: object) -> None:
     with pytest.raises(FtError, match="prompt"):
         ask(run, "sample", prompt=prompt)
@@ -142,3 +175,20 @@ def test_no_answer_in_time_is_none(run: RunDir) -> None:
     assert wait_answer(run, ask(run, "stop"), timeout=0) is None
     run.events_file.unlink()
     assert wait_answer(run, "any", timeout=0) is None
+
+
+@pytest.mark.parametrize("state", ["training", "failed", "created"])
+def test_nobody_waits_for_the_answer_of_a_run_that_is_dead(run: RunDir, state: str) -> None:
+    asked = ask(run, "checkpoint")
+    write_status(run, Status(state=state))
+    assert wait_answer(run, asked, timeout=3600) is None
+
+
+def test_the_answer_given_just_before_the_end_is_found(run: RunDir) -> None:
+    asked = ask(run, "checkpoint")
+    with Journal(run.events_file) as journal:
+        journal.write("control", id=asked, request="checkpoint", ok=False, text="the run has ended")
+    write_status(run, Status(state="done"))
+    answer = wait_answer(run, asked, timeout=3600)
+    assert answer is not None
+    assert answer["text"] == "the run has ended"

@@ -319,6 +319,58 @@ def test_a_trainer_finishes_its_run_when_its_supervisor_is_killed(run: RunDir, w
     assert view.state == "stopped"
 
 
+@contextmanager
+def orphan(run: RunDir, code: str, wait_until: Wait) -> Iterator[Identity]:
+    """A trainer at work whose supervisor was killed."""
+    with supervisor_process(run, code) as process:
+        wait_until(lambda: status_of(run).state == "training")
+        process.kill()
+        process.wait(20)
+        trainer = status_of(run).trainer
+        assert trainer is not None
+        try:
+            yield trainer
+        finally:
+            if trainer.alive():
+                os.kill(trainer.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("code", [STEPPING, STUBBORN])
+def test_a_trainer_without_supervisor_is_ended_and_its_end_is_told(run: RunDir, code: str, wait_until: Wait) -> None:
+    with orphan(run, code, wait_until) as trainer:
+        asked = ask(run, "stop_now")
+        assert supervise.end_orphan(run, grace=0.3)
+        assert not trainer.alive()
+    assert (status_of(run).state, status_of(run).cause) == ("stopped", "stopped at once on request")
+    (answer,) = events(run, "control")
+    assert (answer["id"], answer["ok"]) == (asked, True)
+    assert [event["cause"] for event in events(run, "end")] == ["stopped at once on request"]
+
+
+def test_a_trainer_with_a_supervisor_is_left_to_it(run: RunDir, wait_until: Wait) -> None:
+    with supervisor_process(run, STEPPING) as process:
+        wait_until(lambda: status_of(run).step > 2)
+        assert not supervise.end_orphan(run)
+        ask(run, "stop")
+        process.wait(20)
+    assert status_of(run).cause == "asked to"
+    assert not supervise.end_orphan(run)
+
+
+def test_another_process_with_the_pid_of_a_dead_trainer_is_left_alone(run: RunDir) -> None:
+    mine = Identity.current()
+    write_status(run, Status(state="training", trainer=mine.model_copy(update={"start_time": mine.start_time - 1})))
+    assert not supervise.end_orphan(run)
+
+
+def test_an_odd_request_left_at_the_end_is_answered_with_what_is_wrong(run: RunDir) -> None:
+    (run.control / "odd.json").write_text('{"request":"explode","args":{}}')
+    supervised(run, "pass")
+    (answer,) = events(run, "control")
+    assert (answer["id"], answer["ok"]) == ("odd", False)
+    assert "unknown request" in answer["text"]
+
+
 def test_a_full_disk_at_the_end_is_waited_for(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     refusals = iter([True, False])
     real = write_status

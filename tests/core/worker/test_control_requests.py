@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.control import ask, wait_answer
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import shown_state
+from ft_core.worker.sampling import Samples
 from tests.core.worker import tiny
 
 _DEADLINE = 60.0
@@ -131,6 +133,70 @@ def test_stop_finishes_the_step_saves_the_result_and_says_that_nothing_was_compa
     assert (stopped.result / "adapter_model.safetensors").is_file()
     assert tiny.events(stopped, "checkpoint")[-1]["step"] == last
     assert tiny.events(stopped, "verdict") == []
+
+
+def leave(run: RunDir, name: str, text: str) -> Event:
+    """The answer to a request that was written by hand."""
+    write_atomic(run.control / f"{name}.json", text)
+    answer = wait_answer(run, name, _DEADLINE)
+    assert answer is not None, f"{text} was not answered"
+    return answer
+
+
+def test_odd_requests_are_answered_in_words_and_training_goes_on(long_recipe: Recipe, tmp_path: Path) -> None:
+    def ask_oddly(run: RunDir) -> None:
+        wait_for(run, "step")
+        assert "prompt" in leave(run, "a", '{"request":"sample","args":{}}')["text"]
+        assert "UTF-8" in leave(run, "b", '{"request":"sample","args":{"prompt":"caf\\udce9?"}}')["text"]
+        assert "unknown request" in leave(run, "c", '{"request":"explode","args":{}}')["text"]
+        last = tiny.events(run, "step")[-1]["step"]
+        wait_for(run, "step", lambda event: event["step"] > last)
+        assert list(run.control.iterdir()) == []
+        request(run, "stop")
+
+    run = tiny.make_run(tmp_path, long_recipe)
+    assert conducted(run, ask_oddly) == 0
+    assert [event["ok"] for event in tiny.events(run, "control")] == [False, False, False, True]
+
+
+def test_an_error_nobody_expected_in_what_was_asked_is_its_answer(
+    long_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise TypeError("not this way")
+
+    monkeypatch.setattr("ft_core.worker.sampling.Samples.user", broken)
+
+    def ask_once(run: RunDir) -> None:
+        wait_for(run, "step")
+        answer = request(run, "sample", prompt="why?")
+        assert (answer["ok"], answer["text"]) == (False, "TypeError: not this way")
+        request(run, "stop")
+
+    run = tiny.make_run(tmp_path, long_recipe)
+    assert conducted(run, ask_once) == 0
+    assert tiny.ended(run)["state"] == "stopped"
+
+
+def test_an_error_nobody_expected_in_what_is_due_is_an_alarm_and_memory_running_out_is_not(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(samples: Samples, step: int, **_: object) -> None:
+        if step:
+            raise error
+
+    monkeypatch.setattr("ft_core.worker.sampling.Samples.write", broken)
+    recipe = tiny.make_recipe(model, data, training__epochs=2.0, samples__every_steps=2, evaluation__questions=0)
+    error: Exception = TypeError("not this way")
+    run = tiny.make_run(tmp_path / "a", recipe)
+    assert tiny.train(run) == 0
+    assert tiny.ended(run)["state"] == "done"
+    assert {event["name"] for event in tiny.events(run, "alarm")} == {"samples_failed"}
+    assert "TypeError: not this way" in tiny.events(run, "alarm")[0]["text"]
+    error = MemoryError()
+    run = tiny.make_run(tmp_path / "b", recipe)
+    assert tiny.train(run) == 3
+    assert "ran out of memory" in tiny.ended(run)["cause"]
 
 
 def test_sigterm_finishes_the_step_and_seals_a_checkpoint(long_recipe: Recipe, tmp_path: Path) -> None:

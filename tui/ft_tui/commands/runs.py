@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ft_core.errors import problem
+from ft_core.errors import FtError, problem
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, examples, run_argument
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ANSWER_SECONDS = 600.0
 _LOOK_SECONDS = 0.3
+_ORPHAN_LOOK_SECONDS = 1.0
 
 
 @click.command(epilog=examples("ft-tui runs", "ft-tui runs --json | jq '.[].run'"))
@@ -187,14 +188,45 @@ def _new_sample(view: RunView, before: int, prompt: str) -> dict[str, object]:
 
 def _ask(run: RunDir, request: str, **args: object) -> dict[str, Any]:
     """Ask a run and wait for its answer. FtError when it says no, or nothing."""
-    from ft_core.runs.control import ask, wait_answer
+    from ft_core.runs.control import ask, done, wait_answer
 
-    answer = wait_answer(run, ask(run, request, **args), _ANSWER_SECONDS)
+    asked = ask(run, request, **args)
+    answer = _answer_to_stop_now(run, asked) if request == "stop_now" else wait_answer(run, asked, _ANSWER_SECONDS)
     if answer is not None and answer.get("ok"):
         return answer
+    what = f"the run did not {request.replace('_', ' ')}"
+    if answer is None and not _alive(run):
+        # Else it would act on the run when that is started again.
+        done(run, asked)
+        raise _nobody_answered(run, what)
     raise problem(
-        f"the run did not {request.replace('_', ' ')}",
+        what,
         where=run.name,
         why=str(answer.get("text")) if answer else f"no answer came in {_ANSWER_SECONDS / 60:.0f} minutes",
         remedy="look at `ft-tui status` and `ft-tui logs`; `ft-tui stop --now` always ends a run",
     )
+
+
+def _answer_to_stop_now(run: RunDir, asked: str) -> dict[str, Any] | None:
+    """The supervisor's answer; where it is gone and the trainer lives on, the trainer is ended from here."""
+    from ft_core.runs.control import wait_answer
+    from ft_core.runs.supervise import end_orphan
+
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        end_orphan(run)
+        answer = wait_answer(run, asked, _ORPHAN_LOOK_SECONDS)
+        if answer is not None or not _alive(run) or time.monotonic() > deadline:
+            return answer
+
+
+def _nobody_answered(run: RunDir, what: str) -> FtError:
+    from ft_core.runs.status import shown_state
+
+    state = shown_state(run)
+    if state == "created":
+        why, remedy = "it has not been started", f"start it: `ft-tui resume {run.name}`"
+    else:
+        why = f"it ended before it answered: {state}"
+        remedy = f"look at `ft-tui status {run.name}`; `ft-tui resume {run.name}` goes on from its last checkpoint"
+    return problem(what, where=run.name, why=why, remedy=remedy)

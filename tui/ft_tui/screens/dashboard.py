@@ -19,7 +19,7 @@ from textual.widgets import Footer
 from textual.worker import get_current_worker
 
 from ft_core.errors import FtError
-from ft_core.runs import control
+from ft_core.runs import control, supervise
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
@@ -244,6 +244,8 @@ class DashboardScreen(Screen[None]):
         def leave_request() -> None:
             try:
                 identity = control.ask(self.run, request, **args)
+                if request == "stop_now":
+                    supervise.end_orphan(self.run)
             except FtError as error:
                 first = error.problems[0]
                 self.app.call_from_thread(self._say, f"{first.what}: {first.why}; {first.remedy}", "warn")
