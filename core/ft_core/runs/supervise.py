@@ -91,10 +91,11 @@ def end_orphan(run: RunDir, *, grace: float = _GRACE_SECONDS) -> bool:
     # Whoever holds the lock is the supervisor, and ends the trainer itself.
     if not lock.acquire():
         return False
+    trainer = (read_status(run) or Status()).trainer
+    if trainer is None or not trainer.alive():
+        lock.release()
+        return False
     try:
-        trainer = (read_status(run) or Status()).trainer
-        if trainer is None or not trainer.alive():
-            return False
         Supervisor(run, (), grace).end_foreign(trainer)
     except PermissionError as error:
         raise problem(
