@@ -57,6 +57,11 @@ class FindingList(PageKeysPass, OptionList):
             self.highlighted = min(place, len(lines) - 1) if place is not None and lines else None
         self.display = bool(lines)
 
+    def on_focus(self) -> None:
+        """Stand on the first finding, so that Enter has one to act on."""
+        if self.highlighted is None and self.option_count:
+            self.highlighted = 0
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """The next action of the kind, or none again."""
         event.stop()
