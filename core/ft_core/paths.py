@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from platformdirs import user_data_path
 
+from ft_core.errors import FtError, problem
+from ft_core.text import one_line
+
 HOME_VARIABLE = "FT_TUI_HOME"
 
 
 def home() -> Path:
-    """The folder that holds everything the program writes, made private (0700) if it is not there."""
+    """The folder that holds everything the program writes, made private (0700) if it is not there.
+
+    Raises FtError when it cannot be made, as do the folders below it.
+    """
     chosen = os.environ.get(HOME_VARIABLE)
-    return private_folder(Path(chosen).expanduser().absolute() if chosen else user_data_path("ft-tui"))
+    return private_folder(_absolute(chosen) if chosen else user_data_path("ft-tui"))
+
+
+def _absolute(chosen: str) -> Path:
+    try:
+        return Path(chosen).expanduser().absolute()
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise problem(
+            f"{HOME_VARIABLE} names no folder",
+            where=one_line(f"{HOME_VARIABLE}={chosen}", 200),
+            why=one_line(str(why), 200),
+            remedy="give it a whole path, which begins with /",
+        ) from error
 
 
 def runs_root() -> Path:
@@ -32,6 +52,30 @@ def cache_root() -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` (and its parents) if needed; a folder made here can be entered by its owner only."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make `path` (and its parents) if needed; a folder made here can be entered by its owner only.
+
+    Raises FtError when the system refuses.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(error, path, "the folder for runs and settings cannot be used") from error
     return path
+
+
+def require_writable(path: Path) -> None:
+    """Raise FtError when nothing can be made in this folder."""
+    if not os.access(path, os.W_OK | os.X_OK):
+        error = OSError(errno.EACCES, os.strerror(errno.EACCES))
+        raise refused(error, path, "nothing can be written to the folder for runs and settings")
+
+
+def refused(error: OSError, path: Path, what: str) -> FtError:
+    """What a user can do about a file or folder of the program that the system refused to make or read."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        remedy = f"free some disk space; {HOME_VARIABLE} moves everything to another place"
+    else:
+        remedy = f"set {HOME_VARIABLE} to a folder you can write to"
+    taken = error.errno in {errno.EEXIST, errno.ENOTDIR}
+    why = "a file of that name, or of a name on the way there, is no folder" if taken else error.strerror or str(error)
+    return problem(what, where=one_line(str(path), 200), why=why, remedy=remedy)

@@ -249,6 +249,7 @@ def test_a_run_that_has_ended_cannot_be_asked(command: list[str]) -> None:
 def test_a_run_that_dies_before_it_answers_is_not_waited_for(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ft_tui.commands.runs._ANSWER_SECONDS", 5.0)
     run = make_run("dying", live=True, state="training")
     real = control.ask
 
@@ -265,9 +266,10 @@ def test_a_run_that_dies_before_it_answers_is_not_waited_for(
     assert list(run.control.iterdir()) == []
 
 
-def test_stop_now_ends_a_trainer_whose_supervisor_is_gone() -> None:
+def test_stop_now_ends_a_trainer_whose_supervisor_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ft_tui.commands.runs._ANSWER_SECONDS", 5.0)
     run = make_run("orphan", state="training")
-    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
     # Reaped as soon as it has ended, which for an orphan is init's work.
     with subprocess.Popen(sleeping) as trainer, ThreadPoolExecutor(1) as pool:
         pool.submit(trainer.wait)
@@ -278,7 +280,8 @@ def test_stop_now_ends_a_trainer_whose_supervisor_is_gone() -> None:
     assert trainer.returncode == -signal.SIGTERM
 
 
-def test_a_prompt_that_is_no_text_is_refused_in_words() -> None:
+def test_a_prompt_that_is_no_text_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ft_tui.commands.runs._ANSWER_SECONDS", 0.1)
     make_run("going", live=True, state="training")
     result = ft("sample", "caf\udce9?")
     assert result.exit_code == 2
@@ -289,6 +292,35 @@ def test_a_prompt_of_several_words_must_be_quoted() -> None:
     result = ft("sample", "run", "what", "is")
     assert result.exit_code == 2
     assert "quotes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["runs"], ["runs", "--json"], ["status"], ["logs"], ["attach", "--plain"], ["stop"], ["demo", "--plain"],
+     ["recipe", "check", "{recipe}"], ["train", "{recipe}", "--detach"], ["resume"]],
+)  # fmt: skip
+def test_a_home_that_cannot_be_used_is_told_in_words_by_every_command(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "demo.yaml"
+    ft("recipe", "new", str(recipe), "--demo")
+    monkeypatch.setenv("FT_TUI_HOME", str(recipe))
+    result = ft(*(word.format(recipe=recipe) for word in command))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "is no folder" in result.stderr
+    assert "fix:   set FT_TUI_HOME to a folder you can write to" in result.stderr
+
+
+def test_the_shell_completes_nothing_where_the_home_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = process(
+        COMP_WORDS="ft-tui status ",
+        COMP_CWORD="2",
+        _FT_TUI_COMPLETE="bash_complete",
+        FT_TUI_HOME=str(tmp_path / "file"),
+    )
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 # Following

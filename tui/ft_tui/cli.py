@@ -225,8 +225,10 @@ def _show_app(ctx: click.Context, opening: Any = "home", **what: Any) -> None:  
         output.words(f"The app cannot be shown: {reason}.\nWithout a terminal use `ft-tui demo --plain`, `ft-tui train "
                      "RECIPE --plain`, `ft-tui runs` or `ft-tui status`; `ft-tui --help` tells more.")  # fmt: skip
         ctx.exit(output.WRONG_USE)
+    from ft_core.paths import home
     from ft_tui.app import FtApp
 
+    home()
     code = FtApp(opening, **what).run(mouse=mouse_of(ctx))
     _say_what_goes_on()
     ctx.exit(code or output.FINE)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ft_core.errors import FtError
 from ft_core.hardware.look import Gpu, Hardware, look
 from ft_core.models.find import hub_cache, hub_forbidden_by
 from ft_core.paths import HOME_VARIABLE, home
@@ -156,8 +157,9 @@ def _folders() -> Iterator[Check]:
         folder = home()
         free = shutil.disk_usage(folder).free
         writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        yield Check("runs in", "fail", f"cannot be used: {error}", "set FT_TUI_HOME to a folder you can write to")
+    except (FtError, OSError) as error:
+        why = f"{error.problems[0].where}: {error.problems[0].why}" if isinstance(error, FtError) else str(error)
+        yield Check("runs in", "fail", f"cannot be used: {why}", "set FT_TUI_HOME to a folder you can write to")
         return
     if writable:
         yield Check("runs in", "ok", f"{folder} ({place})")

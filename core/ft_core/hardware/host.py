@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ft_core.errors import FtError
 from ft_core.hardware import cgroup
 from ft_core.paths import HOME_VARIABLE, runs_root
 from ft_core.text import one_line
@@ -67,8 +68,8 @@ def _cpu_name() -> str:
 def _runs_folder() -> Path:
     try:
         return runs_root()
-    except OSError:
-        return Path(os.environ.get(HOME_VARIABLE) or Path.home()).expanduser().absolute()
+    except FtError:
+        return Path(os.environ.get(HOME_VARIABLE) or "/")
 
 
 def _disk(path: Path) -> tuple[int, int]:

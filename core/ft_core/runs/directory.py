@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_core.errors import FtError, problem
-from ft_core.paths import runs_root
+from ft_core.paths import refused, runs_root
 from ft_core.text import one_line
 
 _STAMP_LENGTH = len("20250101-120000")
@@ -89,9 +89,14 @@ class RunDir:
 
 
 def list_runs() -> list[RunDir]:
-    """Every run, the newest first."""
+    """Every run, the newest first. Raises FtError when the folder of runs cannot be made or read."""
+    root = runs_root()
+    try:
+        entries = list(os.scandir(root))
+    except OSError as error:
+        raise refused(error, root, "the runs cannot be listed") from error
     found: list[tuple[str, int, RunDir]] = []
-    for entry in os.scandir(runs_root()):
+    for entry in entries:
         run = RunDir(Path(entry.path))
         if entry.name.startswith(".") or not entry.is_dir():
             continue

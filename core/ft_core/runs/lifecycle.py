@@ -8,9 +8,9 @@ import shutil
 import time
 from pathlib import Path
 
-from ft_core.errors import FtError, problem
+from ft_core.errors import problem
 from ft_core.files import write_atomic
-from ft_core.paths import runs_root
+from ft_core.paths import refused, runs_root
 from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs.directory import RunDir
@@ -20,6 +20,7 @@ from ft_core.runs.status import Status, live, write_status
 from ft_core.text import one_line
 
 _SLUG_LENGTH = 40
+_NOT_MADE = "the run directory cannot be made"
 
 
 def create(recipe: Recipe, plan: dict[str, object]) -> RunDir:
@@ -28,15 +29,16 @@ def create(recipe: Recipe, plan: dict[str, object]) -> RunDir:
     The recipe is written last, and a directory without one is not a run: a run is there whole, or not at all.
     Raises FtError when the disk refuses.
     """
+    root = runs_root()
     try:
-        run = _reserve(_slug(recipe))
+        run = _reserve(root, _slug(recipe))
     except OSError as error:
-        raise _refused(error, runs_root()) from error
+        raise refused(error, root, _NOT_MADE) from error
     try:
         _fill(run, recipe, plan)
     except OSError as error:
         shutil.rmtree(run.path, ignore_errors=True)
-        raise _refused(error, run.path) from error
+        raise refused(error, run.path, _NOT_MADE) from error
     return run
 
 
@@ -52,9 +54,8 @@ def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
     write_atomic(run.recipe_file, dump(recipe))
 
 
-def _reserve(slug: str) -> RunDir:
+def _reserve(root: Path, slug: str) -> RunDir:
     base = f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
-    root = runs_root()
     for count in range(1, 1000):
         path = root / (base if count == 1 else f"{base}-{count}")
         try:
@@ -69,15 +70,6 @@ def _slug(recipe: Recipe) -> str:
     title = recipe.output.name or f"{Path(recipe.model.source).name}-{Path(recipe.data.source).stem}"
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:_SLUG_LENGTH].strip("-")
     return slug or "run"
-
-
-def _refused(error: OSError, path: Path) -> FtError:
-    return problem(
-        "the run directory cannot be made",
-        where=one_line(str(path), 200),
-        why=error.strerror or str(error),
-        remedy="free some disk space or check the rights there; FT_TUI_HOME moves everything to another place",
-    )
 
 
 def delete(run: RunDir) -> None:

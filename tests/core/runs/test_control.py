@@ -178,7 +178,10 @@ def test_no_answer_in_time_is_none(run: RunDir) -> None:
 
 
 @pytest.mark.parametrize("state", ["training", "failed", "created"])
-def test_nobody_waits_for_the_answer_of_a_run_that_is_dead(run: RunDir, state: str) -> None:
+def test_nobody_waits_for_the_answer_of_a_run_that_is_dead(
+    run: RunDir, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ft_core.runs.control.time.sleep", lambda _: pytest.fail("it is waited for"))
     asked = ask(run, "checkpoint")
     write_status(run, Status(state=state))
     assert wait_answer(run, asked, timeout=3600) is None

@@ -114,7 +114,10 @@ def assignments(function: Decorated) -> Decorated:
 def _complete_runs(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
     from ft_core.paths import runs_root
 
-    names = sorted((path.name for path in runs_root().iterdir() if path.is_dir()), reverse=True)
+    try:
+        names = sorted((path.name for path in runs_root().iterdir() if path.is_dir()), reverse=True)
+    except (FtError, OSError):
+        return []
     return [CompletionItem(name) for name in names if name.startswith(typed)]
 
 

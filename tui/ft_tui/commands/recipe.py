@@ -70,6 +70,7 @@ def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_js
         warnings = _prepared_warnings(file, assignments)
     except FtError as error:
         problems = error.problems
+    problems += _home_problems()
     if as_json:
         found = {"errors": problems, "warnings": warnings}
         output.data_json({"ok": not problems, **{kind: [vars(one) for one in some] for kind, some in found.items()}})
@@ -78,6 +79,17 @@ def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_js
         output.show_problems(problems)
         output.words(f"{file}: {len(problems)} errors, {len(warnings)} warnings")
     ctx.exit(output.WRONG_USE if problems else output.FINE)
+
+
+def _home_problems() -> tuple[Problem, ...]:
+    """Why no run of any recipe could be made here."""
+    from ft_core.paths import require_writable, runs_root
+
+    try:
+        require_writable(runs_root())
+    except FtError as error:
+        return error.problems
+    return ()
 
 
 def _prepared_warnings(file: Path, assignments: tuple[str, ...]) -> tuple[Problem, ...]:

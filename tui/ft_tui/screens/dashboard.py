@@ -294,8 +294,9 @@ class DashboardScreen(Screen[None]):
         def keep() -> None:
             try:
                 path, tmux = keep_copy(text)
-            except OSError as error:
-                self.app.call_from_thread(self._say, f"Not written to a file: {error}", "warn")
+            except (FtError, OSError) as error:
+                why = error.problems[0].why if isinstance(error, FtError) else str(error)
+                self.app.call_from_thread(self._say, f"Not written to a file: {why}", "warn")
             else:
                 taken = "tmux has it too" if tmux else "sent to the terminal too, which may ignore it"
                 self.app.call_from_thread(self._say, f"Copied {what} to {path.name} in {path.parent}; {taken}")

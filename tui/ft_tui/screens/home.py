@@ -101,8 +101,9 @@ class HomeScreen(Screen[None]):
     def _read_runs(self) -> None:
         try:
             message = self.Read(run_rows.read_rows())
-        except OSError as error:
-            message = self.Read((), f"The runs cannot be read: {error}")
+        except FtError as error:
+            found = error.problems[0]
+            message = self.Read((), f"The runs cannot be read: {found.where}: {found.why}; {found.remedy}")
         finally:
             self._reading = False
         self.post_message(message)

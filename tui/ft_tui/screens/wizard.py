@@ -263,8 +263,9 @@ class WizardScreen(Screen[None]):
     def _write_draft(self, draft: Draft) -> None:
         try:
             save_draft(draft)
-        except OSError as error:
-            self.post_message(self.DraftFailed(error.strerror or str(error)))
+        except (FtError, OSError) as error:
+            why = error.problems[0].why if isinstance(error, FtError) else error.strerror or str(error)
+            self.post_message(self.DraftFailed(why))
 
     def on_wizard_screen_draft_failed(self, message: DraftFailed) -> None:
         """Say that what is typed is not kept."""
