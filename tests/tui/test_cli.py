@@ -231,6 +231,19 @@ def test_logs_as_json_are_the_events_of_the_journal() -> None:
     assert kinds[-1] == "end"
 
 
+def test_an_event_of_any_length_is_given_as_whole_json() -> None:
+    long = ("alarm", {"name": "long", "text": "x" * 600_000})
+    run = make_run("long", events=[("alarm", {"name": "first", "text": "caf\udce9"}), long, *finished_events(2)])
+    with run.events_file.open("ab") as stream:
+        stream.write(b"garbage\n{\n")
+    events = [json.loads(line) for line in ft("logs", "--json", "-n", "100").stdout.splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [len(event["text"]) for event in events if event["kind"] == "alarm"] == [4, 600_000]
+    last = [json.loads(line) for line in ft("logs", "--json", "-n", "2").stdout.splitlines()]
+    assert last == events[-2:]
+    assert ft("logs", "--json", "-n", "0").stdout == ""
+
+
 def test_following_the_log_of_an_ended_run_ends() -> None:
     run = make_run("over", state="done")
     run.log_file.write_text("only line\n")
@@ -360,6 +373,16 @@ def test_following_a_failed_or_crashed_run_ends_with_3_and_the_cause(state: str)
     assert result.exit_code == 3
     assert "cause: the GPU was lost" in result.stdout
     assert "fix: use another one" in result.stdout
+
+
+def test_following_a_run_whose_processes_were_killed_tells_how_long_it_ran_and_how_to_go_on() -> None:
+    run = make_run("lost", events=[("checkpoint", {"step": 4, "bytes": 1})], state="training", step=5, total=9)
+    result = ft("attach", "--plain")
+    assert result.exit_code == 3
+    assert "crashed after 2 h 00 min" in result.stdout
+    assert "cause: its processes are gone without a word" in result.stdout
+    assert f"`ft-tui resume {run.name}`" in result.stdout
+    assert json.loads(ft("status", "--json").stdout)["cause"].startswith("its processes are gone")
 
 
 def test_following_a_run_that_was_never_started_ends_and_says_so() -> None:

@@ -157,6 +157,7 @@ async def test_a_failed_run_shows_cause_remedy_and_last_words() -> None:
 async def test_a_crashed_run_says_so_and_shows_the_end_of_its_log() -> None:
     async with dashboard(crashed()) as driver:
         await driver.sees("✗ crashed", "Killed", "r continues from the checkpoint of step 18")
+        await driver.sees("processes are gone without a word", "ft-tui resume")
 
 
 async def test_a_run_that_crashes_while_it_is_watched_changes_on_the_screen() -> None:

@@ -9,7 +9,7 @@ from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
 from ft_tui.commands.output import finite, table
 from ft_tui.commands.plain import Follower, verdict_table
-from ft_tui.commands.tail import LineTail
+from ft_tui.commands.tail import EventTail, LineTail
 from ft_tui.run_words import loading_lines
 from tests.tui.listed_runs import finished_events, make_run
 
@@ -107,6 +107,19 @@ def test_a_log_is_given_from_its_end_and_then_as_it_grows(tmp_path: Path) -> Non
         stream.write(b"f\n\xff\n")
     assert tail.read() == ["half", "\ufffd"]
     assert tail.read() == []
+
+
+def test_events_are_given_from_the_end_and_then_as_they_come(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    assert EventTail(file, 2).read() == []
+    with Journal(file) as journal:
+        for _ in range(3):
+            journal.write("alarm", text="x" * 300_000)
+        tail = EventTail(file, 2)
+        assert [json.loads(line)["seq"] for line in tail.read()] == [2, 3]
+        assert tail.read() == []
+        journal.write("end", state="done")
+        assert [json.loads(line)["seq"] for line in tail.read()] == [4]
 
 
 def test_a_log_without_line_ends_does_not_fill_the_memory(tmp_path: Path) -> None:

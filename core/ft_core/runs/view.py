@@ -30,6 +30,7 @@ _PIECE = 4 * 1024 * 1024
 # Of a long history, GPU readings are taken at every fourth step only: they change slowly, and opening it must be quick.
 _MANY = 2_000
 _HURRIED_STEPS = 4
+_LOST = "its processes are gone without a word: they were killed, or the machine restarted"
 
 
 class RunView:
@@ -289,9 +290,34 @@ class RunView:
         """The answers a `sample` event stands for. Raises FtError when the file is missing or damaged."""
         return load_samples(self.run, event)
 
+    @property
+    def cause(self) -> str | None:
+        """Why the run ended, or what is known of that; None when it goes on, or ended well."""
+        said = (self.end or {}).get("cause") or self.status.cause
+        return str(said) if said else _LOST if self.state == CRASHED else None
+
+    @property
+    def remedy(self) -> str | None:
+        """What a user can do about the end; None where nothing needs doing."""
+        said = (self.end or {}).get("remedy") or self.status.remedy
+        if said or self.state != CRASHED:
+            return str(said) if said else None
+        if self.checkpoints:
+            return f"go on from its last checkpoint: `ft-tui resume {self.run.name}`"
+        # Without a checkpoint `resume` refuses.
+        return (
+            f"no checkpoint had been written; start again: `ft-tui recipe show {self.run.name} > again.yaml`, then "
+            "`ft-tui train again.yaml`"
+        )
+
+    @property
+    def ended(self) -> float | None:
+        """When the run ended, in unix seconds; of a crashed one its last sign of life, None of one at work."""
+        said = number((self.end or {}).get("t")) or self.status.ended
+        return said or (self.status.updated or None if self.state == CRASHED else None)
+
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints of the run: plain values, NaN as None."""
-        end = self.end or {}
         return {
             "run": self.run.name,
             "directory": str(self.run.path),
@@ -303,11 +329,11 @@ class RunView:
             "loss": _finite(self.loss),
             "eta_seconds": self.eta_seconds,
             "started": self.started,
-            "ended": end.get("t") or self.status.ended,
+            "ended": self.ended,
             "verdict": _without_envelope(self.verdict),
             "result": _without_envelope(self.result, keep="kind"),
-            "cause": end.get("cause") or self.status.cause,
-            "remedy": end.get("remedy") or self.status.remedy,
+            "cause": self.cause,
+            "remedy": self.remedy,
         }
 
 

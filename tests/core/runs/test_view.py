@@ -14,7 +14,7 @@ from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.status import Status, write_status
+from ft_core.runs.status import Status, read_status, write_status
 from ft_core.runs.view import RunView
 
 GPU = {
@@ -157,6 +157,26 @@ def test_a_run_whose_processes_died_without_a_word_has_crashed(run: RunDir) -> N
     write_status(run, Status(state="training"))
     write(run, state("training"), step(1))
     assert view_of(run).state == "crashed"
+
+
+def test_a_crashed_run_has_a_cause_a_remedy_and_the_time_of_its_last_sign_of_life(run: RunDir) -> None:
+    write_status(run, Status(state="training", started=1000.0))
+    write(run, state("training"), step(1))
+    known = view_of(run).to_dict()
+    assert "processes are gone without a word" in known["cause"]
+    assert f"ft-tui recipe show {run.name}" in known["remedy"]
+    status = read_status(run)
+    assert status is not None
+    assert known["ended"] == status.updated
+    with Journal(run.events_file) as journal:
+        journal.write("checkpoint", step=1, path="checkpoints/step-000001", bytes=1, seconds=0.1)
+    assert f"`ft-tui resume {run.name}`" in view_of(run).to_dict()["remedy"]
+
+
+def test_a_run_at_work_has_neither_cause_nor_remedy_nor_end(run: RunDir) -> None:
+    at_work(run)
+    view = view_of(run)
+    assert (view.cause, view.remedy, view.ended) == (None, None, None)
 
 
 def test_a_run_that_lost_its_status_is_not_taken_for_a_new_one(run: RunDir) -> None:

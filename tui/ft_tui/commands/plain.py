@@ -146,11 +146,10 @@ class Follower:
 
     def _tell_end(self) -> None:
         end = self.view.end or {}
-        status = self.view.status
         self._say(f"{self.view.state} after {duration_text(self.seconds)}")
         for line in end.get("last_lines") or []:
             self._say(f"    {one_line(str(line), 200)}")
-        for label, text in (("cause", end.get("cause") or status.cause), ("fix", end.get("remedy") or status.remedy)):
+        for label, text in (("cause", self.view.cause), ("fix", self.view.remedy)):
             if text:
                 self._say(f"{label}: {text}")
         if self.view.verdict:
@@ -169,9 +168,9 @@ class Follower:
     @property
     def seconds(self) -> float:
         """How long the run took, by its own clock where that is known."""
-        status = self.view.status
-        if status.started and status.ended:
-            return status.ended - status.started
+        started, ended = self.view.status.started or self.view.started, self.view.ended
+        if started and ended:
+            return max(0.0, ended - started)
         return time.monotonic() - self._began
 
     def result(self) -> dict[str, Any]:

@@ -89,10 +89,10 @@ def logs(*, run: str | None, follow: bool, lines: int, events: bool) -> None:
     Here CUDA traces and warnings land.
     """
     from ft_core.runs.directory import find_run
-    from ft_tui.commands.tail import LineTail
+    from ft_tui.commands.tail import EventTail, LineTail
 
     found = find_run(run)
-    tail = LineTail(found.events_file if events else found.log_file, lines)
+    tail = EventTail(found.events_file, lines) if events else LineTail(found.log_file, lines)
     _print_log(tail.read())
     while follow:
         alive = _alive(found)

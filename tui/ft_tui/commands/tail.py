@@ -1,9 +1,12 @@
-"""The end of a file that another process writes, a line at a time and in bounded memory."""
+"""The end of a file that another process writes: lines of the log in bounded memory, events of the journal whole."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
+
+from ft_core.runs.journal import Event, Tail
 
 _BACK: Final = 256 * 1024
 _LONGEST: Final = 4000
@@ -45,6 +48,37 @@ class LineTail:
         if len(self._rest) > _BACK:
             whole, self._rest = [*whole, self._rest], b""
         return [_last_part(line) for line in whole]
+
+
+class EventTail:
+    """Gives the last events of a journal first, then what is added: each one whole, as one line of JSON."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path = path
+        self._count = count
+        self._tail: Tail | None = None
+
+    def read(self) -> list[str]:
+        """The events that came since the last call; torn and foreign lines are passed over."""
+        events = self._tail.read() if self._tail is not None else self._last()
+        return [json.dumps(event, separators=(",", ":")) for event in events]
+
+    def _last(self) -> list[Event]:
+        """The last events, read from further back until there are enough."""
+        back = _BACK
+        while True:
+            start = max(0, self._size() - back)
+            self._tail = Tail(self._path, start=start)
+            events = self._tail.read()
+            if start == 0 or len(events) >= self._count:
+                return events[-self._count :] if self._count else []
+            back *= 4
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
 
 
 def _last_part(line: bytes) -> str:

@@ -36,7 +36,7 @@ def _ended_well(view: RunView, width: int, *, tight: bool, gaps: bool) -> list[L
 
 
 def _ending(view: RunView, width: int) -> list[Line]:
-    cause = (view.end or {}).get("cause") or view.status.cause
+    cause = view.cause
     if view.state == "done" or not cause:
         return []
     return [(state_span(view.state),), *wrapped(str(cause), width)]
@@ -132,8 +132,8 @@ def load_lines(view: RunView) -> tuple[str, str, str]:
 
 def _failure(view: RunView, log: tuple[str, ...], width: int) -> list[Line]:
     end = view.end or {}
-    cause = end.get("cause") or view.status.cause or "its worker is gone and left no word"
-    remedy = end.get("remedy") or view.status.remedy or "look at the end of its log (l)"
+    cause = view.cause or "its worker left no word"
+    remedy = view.remedy or "look at the end of its log (l)"
     lines: list[Line] = [(state_span(view.state), (" ", "")), *wrapped(str(cause), width, "strong")]
     lines += _after("What to do: ", str(remedy), width)
     lines += _after("", _saved(view), width)

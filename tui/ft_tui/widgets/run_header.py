@@ -74,9 +74,8 @@ def elapsed_seconds(view: RunView, now: float) -> float | None:
     """From the first start to now, or to the end; None when it never started."""
     if view.started is None:
         return None
-    ended = (view.end or {}).get("t") or view.status.ended
     if view.state not in ACTIVE:
-        now = float(ended or view.status.updated or now)
+        now = view.ended or view.status.updated or now
     return max(0.0, now - view.started)
 
 
