@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from ft_core.recipe.yaml_io import load
 from ft_core.runs import control
+from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
 from ft_core.runs.status import Status, read_status, write_status
 from ft_tui.cli import cli
@@ -412,6 +413,44 @@ def test_ctrl_c_ends_only_the_following_and_says_how_to_come_back() -> None:
     status = read_status(run)
     assert status is not None
     assert status.state == "training"
+
+
+@pytest.mark.parametrize("place", ["ft_core.runs.launch.launch", "ft_tui.commands.output.show_problems"])
+@pytest.mark.parametrize("command", ["train", "resume"])
+def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
+    command: str, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[RunDir] = []
+
+    def launch(run: RunDir) -> int:
+        if "launch" in place:
+            signal.raise_signal(signal.SIGINT)
+        started.append(run)
+        write_status(run, Status(run=run.name, state="preparing", supervisor=Identity.current()))
+        return 1
+
+    def interrupt(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("ft_core.runs.launch.launch", launch)
+    if "launch" not in place:
+        monkeypatch.setattr("ft_tui.commands.output.show_problems", interrupt)
+        monkeypatch.setattr("ft_tui.commands.plain.follow", interrupt)
+    recipe = tmp_path / "demo.yaml"
+    ft("recipe", "new", str(recipe), "--demo")
+    name = str(recipe) if command == "train" else make_run("made", started=None).name
+    result = ft(command, name, "--plain")
+    (run,) = started
+    assert result.exit_code == 130
+    assert f"ft-tui attach {run.name}" in result.stderr
+    assert f"ft-tui stop {run.name}" in result.stderr
+
+
+def test_ctrl_c_before_anything_was_started_says_only_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ft_core.plan.prepare.prepare", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    ft("recipe", "new", str(tmp_path / "demo.yaml"), "--demo")
+    result = ft("train", str(tmp_path / "demo.yaml"), "--plain")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
 def test_a_reader_that_goes_away_is_no_fault() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ft_core import __version__
-from ft_tui.commands import output
+from ft_tui.commands import interrupts, output
 from ft_tui.commands.common import (
     Commands,
     Settings,
@@ -166,7 +166,9 @@ def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, as
     from ft_tui.start import continue_run
 
     found = find_run(run)
-    continue_run(found)
+    with interrupts.interrupted_afterwards():
+        continue_run(found)
+        interrupts.going_on(found)
     if detach:
         _detach(found, as_json=as_json)
     elif plain or as_json or _no_app():
@@ -245,9 +247,12 @@ def _say_what_goes_on() -> None:
 
 
 def _start(recipe: Recipe | Given) -> RunDir:
-    from ft_tui.start import start_run
+    from ft_tui.start import fetch_and_prepare, start_prepared
 
-    run, warnings = start_run(recipe, progress=counter("bytes fetched"))
+    prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
+    with interrupts.interrupted_afterwards():
+        run, warnings = start_prepared(prepared)
+        interrupts.going_on(run)
     output.show_problems(warnings, kind="warning")
     return run
 

@@ -32,8 +32,22 @@ def start_run(
     where they are not here yet; `progress` is called with bytes here and bytes in all. Gives the run and what the
     user should know of. Raises FtError with every problem; then nothing was started.
     """
+    return start_prepared(fetch_and_prepare(recipe, lengths=lengths, progress=progress))
+
+
+def fetch_and_prepare(
+    recipe: Recipe | Given,
+    *,
+    lengths: tuple[int, ...] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Prepared:
+    """The first half of `start_run`: everything that can take long, or be refused."""
     _fetch_data(recipe, progress)
-    prepared = prepare(recipe, lengths=lengths)
+    return prepare(recipe, lengths=lengths)
+
+
+def start_prepared(prepared: Prepared) -> tuple[RunDir, tuple[Problem, ...]]:
+    """The second half of `start_run`; takes a fraction of a second."""
     run = create(prepared.recipe, plan_of(prepared))
     _launch_or_remove(run)
     risk = launch.logout_risk()

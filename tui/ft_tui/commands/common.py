@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from ft_core.errors import FtError
 from ft_core.text import clean
-from ft_tui.commands import output
+from ft_tui.commands import interrupts, output
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -50,7 +50,7 @@ class Commands(click.Group):
             output.show_error(error)
             ctx.exit(output.WRONG_USE)
         except (KeyboardInterrupt, click.Abort):
-            output.words("interrupted")
+            output.words(interrupts.words_after(ctx))
             ctx.exit(output.INTERRUPTED)
 
 

@@ -10,7 +10,7 @@ from ft_core.errors import problem
 from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
-from ft_tui.commands import output
+from ft_tui.commands import interrupts, output
 from ft_tui.run_words import MEASURES, loading_lines
 
 if TYPE_CHECKING:
@@ -33,10 +33,7 @@ def follow(run: RunDir, *, as_json: bool = False) -> int:
     try:
         follower.to_the_end()
     except KeyboardInterrupt:
-        output.words(
-            f"\n{run.name} goes on without this terminal.\n"
-            f"Look at it again: ft-tui attach {run.name}\nStop it: ft-tui stop {run.name}"
-        )
+        output.words(interrupts.goes_on(run))
         return output.INTERRUPTED
     if as_json:
         output.data_json(follower.result())
