@@ -447,7 +447,7 @@ def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
 
 
 def test_ctrl_c_before_anything_was_started_says_only_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ft_core.plan.prepare.prepare", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("ft_tui.start.prepare", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     ft("recipe", "new", str(tmp_path / "demo.yaml"), "--demo")
     result = ft("train", str(tmp_path / "demo.yaml"), "--plain")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
