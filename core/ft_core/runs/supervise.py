@@ -92,16 +92,15 @@ def end_orphan(run: RunDir, *, grace: float = _GRACE_SECONDS) -> bool:
     if not lock.acquire():
         return False
     trainer = (read_status(run) or Status()).trainer
-    if trainer is None or not trainer.alive():
-        lock.release()
-        return False
     try:
+        if trainer is None or not trainer.alive():
+            return False
         Supervisor(run, (), grace).end_foreign(trainer)
     except PermissionError as error:
         raise problem(
             "the run cannot be ended",
             where=run.name,
-            why=f"its trainer (pid {trainer.pid}) belongs to another user",
+            why="its trainer belongs to another user",
             remedy="ask that user, or an administrator, to stop it",
         ) from error
     finally:

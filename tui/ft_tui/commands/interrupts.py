@@ -20,7 +20,8 @@ _KEY: Final = "ft_tui.run"
 @contextmanager
 def interrupted_afterwards() -> Iterator[None]:
     """Ctrl+C inside counts at the end: what is begun here (well under a second) is done whole and has its name."""
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     pressed = False
