@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from textual.widgets import Button, Input
 
-from ft_core.runs import control
+from ft_core.runs import control, supervise
 from ft_tui.actions import actions
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard import DashboardScreen
@@ -106,7 +106,9 @@ async def test_the_question_fits_every_size() -> None:
 
 
 @pytest.mark.parametrize("choice", ["stop", "stop_now"])
-async def test_stop_asks_how_before_it_asks_the_run(choice: str) -> None:
+async def test_stop_asks_how_before_it_asks_the_run(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[object] = []
+    monkeypatch.setattr(supervise, "end_orphan", looked_at.append)
     async with dashboard(running()) as driver:
         await driver.press("x")
         assert isinstance(driver.pilot.app.screen, Confirm)
@@ -114,6 +116,7 @@ async def test_stop_asks_how_before_it_asks_the_run(choice: str) -> None:
         driver.pilot.app.screen.query_one(f"#choice-{choice}", Button).press()
         await driver.until(lambda: asked(driver))
         assert asked(driver)[0].request == choice
+        await driver.until(lambda: len(looked_at) == (choice == "stop_now"))
 
 
 async def test_stop_can_be_thought_better_of() -> None:
