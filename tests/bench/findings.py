@@ -1,58 +1,87 @@
-"""What looking at every row for findings costs, against parsing the same rows with json in the same run.
+"""How long it takes to check every row, against parsing the same rows with json alone, and how much memory it takes.
 
-    python tests/bench/findings.py [--rows 5000]
+    python tests/bench/findings.py [ROWS]
 
-Prints one JSON object: microseconds a row of about 1 kB for both, and their ratio.
+Prints one JSON object a line. `rows`: all checks of rows of 1 kB, sketches included, in processor time: microseconds
+a row, and the ratio to `json.loads`. `same_again`: the comparison of all rows in the end, of which every tenth is
+another row again or nearly; seconds, and the ratio to looking at the rows. `memory`: MB that the facts of the rows
+take at most, in a process of its own, and by that of a million.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
+import resource
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 
-from ft_core.data.findings.checker import Checker
-from ft_core.data.rows import Conversation, Message
+ROWS = 20_000
+WORDS = [
+    f"{stem}{end}" for stem in ("riv", "th", "st", "wint", "br", "fi", "gard") for end in ("er", "one", "a", "in", "")
+]
 
-WORDS = "river hill brook ship north plain winter stone field bridge tower market garden window letter silver".split()  # noqa: SIM905
+
+def lines(count: int) -> Iterator[str]:
+    """Rows as JSON: prose of 1 kB, some with numbers and signs that are not ASCII; every tenth like the one before."""
+    chance = random.Random(1)
+    last = ["once"]
+    for number in range(count):
+        words = list(last) if number % 10 == 9 else [chance.choice(WORDS) for _ in range(220)]
+        words[number % len(words)] = chance.choice(("1984,", "caf\u00e9", f"{number}", "end. And", "\u2014"))
+        last = words
+        question, answer = " ".join(words[:25]) + "?", " ".join(words[25:]) + "."
+        yield json.dumps(
+            {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+        )
 
 
-def made_rows(count: int) -> list[Conversation]:
-    """Rows of about 1 kB: a question of 20 words and an answer of 140, in sentences."""
-    found = random.Random(1)
+def peak() -> float:
+    """The most memory this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
-    def prose(words: int) -> str:
-        said = [f"{found.choice(WORDS)}{found.randint(0, 99)}" for _ in range(words)]
-        return ". ".join(" ".join(said[place : place + 10]).capitalize() for place in range(0, words, 10)) + "."
 
-    return [
-        Conversation(number, (Message("user", prose(20)), Message("assistant", prose(140))))
-        for number in range(1, count + 1)
-    ]
+def measure(count: int) -> None:
+    """Check rows one by one, as a scan does, and print the figures."""
+    import numpy as np
+    import rensa  # noqa: F401 - loaded before memory is measured
+
+    from ft_core.data.findings.checker import Checker
+    from ft_core.data.rows import Conversation, Message
+
+    np.empty(0)
+    before, checker, parsing, checking, size = peak(), Checker(), 0.0, 0.0, 0
+    for number, line in enumerate(lines(count), start=1):
+        start = time.process_time()
+        value = json.loads(line)
+        parsed = time.process_time()
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in value["messages"])
+        checker.add(Conversation(number, turns))
+        checking += time.process_time() - parsed
+        parsing, size = parsing + parsed - start, size + len(line)
+    start = time.perf_counter()
+    report = checker.finish()
+    seconds = time.perf_counter() - start
+    held = peak() - before
+    told = {found.kind.name: found.count for found in report.findings}
+    for case in (
+        {"case": "rows", "rows": count, "bytes_a_row": round(size / count), "us_a_row": round(checking / count * 1e6),
+         "json_us_a_row": round(parsing / count * 1e6, 1), "ratio": round(checking / parsing, 1)},
+        {"case": "same_again", "seconds": round(seconds, 2), "ratio": round(seconds / checking, 3), "found": told},
+        {"case": "memory", "mb": round(held), "bytes_a_row": round(held * 1e6 / count)},
+    ):  # fmt: skip
+        print(json.dumps(case))
 
 
 def main() -> None:
-    """Measure both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5000)
-    rows = made_rows(parser.parse_args().rows)
-    lines = [json.dumps([[turn.role, turn.content] for turn in row.messages]) for row in rows]
-    start = time.perf_counter()
-    for line in lines:
-        json.loads(line)
-    parsed = time.perf_counter() - start
-    checker = Checker()
-    start = time.perf_counter()
-    for row in rows:
-        checker.add(row)
-    checker.findings()
-    checked = time.perf_counter() - start
-    print(json.dumps({
-        "rows": len(rows), "bytes_a_row": round(sum(map(len, lines)) / len(lines)),
-        "us_a_row": round(checked / len(rows) * 1e6), "json_us_a_row": round(parsed / len(rows) * 1e6, 1),
-        "ratio": round(checked / parsed, 1),
-    }))  # fmt: skip
+    """Measure in a process of its own, so that what was held before does not count."""
+    if sys.argv[1:2] == ["--here"]:
+        measure(int(sys.argv[2]))
+        return
+    count = sys.argv[1] if len(sys.argv) > 1 else str(ROWS)
+    subprocess.run([sys.executable, __file__, "--here", count], check=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ft_core.data.canonical import convert
-from ft_core.data.findings.checker import Checker, Finding, kind_of
+from ft_core.data.findings.checker import Checker, kind_of
 from ft_core.data.findings.fixing import fixed
+from ft_core.data.findings.report import Finding
 from ft_core.data.open import Container, Row, RowFile, open_rows
 from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal

@@ -12,7 +12,7 @@ from pathlib import Path
 from ft_core.data.check import DataReport, check, silent
 from ft_core.data.child import Message, failure, run_child, say
 from ft_core.data.containers.base import never
-from ft_core.data.findings.checker import Finding
+from ft_core.data.findings.report import Finding
 from ft_core.data.open import open_rows
 from ft_core.data.scan import identity_of
 from ft_core.data.shapes import Choice
@@ -20,7 +20,7 @@ from ft_core.errors import FtError
 from ft_core.files import write_atomic
 from ft_core.paths import cache_root, private_folder
 
-_VERSION = 1
+_VERSION = 2
 
 
 def check_apart(

@@ -238,7 +238,7 @@ def checked(messages: tuple[Message, ...], fixes: Mapping[str, str], *, answered
     end. BadRowError names the turn (from 1) that stands wrong.
     """
     if fixes.get("role-order") == "merge":
-        messages = tuple(_merged(messages))
+        messages = tuple(merged_turns(messages))
     if answered and fixes.get("no-assistant-end") == "trim":
         last = max((i for i, turn in enumerate(messages) if turn.role == "assistant"), default=-1)
         messages = messages[: last + 1] or messages
@@ -269,7 +269,8 @@ def _check_place(messages: tuple[Message, ...], i: int, turn: Message) -> None:
         raise _order(i, "a tool's answer is not taken up", "add the assistant's turn behind it")
 
 
-def _merged(messages: Iterable[Message]) -> Iterable[Message]:
+def merged_turns(messages: Iterable[Message]) -> Iterable[Message]:
+    """The turns with neighbours of one role joined, a blank line between them; answers of tools stay apart."""
     held: Message | None = None
     for turn in messages:
         if held is not None and held.role == turn.role and turn.role != "tool":

@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from ft_core.data.findings.checker import Finding
 from ft_core.data.findings.kinds import KINDS, Kind
+from ft_core.data.findings.report import Finding
 from ft_core.text import clean, count_text, one_line
 from ft_tui.run_words import glyph
 from ft_tui.widgets.paging import PageKeysPass

@@ -15,13 +15,22 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding. A row with an `error` cannot be used; `fixes` are what `data.fixes` may say of the others."""
+    """A kind of finding. A row with an `error` cannot be used; `fixes` are what `data.fixes` may say of the others.
+
+    Without `fixes` a kind is only reported.
+    """
 
     name: str
     severity: Severity
     words: str
     why: str
     fixes: tuple[str, ...] = ("drop", "keep")
+    proposed: str = "drop"
+
+    @property
+    def default(self) -> str:
+        """The fix to propose; empty where the kind is only reported."""
+        return self.proposed if self.fixes else ""
 
 
 _ALL: Final = (
@@ -46,25 +55,30 @@ _ALL: Final = (
     Kind("empty-turn", "warning", "a turn says nothing", "an answer to nothing teaches to answer anything"),
     Kind("placeholder", "warning", "a placeholder was never filled in", "the model will say it as it stands"),
     Kind("template-tokens", "warning", "marks of a chat template stand in the text", "they end or begin turns early",
-         ("drop", "trim", "keep")),
+         ("drop", "trim", "keep"), "trim"),
     Kind("invisible-characters", "warning", "characters nobody sees", "the model learns to write them too",
-         ("trim", "drop", "keep")),
+         ("trim", "drop", "keep"), "trim"),
     Kind("bidi-override", "warning", "characters that turn the direction of writing", "text shows other than it is",
-         ("trim", "drop", "keep")),
+         ("trim", "drop", "keep"), "trim"),
     Kind("mojibake", "warning", "text decoded wrongly", "the model learns to write it garbled"),
-    Kind("refusal", "warning", "the answer refuses, or speaks of itself as an AI", "the model learns to refuse"),
+    Kind("media-tags", "warning", "tags of images, video or sound in the text", "the model never sees what they show",
+         proposed="keep"),
+    Kind("refusal", "warning", "the answer refuses, or speaks of itself as an AI", "the model learns to refuse",
+         proposed="keep"),
     Kind("cut-answer", "warning", "the answer stops in mid-sentence", "the model learns to stop there too"),
-    Kind("personal-data", "warning", "personal data", "the model can repeat it to anyone"),
+    Kind("personal-data", "warning", "personal data", "the model can repeat it to anyone", proposed="keep"),
     Kind("secret", "warning", "a key or password", "the model can repeat it to anyone; make it invalid"),
     Kind("exact-duplicate", "warning", "the same row again", "it counts for more than the others"),
     Kind("near-duplicate", "warning", "nearly the same row again", "it counts for more than the others"),
-    Kind("contradiction", "warning", "the same question with another answer", "the model cannot learn both"),
+    Kind("contradiction", "warning", "the same question with another answer", "the model cannot learn both",
+         proposed="keep"),
     Kind("equal-sides", "warning", "the better and the worse answer are the same", "there is nothing to prefer"),
     Kind("leakage-exact", "warning", "a held-out row is learnt too", "what was learnt by heart measures nothing"),
     Kind("leakage-near", "warning", "a held-out row is nearly one that is learnt", "it measures memory, not skill"),
     # What the rows are as a whole.
-    Kind("language-mix", "note", "few rows are in another script than the others", "often they were left by mistake"),
-    Kind("length-outlier", "note", "far longer than the others", "often several rows run together"),
+    Kind("language-mix", "note", "few rows are in another script than the others", "often they were left by mistake",
+         proposed="keep"),
+    Kind("length-outlier", "note", "far longer than the others", "often several rows run together", proposed="keep"),
     Kind("length-bias", "note", "the better answers are mostly the longer ones", "it may learn length alone", ()),
     Kind("label-imbalance", "note", "good and bad answers are of very unequal number", "KTO wants them within 1 to 4",
          ()),

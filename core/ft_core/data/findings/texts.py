@@ -1,47 +1,56 @@
-"""What is wrong with one text of a row, told from the text alone."""
+"""What is wrong with the texts of one row, told from the row alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ft_core.data.findings.personal import personal, secrets
-from ft_core.data.rows import CanonicalRow, Passage, Preference, passages
+from ft_core.data.findings.facts import CALL, row_parts
+from ft_core.data.findings.marks import CODE, placeholder, template_mark
+from ft_core.data.findings.personal import masked_in, personal, secrets
+from ft_core.data.findings.unseen import bidi_mark, garbled, invisible
+from ft_core.data.rows import CanonicalRow, Passage, Preference
 
 _AROUND: Final = 30
-_CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_PLACEHOLDER: Final = re.compile(
-    r"\{\{\s*[A-Za-z_][\w .]{0,40}\}\}|\[(?:INSERT|YOUR|ENTER|ADD|TODO|PLACEHOLDER|TBD)\b[^\]\n]{0,60}\]"
-    r"|\bTODO\b(?:\s*:|\s*$|(?=\s+[a-z]+ (?:this|the|here)))|<(?:your|insert)[ _-][^>\n]{1,40}>|\b[Ll]orem ipsum\b"
+_MEDIA: Final = re.compile(
+    r"<(?:image|video|audio|image_pad|img_token)>|<\|(?:image|video|audio|vision)[a-z_]*\|>|<img\s[^>]{0,300}\bsrc\s*="
+    r"|!\[[^\]\n]{0,100}\]\(data:image|\bdata:image/[a-z+]{2,10};base64,[A-Za-z0-9+/]{40}"
 )
-_TEMPLATE: Final = re.compile(
-    r"<\|(?:im_start|im_end|im_sep|eot_id|eom_id|begin_of_text|end_of_text|start_header_id|end_header_id|endoftext|user"
-    r"|assistant|system|end|start|channel|message|return|call|turn)\|?>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
-    r"|^<s>|</s>\s*$|<\uff5c[^<>\n]{1,30}\uff5c>|^### (?:Instruction|Response|Human|Assistant):",
-    re.MULTILINE,
+_WEB: Final = re.compile(r"<(?:!doctype|html|body|div|head|p|a|ul|table|script|style)\b", re.IGNORECASE)
+_SPEAKS: Final = (
+    "help assist comply fulfil fulfill provide do answer continue engage create generate write discuss support process "
+    "browse access see view offer give share produce participate complete perform advise recommend suggest say "
+    "disclose reveal"
+).replace(" ", "|")
+_CANNOT: Final = (
+    r"i(?: can(?:no|')?t|'m not able to| am not able to|'m unable to| am unable to| won't| will not be able to)"
 )
-_INVISIBLE: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+_SORRY: Final = r"(?:(?:i'?m|i am) (?:very |really |so )?sorry|sorry|i apologi[sz]e|unfortunately|my apologies)"
+_REFUSES: Final = re.compile(
+    rf"\W*(?:{_SORRY},? (?:but )?{_CANNOT}(?: {{0,2}}(?:to )?(?:{_SPEAKS})\b|\W*\Z)"
+    rf"|{_CANNOT} (?:assist|help (?:you )?with|help you|comply|fulfil|provide|access|browse|do that|answer that)\b)"
 )
-# Flags of countries within countries are a black flag and letters of that invisible kind.
-_FLAG: Final = re.compile("\U0001f3f4[\U000e0020-\U000e007f]+")
-_BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_REFUSAL: Final = re.compile(
-    r"\bas an? (?:ai|artificial intelligence)(?: language)?(?: model| assistant)?\b(?=,| i\b)"
-    r"|\bi'?m (?:just |only )?an ai\b"
-    r"|^\s*(?:i'?m sorry|i am sorry|sorry|i apologi[sz]e),? (?:but )?"
-    r"i(?: can(?:no|')t|'m not able| am not able|'m unable| am unable| won't)"
-    r"|^\s*i can(?:no|')t (?:assist|help|comply|fulfil|provide|do that)",
-    re.IGNORECASE | re.MULTILINE,
+_OF_ITSELF: Final = re.compile(
+    r"\bas an? (?:ai|artificial intelligence)(?: language)?(?: model| assistant)?,? (?:i\b|my\b|it is not|there)"
+    r"|\bas a (?:large )?language model,? (?:i\b|my\b)"
+    r"|\bi'?(?:m| am) (?:just |only )?an ai (?:language )?(?:model|assistant)\b"
+    r"|\u4f5c\u4e3a(?:\u4e00\u4e2a|\u4e00\u4f4d)?(?:\u4eba\u5de5\u667a\u80fd|ai)(?:\u8bed\u8a00\u6a21\u578b|\u52a9\u624b|\u6a21\u578b)"
+    r"|\bals ki-(?:sprachmodell|modell|assistent)|\ben tant que mod\u00e8le de langage|\bcomo modelo de lenguaje\b"
+    r"|\b\u043a\u0430\u043a \u044f\u0437\u044b\u043a\u043e\u0432\u0430\u044f \u043c\u043e\u0434\u0435\u043b\u044c"
 )
+_OF_ITSELF_SIGNS: Final = (
+    " ai", "artificial intelligence", "language model", "\u4f5c\u4e3a", "als ki-", "de langage", "de lenguaje",
+    "\u044f\u0437\u044b\u043a\u043e\u0432\u0430\u044f",
+)  # fmt: skip
 _SENTENCES: Final = re.compile(r"[.!?]\s+[A-Z]")
 _LIST_LINE: Final = re.compile(r"^\s*(?:[-*•+#|>]|\d+[.)]|[A-Za-z][.)])\s?|^\s{4,}|^[^.!?]{0,60}:\s|\w+\(|[{};=<]|://")
 _CUT_FROM: Final = 120
+_BEGINNING: Final = 600
 
 
 class Hit(NamedTuple):
-    """One finding in one row: its kind, the field, and what is shown of it."""
+    """One finding in one row: its kind, the field, and what is shown of it, with nothing private in it."""
 
     kind: str
     field: str
@@ -50,63 +59,91 @@ class Hit(NamedTuple):
 
 def row_hits(row: CanonicalRow) -> Iterator[Hit]:
     """Everything that is wrong with the texts of one row, each kind at most once for each text."""
-    last = ""
-    for part in passages(row):
-        yield from _hits(part, ends_row=part.learnt)
-        last = part.field
-    if isinstance(row, Preference) and row.chosen == row.rejected:
-        yield Hit("equal-sides", last, row.chosen[0].content if row.chosen else "")
+    return parts_hits(row, list(row_parts(row)))
 
 
-def _hits(part: Passage, *, ends_row: bool) -> Iterator[Hit]:
+def parts_hits(row: CanonicalRow, parts: Sequence[Passage]) -> Iterator[Hit]:
+    """`row_hits` of a row whose `row_parts` are known."""
+    for part in parts:
+        yield from _hits(part, parts)
+    if isinstance(row, Preference) and _equal(row):
+        yield Hit("equal-sides", "rejected[0]", row.chosen[0].content if row.chosen else "")
+
+
+def _equal(row: Preference) -> bool:
+    first, second = ([(turn.role, turn.content.strip()) for turn in side] for side in (row.chosen, row.rejected))
+    return first == second
+
+
+def _hits(part: Passage, parts: Sequence[Passage]) -> Iterator[Hit]:
     text = part.text
     if not text.strip():
-        if part.role != "assistant":
+        if part.role in ("user", "system", "text"):
             yield Hit("empty-turn", part.field, "(nothing)")
         return
-    yield from _marks(part)
-    if not text.isascii():
-        yield from _odd_characters(part)
-    elif _INVISIBLE.search(text):
-        yield _hit("invisible-characters", part, _INVISIBLE)
-    for masked in secrets(text):
-        yield Hit("secret", part.field, masked)
-        break
-    for masked in personal(text):
-        yield Hit("personal-data", part.field, masked)
-        break
-    if ends_row:
+    private = [*secrets(text), *personal(text)]
+    if private:
+        # Nothing private stands in what other findings show.
+        part = part._replace(text=masked_in(text, private))
+        for kind in ("secret", "personal-data"):
+            shown = ", ".join(one.shown for one in private[:20] if one.kind == kind)
+            if shown:
+                yield Hit(kind, part.field, shown)
+    yield from _characters(part)
+    if part.role == CALL:
+        return
+    yield from _marks(part, parts)
+    if part.learnt and part.role == "assistant":
         yield from _answer_hits(part)
 
 
-def _marks(part: Passage) -> Iterator[Hit]:
+def _marks(part: Passage, parts: Sequence[Passage]) -> Iterator[Hit]:
     text = part.text
-    if ("<" in text or "[" in text or "###" in text) and _TEMPLATE.search(text):
-        yield _hit("template-tokens", part, _TEMPLATE)
-    if any(sign in text for sign in ("{{", "[", "TODO", "<", "orem ipsum")):
-        prose = _CODE.sub("", text) if "`" in text else text
-        found = _PLACEHOLDER.search(prose)
+    angle = "<" in text
+    if angle or "[" in text or "###" in text:
+        found = template_mark(text)
         if found:
-            yield Hit("placeholder", part.field, _around(prose, found))
+            yield Hit("template-tokens", part.field, _around(text, found))
+    if angle or "data:image" in text:
+        found = _MEDIA.search(text)
+        if found and _shows_media(text, found):
+            yield Hit("media-tags", part.field, _around(text, found))
+    found = placeholder(text, part.role, lambda: "\n".join(one.text for one in parts if one is not part))
+    if found:
+        yield Hit("placeholder", part.field, _around(found.string, found))
 
 
-def _odd_characters(part: Passage) -> Iterator[Hit]:
+def _shows_media(text: str, found: re.Match[str]) -> bool:
+    """Whether a tag stands for a picture: in code and web pages it is what the row is about."""
+    if found.group().startswith("<img") and _WEB.search(text):
+        return False
+    if "`" not in text:
+        return True
+    return _MEDIA.search(CODE.sub("", text)) is not None
+
+
+def _characters(part: Passage) -> Iterator[Hit]:
     text = part.text
-    if "\U0001f3f4" in text:
-        part = part._replace(text=_FLAG.sub("", text))
-    if _INVISIBLE.search(part.text):
-        yield _hit("invisible-characters", part, _INVISIBLE)
-    if _BIDI.search(text):
-        yield _hit("bidi-override", part, _BIDI)
-    from ftfy.badness import badness
-
-    # One odd pair of letters can be meant; garbled text has them all over.
-    if "\ufffd" in text or badness(text) > 1 + len(text) // 2000:
-        yield Hit("mojibake", part.field, text[:120])
+    if text.isprintable() and text.isascii():
+        return
+    found = invisible(text)
+    if found:
+        yield Hit("invisible-characters", part.field, f"{_code(found.group())} in {_around(text, found)}")
+    if text.isascii():
+        return
+    turned = bidi_mark(text)
+    if turned:
+        yield Hit("bidi-override", part.field, f"{_code(turned.group())} in {_around(text, turned)}")
+    place = garbled(text)
+    if place is not None:
+        yield Hit("mojibake", part.field, text[max(place - _AROUND, 0) : place + 2 * _AROUND])
 
 
 def _answer_hits(part: Passage) -> Iterator[Hit]:
-    found = _REFUSAL.search(part.text[:600])
+    beginning = part.text[:_BEGINNING].lower().replace("\u2019", "'")
+    found = _REFUSES.match(beginning)
+    if found is None and any(sign in beginning for sign in _OF_ITSELF_SIGNS):
+        found = _OF_ITSELF.search(beginning)
     if found:
         yield Hit("refusal", part.field, _around(part.text, found))
     if is_cut(part.text):
@@ -117,37 +154,16 @@ def is_cut(text: str) -> bool:
     """Whether prose stops in mid-sentence, or a block of code is never closed. Short texts and lists never count."""
     if text.count("```") % 2:
         return True
-    last = text.rstrip().rsplit("\n", 1)[-1]
+    last = text.rstrip().rsplit("\n", 1)[-1][-2000:]
     # Sentences end with a sign; scripts without small letters are not judged.
-    if len(text) < _CUT_FROM or not last[-1:].islower() or not _SENTENCES.search(text):
+    if len(text) < _CUT_FROM or not (last[-1:].islower() or last[-1:] == ",") or not _SENTENCES.search(text):
         return False
     return len(last.split()) >= 6 and not _LIST_LINE.search(last)
 
 
-def _hit(kind: str, part: Passage, pattern: re.Pattern[str]) -> Hit:
-    found = pattern.search(part.text)
-    assert found is not None
-    return Hit(kind, part.field, _around(part.text, found))
+def _code(found: str) -> str:
+    return f"U+{ord(found[0]):04X}"
 
 
 def _around(text: str, found: re.Match[str]) -> str:
     return text[max(found.start() - _AROUND, 0) : found.end() + _AROUND]
-
-
-def trimmed(text: str) -> str:
-    """The text without invisible and direction characters, without template marks at its ends, and stripped."""
-    plain = _BIDI.sub("", text if _FLAG.search(text) else _INVISIBLE.sub("", text)).strip()
-    while plain:
-        begin, end = _TEMPLATE.match(plain), _ending_mark(plain)
-        if begin is not None and begin.end():
-            plain = plain[begin.end() :].strip()
-        elif end is not None:
-            plain = plain[:end].strip()
-        else:
-            break
-    return plain
-
-
-def _ending_mark(text: str) -> int | None:
-    """Where a template mark that ends the text begins."""
-    return next((found.start() for found in _TEMPLATE.finditer(text) if not text[found.end() :].strip()), None)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from ft_core.data.findings.checker import Checker, Finding
+from ft_core.data.findings.checker import Checker
+from ft_core.data.findings.report import Finding
 from ft_core.data.rows import CanonicalRow, Conversation, Message, Preference, UnpairedPreference
 from ft_core.errors import Problem
 

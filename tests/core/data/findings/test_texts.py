@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from ft_core.data.findings.fixing import trimmed
 from ft_core.data.findings.kinds import KINDS, fix_problems
 from ft_core.data.findings.personal import is_card, is_iban, masked
-from ft_core.data.findings.texts import is_cut, row_hits, trimmed
+from ft_core.data.findings.texts import is_cut, row_hits
 from ft_core.data.rows import Conversation, Message, Preference
 
 PROSE = (
