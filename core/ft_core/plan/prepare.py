@@ -108,9 +108,15 @@ def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:
         values["model.source"] = str(model.path)
     for field in ("data.source", "data.held_out"):
         value = recipe.get(field)
-        if isinstance(value, str) and value != DEMO:
-            values[field] = str(Path(value).expanduser().absolute())
+        if isinstance(value, str):
+            values[field] = _absolute_path(value)
+    if recipe.data.mix:
+        values["data.mix"] = {_absolute_path(path): share for path, share in recipe.data.mix.items()}
     return with_values(recipe, values)
+
+
+def _absolute_path(text: str) -> str:
+    return text if text == DEMO else str(Path(text).expanduser().absolute())
 
 
 def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:

@@ -90,9 +90,12 @@ def test_paths_become_absolute_since_a_run_lives_elsewhere(
     parts: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = prepare(recipe({"model.source": "./model", "data.source": "rows.jsonl"}), hardware=CPU)
+    rows_file(tmp_path / "more.jsonl", 20)
+    values = {"model.source": "./model", "data.source": "rows.jsonl", "data.mix": {"more.jsonl": 0.1, "demo": 0.1}}
+    plan = prepare(recipe(values), hardware=CPU)
     assert plan.recipe.model.source == str(tmp_path / "model")
     assert plan.recipe.data.source == str(tmp_path / "rows.jsonl")
+    assert plan.recipe.data.mix == {str(tmp_path / "more.jsonl"): 0.1, "demo": 0.1}
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
