@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -95,7 +96,7 @@ class Gate:
             place = found + len(words) if turn.role != "system" else 0
 
     def _check_mask(self, row: Conversation, encoded: Encoded) -> None:
-        learnt = learnt_text(encoded)
+        learnt = stretches(encoded, trained=True)
         answers = [turn for turn in row.messages if turn.role == "assistant" and turn.trained]
         lost = next((turn for turn in answers if _words(turn) not in learnt), None)
         if lost is not None:
@@ -136,15 +137,15 @@ def _text_at(encoded: Encoded, place: int) -> str:
     return encoded.text[begin:end]
 
 
-def learnt_text(encoded: Encoded) -> str:
-    """The text of the tokens that are learnt; a newline between stretches."""
+def stretches(encoded: Encoded, *, trained: bool) -> str:
+    """The text of the tokens that are learnt, or of the others; a newline between stretches."""
     parts: list[str] = []
-    end_before = -1
-    for trained, (begin, end) in zip(encoded.trained, encoded.offsets, strict=True):
-        if trained:
-            parts.append(encoded.text[begin:end] if begin <= end_before else f"\n{encoded.text[begin:end]}")
-            end_before = end
-    return "".join(parts)
+    places = zip(encoded.trained, encoded.offsets, strict=True)
+    for learnt, run in groupby(places, key=lambda place: place[0]):
+        if learnt == trained:
+            spans = [span for _, span in run]
+            parts.append(encoded.text[spans[0][0] : spans[-1][1]])
+    return "\n".join(parts)
 
 
 def ends_of(tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -327,7 +327,15 @@ class Encoder:
     def _tokens(self, text: str) -> tuple[list[int], list[Span]]:
         """Token ids of a text as it stands (no token is put before or behind it), and their places in it."""
         encoding = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        return encoding["input_ids"], encoding["offset_mapping"]
+        offsets = encoding["offset_mapping"]
+        return encoding["input_ids"], _joined(offsets) if self._leaves_gaps else offsets
+
+    @cached_property
+    def _leaves_gaps(self) -> bool:
+        """Whether the tokenizer leaves the blank before a word out of the token's place (GPT-2's and Llama 3's do)."""
+        found = self._tokenizer("a b", add_special_tokens=False, return_offsets_mapping=True)
+        offsets: list[Span] = found["offset_mapping"]
+        return _joined(offsets) != offsets
 
     def _rewrites(self, index: int) -> FtError:
         return self._refused(
@@ -420,6 +428,12 @@ def _common(one: str, other: str) -> int:
 
 def _shifted(offsets: list[Span], by: int) -> list[Span]:
     return [(begin + by, end + by) for begin, end in offsets]
+
+
+def _joined(offsets: list[Span]) -> list[Span]:
+    """The places of tokens without gaps: what lies between two belongs to the second, whose blank it is."""
+    ends = [0, *(end for _, end in offsets)]
+    return [(min(begin, before), end) for (begin, end), before in zip(offsets, ends, strict=False)]
 
 
 @lru_cache(maxsize=8)

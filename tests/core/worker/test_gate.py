@@ -3,11 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tokenizers import processors
 
 from ft_core.data.gate import GateReport
 from ft_core.data.rows import Conversation, Message
 from ft_core.errors import FtError
-from ft_core.worker.gate import Gate, ends_of
+from ft_core.worker.gate import Gate, ends_of, stretches
 from ft_core.worker.tokenise import Encoded, Encoder, use_template
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
 from tests.core.worker import tiny
@@ -131,6 +132,21 @@ def test_what_max_length_cuts_is_told_with_what_raising_it_would_keep() -> None:
     by_name = {check.name: check for check in report.checks}
     assert (by_name["end-kept"].rows, by_name["something-learnt"].rows) == (2, 1)
     assert report.keep_all > 120
+
+
+def test_characters_of_several_tokens_and_blanks_outside_a_tokens_place_are_no_fault() -> None:
+    row = Conversation(1, (Message("user", "What is it 🦊?"), Message("assistant", "A fox 🦊 é, 日本.")))
+    tokenizer = make_tokenizer(CHATML)
+    assert gate_of(CHATML, row).passed
+    # As GPT-2's and Llama 3's tokenizers do.
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    gate = Gate(ends_of(tokenizer), "assistant", None)
+    for one in (row, ROW):
+        encoded = Encoder(tokenizer).encode(one)
+        gate.look(one, encoded)
+        assert stretches(encoded, trained=True).startswith(one.messages[1].content)
+        assert "".join(encoded.text[slice(*span)] for span in encoded.offsets).startswith("<|im_start|>user\nWhat is")
+    assert gate.report().passed
 
 
 def test_learning_from_everything_asks_nothing_of_the_mask() -> None:
