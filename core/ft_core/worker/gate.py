@@ -161,5 +161,6 @@ def ends_of(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 def _words(turn: Message) -> str:
     """What has to be found of a turn: its words, or the name of the function it calls first."""
     if turn.content.strip() or not turn.tool_calls:
-        return turn.content.strip()
+        # Thoughts written into an answer are set anew by many templates, and left out of earlier turns by design.
+        return turn.content.rpartition("</think>")[2].strip() or turn.content.strip()
     return turn.tool_calls[0].name

@@ -149,6 +149,12 @@ def test_characters_of_several_tokens_and_blanks_outside_a_tokens_place_are_no_f
     assert gate.report().passed
 
 
+def test_thoughts_that_a_template_sets_anew_or_leaves_out_are_no_fault() -> None:
+    thought = Message("assistant", "<think>It barks, so\n\n\nit is one.</think>It is a fox.")
+    row = Conversation(1, (Message("user", "What is it?"), thought, Message("user", "Sure?"), thought))
+    assert gate_of(shipped_template("qwen3"), row).passed
+
+
 def test_learning_from_everything_asks_nothing_of_the_mask() -> None:
     assert "nothing-else-learnt" not in failing(gate_of(CHATML, train_on="all"))
 
