@@ -14,7 +14,7 @@ from ft_core.data.rows import CanonicalRow, Passage, Preference
 
 _AROUND: Final = 30
 _MEDIA: Final = re.compile(
-    r"<(?:image|video|audio|image_pad|img_token)>|<\|(?:image|video|audio|vision)[a-z_]*\|>|<img\s[^>]{0,300}\bsrc\s*="
+    r"<(?:image|video|audio|image_pad|img_token)>|<img\s[^>]{0,300}\bsrc\s*="
     r"|!\[[^\]\n]{0,100}\]\(data:image|\bdata:image/[a-z+]{2,10};base64,[A-Za-z0-9+/]{40}"
 )
 _WEB: Final = re.compile(r"<(?:!doctype|html|body|div|head|p|a|ul|table|script|style)\b", re.IGNORECASE)
@@ -45,7 +45,8 @@ _OF_ITSELF_SIGNS: Final = (
 )  # fmt: skip
 _SENTENCES: Final = re.compile(r"[.!?]\s+[A-Z]")
 _LIST_LINE: Final = re.compile(r"^\s*(?:[-*•+#|>]|\d+[.)]|[A-Za-z][.)])\s?|^\s{4,}|^[^.!?]{0,60}:\s|\w+\(|[{};=<]|://")
-_CUT_FROM: Final = 120
+_CUT_FROM, _FEWEST_WORDS = 120, 5
+_NEVER_LAST: Final = frozenset({"the", "a", "an", "and", "or", "because", "of", "your", "our", "their", "its", "every"})
 _BEGINNING: Final = 600
 
 
@@ -151,14 +152,20 @@ def _answer_hits(part: Passage) -> Iterator[Hit]:
 
 
 def is_cut(text: str) -> bool:
-    """Whether prose stops in mid-sentence, or a block of code is never closed. Short texts and lists never count."""
+    """Whether prose stops in mid-sentence, or a block of code is never closed. Lists never count.
+
+    In a text of a few words only a word that has to be followed by another one tells so.
+    """
     if text.count("```") % 2:
         return True
     last = text.rstrip().rsplit("\n", 1)[-1][-2000:]
-    # Sentences end with a sign; scripts without small letters are not judged.
-    if len(text) < _CUT_FROM or not (last[-1:].islower() or last[-1:] == ",") or not _SENTENCES.search(text):
+    # Scripts without small letters are not judged.
+    if not (last[-1:].islower() or last[-1:] == ",") or _LIST_LINE.search(last):
         return False
-    return len(last.split()) >= 6 and not _LIST_LINE.search(last)
+    words = last.split()
+    if len(words) >= _FEWEST_WORDS and last[0].isupper() and words[-1] in _NEVER_LAST:
+        return True
+    return len(text) >= _CUT_FROM and len(words) > _FEWEST_WORDS and _SENTENCES.search(text) is not None
 
 
 def _code(found: str) -> str:

@@ -130,7 +130,9 @@ def test_check_digits_tell_cards_and_accounts_from_other_numbers() -> None:
 
 def test_a_text_is_cut_only_where_prose_stops_in_a_sentence() -> None:
     assert is_cut(PROSE + " and there")
-    assert not is_cut("It stops in the middle of a")
+    assert is_cut("It stops in the middle of a")
+    assert not is_cut("It is what I was looking for")
+    assert not is_cut("Roses are red and violets are blue")
     assert not is_cut(PROSE + ":\n1. one two three four five six seven")
 
 
