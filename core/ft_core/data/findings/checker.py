@@ -30,7 +30,8 @@ class Checker:
 
     The parts of a file may be looked at by a checker each, in processes of their own (checkers can be pickled), and
     then put together with `merge`: what is told of rows beside all others is found in `finish`. A million rows of
-    1 kB take about 300 MB, and 400 while they are compared. `seed` is that of the sketches by which rows are found to be nearly the same.
+    1 kB take about 300 MB, and 400 while they are compared. `seed` is that of the sketches by
+    which rows are found to be nearly the same.
     """
 
     def __init__(self, *, seed: int = 0) -> None:
