@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ft_core.data.templates import AUTO
+from ft_core.data.hub import HUB
+from ft_core.data.templates import AUTO, SHIPPED
 from ft_core.errors import FtError, Problem, gather
 from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
@@ -112,11 +113,13 @@ def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:
             values[field] = _absolute_path(value)
     if recipe.data.mix:
         values["data.mix"] = {_absolute_path(path): share for path, share in recipe.data.mix.items()}
+    if recipe.model.chat_template not in {AUTO, *SHIPPED}:
+        values["model.chat_template"] = _absolute_path(recipe.model.chat_template)
     return with_values(recipe, values)
 
 
 def _absolute_path(text: str) -> str:
-    return text if text == DEMO else str(Path(text).expanduser().absolute())
+    return text if text == DEMO or text.startswith(HUB) else str(Path(text).expanduser().absolute())
 
 
 def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ft_core.data.hub import DONE, folder_of
 from ft_core.data.rows import Conversation
 from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
@@ -96,6 +97,23 @@ def test_paths_become_absolute_since_a_run_lives_elsewhere(
     assert plan.recipe.model.source == str(tmp_path / "model")
     assert plan.recipe.data.source == str(tmp_path / "rows.jsonl")
     assert plan.recipe.data.mix == {str(tmp_path / "more.jsonl"): 0.1, "demo": 0.1}
+    (tmp_path / "own.jinja").write_text("{{ messages }}")
+    templated = prepare(recipe({**values, "model.chat_template": "own.jinja"}), hardware=CPU)
+    assert templated.recipe.model.chat_template == str(tmp_path / "own.jinja")
+    assert (
+        prepare(recipe({**values, "model.chat_template": "plain"}), hardware=CPU).recipe.model.chat_template == "plain"
+    )
+
+
+def test_the_name_of_a_data_set_of_the_hub_is_no_path(parts: dict[str, object]) -> None:
+    folder = folder_of("hub:some/rows")
+    folder.mkdir()
+    rows_file(folder / "rows.jsonl", 40)
+    (folder / DONE).write_text("{}")
+    plan = prepare(recipe({**parts, "data.source": "hub:some/rows"}), hardware=CPU)
+    assert plan.recipe.data.source == "hub:some/rows"
+    assert plan.data is not None
+    assert plan.data.rows == 38
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
