@@ -275,6 +275,17 @@ async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(
         await sees(pilot, "▌A fox, I say.")
 
 
+async def test_a_recipe_is_not_saved_while_a_field_would_be_written_as_its_default(here: Path) -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await put(pilot, "adapter.rank", "many")
+        await pilot.press("escape", "5", "s")
+        await sees(pilot, "Not saved: 1 field cannot be read")
+        assert isinstance(app.screen, WizardScreen)
+
+
 async def test_one_key_goes_through_what_can_be_done_about_a_finding(here: Path) -> None:
     file = rows_file(here, *(f"question {number}" for number in range(1, 6)))
     file.write_text(file.read_text() + file.read_text().splitlines()[0] + "\n")

@@ -309,7 +309,11 @@ class WizardScreen(Screen[None]):
             way()
 
     def action_save(self) -> None:
-        """Write the recipe to a file."""
+        """Write the recipe to a file; not while a field holds what would be written as its default instead."""
+        unread = sum(map(len, self.session.reading.problems.values()))
+        if unread:
+            self._note(f"Not saved: {unread} field{'s' if unread > 1 else ''} cannot be read, see above.")
+            return
         recipe = self.query_one(ReviewStep).recipe
         self.app.push_screen(SaveRecipe(recipe, self.draft.save_path or "recipe.yaml"), self._saved)
 

@@ -73,6 +73,9 @@ class ReviewStep(Step):
         session = self.session
         asked = (session.recipe, session.token_lengths())
         if self._asked != asked:
+            # A plan of another recipe must be neither shown nor saved while the new one is made.
+            if self._asked is None or self._asked[0] != session.recipe:
+                self.prepared = None
             self._asked = asked
             self._prepare(asked, session.hardware)
         self._fill()
