@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Role = Literal["system", "user", "assistant", "tool"]
 TrainableAs = Literal["sft", "dpo", "kto", "grpo", "cpt"]
@@ -92,6 +92,21 @@ class Text:
 
 TrainingRow = Conversation | Text
 CanonicalRow = Conversation | Preference | UnpairedPreference | PromptOnly | Text
+
+
+def turn_value(message: Message) -> dict[str, Any]:
+    """A turn in the messages form that files and chat templates share; what it does not have is not named in it."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    if message.name:
+        turn["name"] = message.name
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return turn
 
 
 class Passage(NamedTuple):

@@ -8,7 +8,16 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from ft_core.data.rows import CanonicalRow, Conversation, Message, Preference, PromptOnly, Text, UnpairedPreference
+from ft_core.data.rows import (
+    CanonicalRow,
+    Conversation,
+    Message,
+    Preference,
+    PromptOnly,
+    Text,
+    UnpairedPreference,
+    turn_value,
+)
 from ft_core.errors import problem
 from ft_core.files import PRIVATE_MODE, sync_folder
 from ft_core.text import one_line
@@ -83,16 +92,5 @@ def _turns(messages: Iterable[Message]) -> list[dict[str, object]]:
 
 
 def _turn(message: Message) -> dict[str, object]:
-    turn: dict[str, object] = {"role": message.role, "content": message.content}
-    if message.reasoning:
-        turn["reasoning_content"] = message.reasoning
-    if message.name:
-        turn["name"] = message.name
-    if message.tool_calls:
-        turn["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.role == "assistant" and not message.trained:
-        turn["weight"] = 0
-    return turn
+    left_out = message.role == "assistant" and not message.trained
+    return {**turn_value(message), **({"weight": 0} if left_out else {})}

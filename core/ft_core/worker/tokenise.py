@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from ft_core.data.rows import Conversation, Message, Text, TrainingRow
+from ft_core.data.rows import Conversation, Message, Text, TrainingRow, turn_value
 from ft_core.data.templates import missing_tokens, template_text
 from ft_core.errors import FtError, problem
 from ft_core.text import one_line
@@ -381,21 +381,7 @@ def use_template(tokenizer: PreTrainedTokenizerBase, named: str) -> PreTrainedTo
 
 def chat_turns(messages: Sequence[Message]) -> list[Turn]:
     """Messages as chat templates take them: what a turn does not have is not named in it."""
-    return [_chat_turn(message) for message in messages]
-
-
-def _chat_turn(message: Message) -> Turn:
-    turn: Turn = {"role": message.role, "content": message.content}
-    if message.reasoning:
-        turn["reasoning_content"] = message.reasoning
-    if message.name:
-        turn["name"] = message.name
-    if message.tool_calls:
-        turn["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    return turn
+    return [turn_value(message) for message in messages]
 
 
 def _form(turn: Turn) -> str:
