@@ -145,3 +145,39 @@ def test_held_out_rows_that_are_learnt_too_are_told(tmp_path: Path) -> None:
     file, held_out = rows_file(tmp_path / "rows.jsonl", GOOD), rows_file(tmp_path / "held_out.jsonl", other, GOOD)
     problems = json.loads(ft("check", file, "--held-out", held_out, "--json").stdout)["problems"]
     assert (problems[0]["kind"], problems[0]["examples"][0]["row"]) == ("leakage-exact", 2)
+
+
+def test_rows_are_filtered_by_text_and_length_on_their_way_into_another_file(tmp_path: Path) -> None:
+    rows = [turns(("user", f"about {name}"), ("assistant", name * 9)) for name in ("cats", "dogs", "cats and dogs")]
+    file, out = rows_file(tmp_path / "rows.jsonl", *rows), tmp_path / "out.jsonl"
+    found = json.loads(ft("clean", file, str(out), "--only", "CATS", "--max-characters", "100", "--json").stdout)
+    assert (found["rows"], found["left_out"]) == (1, [[2, "filter-only"], [3, "filter-long"]])
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
+    parted = ft("split", file, str(train), str(held_out), "--share", "0.5", "--without", "and", "--json")
+    assert json.loads(parted.stdout)["left_out"] == [[3, "filter-without"]]
+    both = ("--min-characters", "9", "--max-characters", "3")
+    assert "no row can be that short and that long" in ft("clean", file, str(out), "--force", *both).stderr
+
+
+PLACES = (
+    "In the cold north where the snow lies deep until May and the birch woods are empty of birds",
+    "By the sea, below the white cliffs with their thousand nests and the noise of the gulls",
+    "Far inland among fields of rye and barley that nobody has walked through this whole year",
+    "Under a bridge of the old railway line, with graffiti on its pillars and rust on every bolt",
+    "At the pond behind our school which smells of algae all summer and freezes in December",
+)
+
+
+def test_rows_that_are_nearly_the_same_are_parted_to_one_side(tmp_path: Path) -> None:
+    long = "the heron stands and waits for a fish"
+    rows = [
+        turns(("user", f"{number} {place} {long * 2} {place} {number}{end}"), ("assistant", "It waits."))
+        for number, place in enumerate(PLACES)
+        for end in ("?", " then?")
+    ]
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
+    ft("split", rows_file(tmp_path / "rows.jsonl", *rows), str(train), str(held_out), "--share", "0.2")
+    texts = [path.read_text().splitlines() for path in (train, held_out)]
+    sides = [{json.loads(line)["messages"][0]["content"].split()[0] for line in lines} for lines in texts]
+    assert list(map(len, texts)) == [8, 2]
+    assert not sides[0] & sides[1]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ft_core.data.canonical import convert
+from ft_core.data.filters import filter_reason, nothing_left
 from ft_core.data.findings.checker import kind_of
 from ft_core.data.findings.fixing import fixed, silent
 from ft_core.data.open import RowFile, open_rows
-from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow, passages
+from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
 from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
@@ -78,7 +79,7 @@ def assemble(data: Data, seed: int, progress: Callable[[int, int], None] = silen
     choice = Choice.of(data)
     source = _filtered(read_source(data.source, choice, progress), data)
     if not source.used:
-        raise FtError(source.problems[:20] or [nothing_left(source.name, source.rows)])
+        raise FtError(source.problems[:20] or [nothing_left(source.name, source.rows, data)])
     mixed = [_filtered(read_source(path, AUTOMATIC, progress), data) for path in data.mix]
     if data.held_out is not None:
         apart = read_source(data.held_out, choice, progress, held_out=True)
@@ -140,16 +141,6 @@ def _filtered(source: Source, data: Data) -> Source:
     return source
 
 
-def filter_reason(row: CanonicalRow, data: Data) -> str:
-    """Which filter of the recipe leaves a row out; empty when none does."""
-    if data.only is None and data.without is None:
-        return ""
-    text = "\n".join(part.text for part in passages(row)).casefold()
-    if data.only is not None and data.only.casefold() not in text:
-        return "filter-only"
-    return "filter-without" if data.without is not None and data.without.casefold() in text else ""
-
-
 def _mixed(train: list[TrainingRow], files: list[Source], shares: list[float], seed: int) -> list[TrainingRow]:
     """Training rows with a seeded choice from each mixed-in file behind them."""
     together = list(train)
@@ -162,15 +153,3 @@ def _mixed(train: list[TrainingRow], files: list[Source], shares: list[float], s
             file.used = [row for place, row in enumerate(file.used) if place in places]
         together += file.used
     return together
-
-
-def nothing_left(name: str, rows: int) -> Problem:
-    """A file without one row to train on: it has none, or the filters leave none of its `rows`."""
-    if not rows:
-        return Problem("there are no rows", name, "the file is empty", "choose a file with rows")
-    return Problem(
-        "the filters leave no row",
-        "data.only",
-        f"none of the {rows} rows passes data.only and data.without",
-        "change or clear the filters",
-    )

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from ft_core.data.assemble import counts, filter_reason, nothing_left
+from ft_core.data.assemble import counts
 from ft_core.data.canonical import convert
+from ft_core.data.filters import filter_reason, nothing_left
 from ft_core.data.open import RowFile, open_rows
 from ft_core.data.rows import Conversation, Text, TrainingRow, passages
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
@@ -22,7 +23,8 @@ _LOOKED_AT = 2_000
 _SHOWN = 5
 # What decides how rows are read: while one of these is unknown, the rows cannot be judged.
 ROW_FIELDS = (
-    "data.source", "data.shape", "data.mapping", "data.fixes", "data.held_out", "data.only", "data.without", "data.mix",
+    "data.source", "data.shape", "data.mapping", "data.fixes", "data.held_out", "data.only", "data.without",
+    "data.min_characters", "data.max_characters", "data.mix",
 )  # fmt: skip
 # English text has about four bytes a token under today's vocabularies; a turn's marks take about five tokens.
 _BYTES_PER_TOKEN, _TOKENS_PER_TURN = 4, 5
@@ -139,7 +141,7 @@ def _filtered(file: _File, path: str, data: Data) -> _File:
     """The file with its good rows as the filters leave them. FtError when they leave none."""
     kept = tuple(row for row in file.good if not filter_reason(row, data))
     if not kept:
-        raise FtError(nothing_left(path, len(file.good)))
+        raise FtError(nothing_left(path, len(file.good), data))
     return replace(file, good=kept, filtered=len(file.good) - len(kept))
 
 

@@ -101,6 +101,18 @@ def _mixed_in(recipe: Recipe) -> Problem | None:
     )
 
 
+def _length_bounds(recipe: Recipe) -> Problem | None:
+    least, most = recipe.data.min_characters, recipe.data.max_characters
+    if least is None or most is None or least <= most:
+        return None
+    return Problem(
+        "no row can be that short and that long",
+        "data.max_characters",
+        f"at least {least} characters are asked for, and at most {most}",
+        "make data.max_characters the larger one, or clear one of the two",
+    )
+
+
 # Each with the fields it looks at.
 _RULES: tuple[tuple[Callable[[Recipe], Problem | None], tuple[str, ...]], ...] = (
     (_quantised_full, ("quantization.method", "adapter.kind")),
@@ -109,6 +121,7 @@ _RULES: tuple[tuple[Callable[[Recipe], Problem | None], tuple[str, ...]], ...] =
     (_gpus_on_cpu, ("hardware.device", "hardware.gpus")),
     (_nothing_held_out, ("data.held_out", "data.held_out_share", "evaluation.questions")),
     (_mixed_in, ("data.mix",)),
+    (_length_bounds, ("data.min_characters", "data.max_characters")),
 )
 
 

@@ -113,6 +113,12 @@ class Data(Section):
     )
     only: Text | None = setting(None, "Use only rows that hold this text, whatever its case.")
     without: Text | None = setting(None, "Leave out rows that hold this text, whatever its case.")
+    min_characters: int | None = setting(
+        None, "Leave out rows with less text than this, all turns together.", unit="characters", ge=1, le=2**31
+    )
+    max_characters: int | None = setting(
+        None, "Leave out rows with more text than this, all turns together.", unit="characters", ge=1, le=2**31
+    )
     mix: dict[Path, float] = setting(
         dict,
         "Other files to mix in against forgetting, each with its share of all training rows: {general.jsonl: 0.15}.",

@@ -70,6 +70,17 @@ def test_filters_keep_and_leave_out_rows_by_their_text(tmp_path: Path) -> None:
         assembled(source, only="nowhere")
 
 
+def test_rows_are_left_out_by_their_length_in_characters(tmp_path: Path) -> None:
+    long = {"instruction": "Question?", "output": "x" * 500}
+    source = exchanges(tmp_path / "rows.jsonl", 12, "Question", long)
+    rows = assembled(source, min_characters=22, max_characters=400, held_out_share=0.0)
+    # "Question 10?" and "Answer 10." are 22 characters, those with one digit 20.
+    assert [row.number for row in rows.train] == [11, 12]
+    assert rows.record()["sources"][0]["left_out"] == {"filter-short": 10, "filter-long": 1}  # type: ignore[index]
+    with pytest.raises(FtError, match=r"none of the 13 rows passes data\.min_characters"):
+        assembled(source, min_characters=1000)
+
+
 def test_files_are_mixed_in_by_their_share_of_all_training_rows(tmp_path: Path) -> None:
     source = exchanges(tmp_path / "rows.jsonl", 80)
     general = exchanges(tmp_path / "general.jsonl", 50, "General")

@@ -15,6 +15,7 @@ from ft_tui.commands.common import as_json, counter, examples
 
 if TYPE_CHECKING:
     from ft_core.data.check import DataReport
+    from ft_core.data.rows import CanonicalRow
     from ft_core.data.shapes import Choice
     from ft_core.data.tokens import Preview, TokenSpan
     from ft_core.recipe.schema import Data
@@ -34,6 +35,19 @@ def _chosen(function: Any) -> Any:  # noqa: ANN401 - a click command in the maki
         "--map", "mapping", multiple=True, metavar="PART=COLUMN", help="Which column plays which part."
     )(function)
     return click.option("--shape", default="auto", help=_SHAPE_HELP)(function)
+
+
+def _filtering(function: Any) -> Any:  # noqa: ANN401 - a click command in the making
+    """Options that leave rows out by their text or length."""
+    count = click.IntRange(1, 2**31)
+    for option in (
+        click.option("--max-characters", type=count, help="Leave out rows with more text than this."),
+        click.option("--min-characters", type=count, help="Leave out rows with less text than this."),
+        click.option("--without", help="Leave out rows that hold this text, whatever its case."),
+        click.option("--only", help="Use only rows that hold this text, whatever its case."),
+    ):
+        function = option(function)
+    return function
 
 
 @click.group("data")
@@ -119,14 +133,14 @@ def show(*, path: str, number: int, count: int, view: str, model: str, as_json: 
 @click.argument("path")
 @click.argument("out", type=_OUT)
 @_chosen
+@_filtering
 @_force
 @as_json
 def clean(*, path: str, out: Path, force: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
     """Write the good rows of PATH to OUT, mended where --fix says so; tells every row that is left out."""
-    from ft_core.data.check import usable_rows
     from ft_core.data.write import write_rows
 
-    kept, left_out = usable_rows(path, _choice(**chosen))
+    kept, left_out = _kept(_data(path, (), **chosen))
     written = write_rows(out, kept, replace=force)
     _say_written({"file": str(out), "rows": written, "left_out": [list(pair) for pair in left_out]}, as_json=as_json)
 
@@ -138,18 +152,20 @@ def clean(*, path: str, out: Path, force: bool, as_json: bool, **chosen: Any) ->
 @click.option("--share", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True)
 @click.option("--seed", type=int, default=42, show_default=True)
 @_chosen
+@_filtering
 @_force
 @as_json
 def split(
     *, path: str, train: Path, held_out: Path, share: float, seed: int, force: bool, as_json: bool, **chosen: Any  # noqa: ANN401
 ) -> None:  # fmt: skip
-    """Part the rows of PATH into TRAIN and HELD_OUT; rows that ask the same stay on one side."""
-    from ft_core.data.check import usable_rows
+    """Part the rows of PATH into TRAIN and HELD_OUT; rows that are or ask nearly the same stay on one side."""
+    from ft_core.data.findings.fixing import fixed
     from ft_core.data.split import split as part
     from ft_core.data.write import write_rows
 
-    kept, left_out = usable_rows(path, _choice(**chosen))
-    learnt, measured = part(kept, share, seed)
+    kept, left_out = _kept(_data(path, (), **chosen))
+    alike = fixed(kept, {}, counter("rows compared"))[2]
+    learnt, measured = part(kept, share, seed, alike)
     counts = {
         str(file): write_rows(file, rows, replace=force) for file, rows in ((train, learnt), (held_out, measured))
     }
@@ -164,6 +180,7 @@ def split(
 )
 @click.option("--seed", type=int, default=42, show_default=True)
 @_chosen
+@_filtering
 @_force
 @as_json
 def mix(*, path: str, out: Path, files: tuple[str, ...], seed: int, force: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
@@ -177,15 +194,31 @@ def mix(*, path: str, out: Path, files: tuple[str, ...], seed: int, force: bool,
     _say_written({"file": str(out), "rows": len(rows.train), "sources": record}, as_json=as_json)
 
 
-def _data(path: str, files: tuple[str, ...], **chosen: Any) -> Data:  # noqa: ANN401
+def _kept(data: Data) -> tuple[list[CanonicalRow], list[tuple[int, str]]]:
+    """The good rows of a file as fixes and filters leave them, and (row number, reason) of the others."""
+    from ft_core.data.check import usable_rows
+    from ft_core.data.filters import filter_reason
+    from ft_core.data.shapes import Choice
+
+    usable, left_out = usable_rows(data.source, Choice.of(data))
+    reasons = [filter_reason(row, data) for row in usable]
+    filtered = [(row.number, reason) for row, reason in zip(usable, reasons, strict=True) if reason]
+    kept = [row for row, reason in zip(usable, reasons, strict=True) if not reason]
+    return kept, sorted([*left_out, *filtered])
+
+
+def _data(
+    path: str, files: tuple[str, ...], *, shape: str, mapping: tuple[str, ...], fixes: tuple[str, ...], **filters: Any  # noqa: ANN401
+) -> Data:  # fmt: skip
     from ft_core.recipe.check import check as problems_of
     from ft_core.recipe.check import with_values
     from ft_core.recipe.schema import Recipe
 
-    choice = _choice(**chosen)
+    choice = _choice(shape=shape, mapping=mapping, fixes=fixes)
     values = {
         "data.source": path, "data.held_out_share": 0.0, "evaluation.questions": 0, "data.mix": _shares(files),
         "data.shape": choice.shape, "data.mapping": dict(choice.mapping), "data.fixes": dict(choice.fixes),
+        **{f"data.{name}": value for name, value in filters.items()},
     }  # fmt: skip
     recipe = with_values(Recipe(), values)
     found = problems_of(recipe)
