@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 from ft_core.data.canonical import convert
 from ft_core.data.filters import filter_reason, nothing_left
 from ft_core.data.findings.checker import kind_of
-from ft_core.data.findings.fixing import fixed, silent
+from ft_core.data.findings.compare import leakage
+from ft_core.data.findings.fixing import facts_of, fixed, silent
+from ft_core.data.findings.report import Finding
 from ft_core.data.open import RowFile, open_rows
 from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
@@ -36,6 +38,12 @@ class Source:
         """Note that a row is not used, and why."""
         self.left_out.append((number, kind))
 
+    def drop(self, found: Finding) -> None:
+        """Leave out every row of a finding."""
+        dropped = frozenset(found.rows)
+        self.left_out += [(number, found.kind.name) for number in found.rows]
+        self.used = [row for row in self.used if row.number not in dropped]
+
     def record(self) -> dict[str, object]:
         """For the run's record: rows, used ones, and each one left out with its reason."""
         counts = Counter(kind for _, kind in self.left_out)
@@ -50,11 +58,15 @@ class Source:
 
 @dataclass(frozen=True)
 class RowSet:
-    """The rows of a run, in order, and where they come from: the recipe's source first, then what is mixed in."""
+    """The rows of a run, in order, and where they come from: the recipe's source first, then what is mixed in.
+
+    `leaks` are findings of rows of the held-out file that are learnt too, or nearly, and stay in.
+    """
 
     train: list[TrainingRow]
     held_out: list[TrainingRow]
     sources: list[Source]
+    leaks: list[Finding] = field(default_factory=list)
 
     @property
     def problems(self) -> list[Problem]:
@@ -67,6 +79,7 @@ class RowSet:
             "sources": [source.record() for source in self.sources],
             "train": {"rows": len(self.train), "sha256": rows_hash(self.train)},
             "held_out": {"rows": len(self.held_out), "sha256": rows_hash(self.held_out)},
+            "leaks": {found.kind.name: list(found.rows) for found in self.leaks},
         }
 
 
@@ -81,13 +94,48 @@ def assemble(data: Data, seed: int, progress: Callable[[int, int], None] = silen
     if not source.used:
         raise FtError(source.problems[:20] or [nothing_left(source.name, source.rows, data)])
     mixed = [_filtered(read_source(path, AUTOMATIC, progress), data) for path in data.mix]
+    leaks: list[Finding] = []
     if data.held_out is not None:
         apart = read_source(data.held_out, choice, progress, held_out=True)
+        leaks = _leaks(source.used, apart, choice.fixes, progress)
         train, held_out, files = source.used, apart.used, [source, *mixed, apart]
     else:
         train, held_out = split(source.used, data.held_out_share, seed, source.groups)
         files = [source, *mixed]
-    return RowSet(_mixed(train, mixed, list(data.mix.values()), seed), held_out, files)
+    for file in mixed:
+        _without_held_out(file, held_out, choice.fixes)
+    return RowSet(_mixed(train, mixed, list(data.mix.values()), seed), held_out, files, leaks)
+
+
+def _leaks(
+    train: Sequence[TrainingRow], apart: Source, fixes: Mapping[str, str], progress: Callable[[int, int], None]
+) -> list[Finding]:
+    """What of a held-out file is learnt too; rows that the fixes drop are left out of it. FtError when none is left."""
+    told = []
+    for found in leakage(facts_of(train, progress), facts_of(apart.used)):
+        if fixes.get(found.kind.name) == "drop":
+            apart.drop(found)
+        else:
+            told.append(found)
+    if apart.rows and not apart.used:
+        raise FtError(
+            Problem(
+                "no held-out row is left",
+                "data.held_out",
+                "each of its rows is learnt too, cannot be used, or is left out by data.fixes",
+                "hold out other rows, or set data.held_out_share instead",
+            )
+        )
+    return told
+
+
+def _without_held_out(file: Source, held_out: Sequence[TrainingRow], fixes: Mapping[str, str]) -> None:
+    """Leave out of a mixed-in file what is held out, or nearly: it would be learnt and measured."""
+    if not held_out:
+        return
+    for found in leakage(facts_of(held_out), facts_of(file.used)):
+        if fixes.get(found.kind.name) != "keep":
+            file.drop(found)
 
 
 def read_source(

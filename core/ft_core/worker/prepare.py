@@ -93,6 +93,7 @@ def read_data(
         )
     rows = assemble(recipe.data, recipe.training.seed, controls.progress("preparing", "comparing rows", "rows"))
     hashes["rows"] = _record(rows, reporter)
+    _tell_leaks(reporter, rows)
     encoder = Encoder(tokenizer, recipe.data.train_on)
     longest = recipe.data.max_length
     gate = Gate(ends_of(tokenizer), recipe.data.train_on, longest)
@@ -129,6 +130,16 @@ def _record(rows: RowSet, reporter: Reporter) -> str:
     train = record["train"]
     assert isinstance(train, dict)
     return str(train["sha256"])
+
+
+def _tell_leaks(reporter: Reporter, rows: RowSet) -> None:
+    for found in rows.leaks:
+        first = found.examples[0]
+        reporter.alarm(
+            found.kind.name.replace("-", "_"),
+            f"{found.count} of {len(rows.held_out)} held-out rows: {found.kind.words} (row {first.row}: "
+            f"{first.excerpt}); {found.kind.why}; data.fixes: {{{found.kind.name}: drop}} leaves them out",
+        )
 
 
 def _hashes(recipe: Recipe) -> dict[str, str]:

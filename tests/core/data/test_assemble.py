@@ -128,3 +128,28 @@ def test_rows_that_are_nearly_equal_are_never_parted(tmp_path: Path) -> None:
         rows = assemble(Data(source=source, held_out_share=0.3), seed)
         held_out = {row.number for row in rows.held_out} & {41, 42, 43, 44}
         assert len(held_out) in (0, 4)
+
+
+def test_held_out_rows_that_are_learnt_too_are_told_and_left_out_where_that_is_wanted(tmp_path: Path) -> None:
+    source = exchanges(tmp_path / "rows.jsonl", 20)
+    held_out = exchanges(tmp_path / "held_out.jsonl", 3, "Other", {"instruction": "Question 4?", "output": "Answer 4."})
+    rows = assembled(source, held_out=held_out)
+    assert rows.record()["leaks"] == {"leakage-exact": [4]}
+    assert len(rows.held_out) == 4
+    dropped = assembled(source, held_out=held_out, fixes={"leakage-exact": "drop"})
+    assert [row.number for row in dropped.held_out] == [1, 2, 3]
+    assert dropped.sources[-1].left_out == [(4, "leakage-exact")]
+    assert dropped.record()["leaks"] == {}
+    with pytest.raises(FtError, match="no held-out row is left"):
+        assembled(source, held_out=source, fixes={"leakage-exact": "drop"})
+
+
+def test_what_is_held_out_is_not_mixed_in_from_another_file(tmp_path: Path) -> None:
+    source = exchanges(tmp_path / "rows.jsonl", 40)
+    general = exchanges(tmp_path / "general.jsonl", 40)
+    rows = assembled(source, mix={general: 0.4}, held_out_share=0.25)
+    held_out = {row.number for row in rows.held_out}
+    assert {number for number, kind in rows.sources[1].left_out if kind == "leakage-exact"} == held_out
+    assert not held_out & {row.number for row in rows.train[30:]}
+    kept = assembled(source, mix={general: 0.4}, held_out_share=0.25, fixes={"leakage-exact": "keep"})
+    assert "leakage-exact" not in kept.sources[1].record()["left_out"]  # type: ignore[operator]

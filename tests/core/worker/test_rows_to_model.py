@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections import Counter
@@ -175,6 +176,17 @@ def test_rows_that_are_cut_or_left_without_a_trained_token_are_counted_and_told(
     assert "2 rows were longer than max_length and cut" in left_out["text"]
     assert "1 rows were left out because no trained token was left in them (rows 4)" in left_out["text"]
     assert tiny.events(run, "plan")[0]["rows"] == 11
+
+
+def test_held_out_rows_that_are_learnt_too_are_told_and_recorded(model: Path, tmp_path: Path) -> None:
+    rows = tiny.rows(12)
+    data, apart = tiny.write_rows(tmp_path / "rows.jsonl", rows), tiny.write_rows(tmp_path / "apart.jsonl", rows[2:4])
+    run = tiny.make_run(tmp_path, tiny.make_recipe(model, data, data__held_out=str(apart), training__epochs=1.0))
+    assert tiny.train(run) == 0
+    (alarm,) = tiny.events(run, "alarm")
+    assert alarm["name"] == "leakage_exact"
+    assert "2 of 2 held-out rows: a held-out row is learnt too (row 1: row 3 to learn from" in alarm["text"]
+    assert json.loads(run.data_file.read_text())["leaks"] == {"leakage-exact": [1, 2]}
 
 
 def test_a_run_without_one_trained_token_fails_before_the_model_is_loaded(model: Path, tmp_path: Path) -> None:

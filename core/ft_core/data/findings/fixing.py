@@ -79,16 +79,27 @@ def fixed(
     problems = fix_problems(fixes)
     if problems:
         raise FtError(problems)
-    looking: Checker | Facts = Checker() if set(fixes.values()) - {"keep"} else Facts()
+    if not set(fixes.values()) - {"keep"}:
+        return list(rows), [], groups(facts_of(rows, progress))
+    checker = Checker()
+    _look(rows, checker, progress)
+    report = checker.finish()
+    used, left_out = apply(rows, report, fixes)
+    return list(used), list(left_out), report.groups
+
+
+def facts_of(rows: Sequence[CanonicalRow], progress: Callable[[int, int], None] = silent) -> Facts:
+    """What rows are compared by. `progress` is called with rows looked at and rows in all, and may raise to stop."""
+    facts = Facts()
+    _look(rows, facts, progress)
+    return facts
+
+
+def _look(rows: Sequence[CanonicalRow], looking: Checker | Facts, progress: Callable[[int, int], None]) -> None:
     for place, row in enumerate(rows):
         if place % _TOLD_EVERY == 0:
             progress(place, len(rows))
         looking.add(row)
-    if isinstance(looking, Facts):
-        return list(rows), [], groups(looking)
-    report = looking.finish()
-    used, left_out = apply(rows, report, fixes)
-    return list(used), list(left_out), report.groups
 
 
 def trimmed(text: str, kinds: Collection[str] = tuple(TRIMMED)) -> str:
