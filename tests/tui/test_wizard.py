@@ -204,6 +204,17 @@ async def test_steps_and_batch_are_counted_as_one_types_and_clearing_brings_back
         assert session(pilot).recipe.training.epochs is None
 
 
+async def test_a_rank_that_is_high_for_the_rows_is_told_at_its_field_and_on_the_review() -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await put(pilot, "adapter.rank", "64")
+        await sees(pilot, "Rank 64 is high for 400 rows: so large an")
+        await pilot.press("escape", "5")
+        await sees(pilot, "rank 64 is high for 400 rows")
+
+
 async def test_every_field_of_the_recipe_can_be_reached_and_has_its_help() -> None:
     app = WizardApp("wizard")
     async with app.run_test(size=(80, 24)) as pilot:

@@ -13,6 +13,7 @@ from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
 from ft_core.plan.advice import advise, apply, situation, steps_of
+from ft_core.plan.amount import rank_warning
 from ft_core.plan.facts import DataFacts, Situation
 from ft_core.plan.fit import disk_problem, memory_warning
 from ft_core.plan.memory import MemoryEstimate, estimate
@@ -91,7 +92,8 @@ def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
     recipe = _absolute(apply(before.recipe, choices), before.model)
     now = situation(recipe, before.hardware, before.model, before.data)
     memory = estimate(now.model, recipe, now.device)
-    tight = memory_warning(now, memory)
+    rows = now.data.rows if now.data is not None else 0
+    more = tuple(filter(None, (memory_warning(now, memory), rank_warning(recipe, rows))))
     return Prepared(
         recipe=recipe,
         hardware=now.hardware,
@@ -99,7 +101,7 @@ def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
         data=now.data,
         steps=steps_of(now),
         memory=memory,
-        warnings=warnings if tight is None else (tight, *warnings),
+        warnings=(*more, *warnings),
     )
 
 

@@ -8,6 +8,7 @@ from ft_core.errors import FtError
 from ft_core.hardware.look import Hardware
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.advice import Choice, DataFacts, advise, resolve, situation
+from ft_core.plan.amount import rank_warning
 from ft_core.plan.facts import Situation
 from ft_core.plan.fit import memory_warning
 from ft_core.plan.memory import estimate
@@ -195,6 +196,16 @@ def test_what_is_advised_fits_or_nothing_smaller_does(
     assert need is not None
     if need.total > hardware.gpus[0].memory_free:
         assert (done.training.micro_batch, done.training.activation_checkpointing) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("rank", "rows", "high"), [(64, 300, True), (32, 639, True), (32, 640, False), (16, 50, False)]
+)
+def test_a_rank_is_high_for_few_rows(rank: int, rows: int, high: bool) -> None:
+    told = rank_warning(recipe({"adapter.rank": rank}), rows)
+    assert (told is not None) is high
+    assert told is None or told.what == f"rank {rank} is high for {rows} rows"
+    assert rank_warning(recipe({"adapter.rank": rank, "adapter.kind": "none"}), rows) is None
 
 
 def test_a_micro_batch_on_the_cpu_fits_into_its_memory() -> None:

@@ -14,6 +14,7 @@ from ft_core.hardware.choose import choose_device
 from ft_core.hardware.look import Gpu, Hardware
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.advice import advise, apply, situation, steps_of
+from ft_core.plan.amount import rank_warning
 from ft_core.plan.facts import Choice, DataFacts
 from ft_core.plan.memory import MemoryEstimate, estimate
 from ft_core.plan.steps import Steps
@@ -203,6 +204,7 @@ class Session:
 
     def _view(self, guide: FieldGuide, problems: tuple[Problem, ...]) -> FieldView:
         path = guide.path
+        warning = self._rank_words() if path == "adapter.rank" else ""
         typed = self.draft.texts.get(path, "").strip()
         choice = self.choices.get(path)
         if choice is not None:
@@ -212,8 +214,13 @@ class Session:
         if self.recipe.get(path) is None and guide.takes_auto:
             return FieldView("auto", "Chosen once model and data are known", problems)
         if not typed or self.recipe.get(path) == guide.default:
-            return FieldView("default", "", problems)
+            return FieldView("default", warning, problems)
         usual = AUTO if guide.takes_auto else shown_text(path, guide.default)
-        return FieldView(
-            "", f"Yours; {'clear it for auto' if usual == 'auto' else f'the default is {usual}'}", problems
-        )
+        yours = f"Yours; {'clear it for auto' if usual == 'auto' else f'the default is {usual}'}"
+        return FieldView("", f"{yours}. {warning}" if warning else yours, problems)
+
+    def _rank_words(self) -> str:
+        """Why the adapter's rank is too high for the rows; empty when it is not."""
+        rows = self.data.facts.rows if self.data is not None and self.data.facts is not None else 0
+        found = rank_warning(self.recipe, rows)
+        return "" if found is None else f"{found.what[:1].upper()}{found.what[1:]}: {found.why}; {found.remedy}"

@@ -22,7 +22,6 @@ FEW_ROWS: Final = 200
 _MINORITY: Final = 0.05
 _OUTLIER_TIMES, _OUTLIER_FROM = 8, 4000
 _SAME_LENGTH, _SAME_LENGTH_FROM = 5, 200
-_ROWS_FOR_A_RANK, _LOW_RANK = 20, 8
 
 
 def comparison(facts: Facts) -> tuple[list[Finding], dict[int, int]]:
@@ -71,15 +70,6 @@ def few_rows(rows: int) -> Finding | None:
     if not 0 < rows < FEW_ROWS:
         return None
     return Finding(KINDS["few-rows"], words=f"{rows} row{'s' if rows > 1 else ''}: {KINDS['few-rows'].words}")
-
-
-def rank_too_high(rank: int, rows: int) -> Finding | None:
-    """Said of a rank above 8 for which there are fewer than 20 rows for each of it (a rule of thumb)."""
-    if rank <= _LOW_RANK or rows <= 0 or rows >= _ROWS_FOR_A_RANK * rank:
-        return None
-    enough = max(rows // _ROWS_FOR_A_RANK, _LOW_RANK)
-    words = f"rank {rank} for {rows:,} rows: it can learn them by heart; rank {enough} learns as much from so few"
-    return Finding(KINDS["rank-too-high"], words=words)
 
 
 class _Alike:

@@ -83,7 +83,6 @@ _ALL: Final = (
     Kind("label-imbalance", "note", "good and bad answers are of very unequal number", "KTO wants them within 1 to 4",
          ()),
     Kind("few-rows", "note", "fewer than 200 rows", "enough for a format or tone, seldom for knowledge", ()),
-    Kind("rank-too-high", "note", "the adapter's rank is high for so few rows", "it can learn them by heart", ()),
 )  # fmt: skip
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ft_core.data.findings.checker import Checker
-from ft_core.data.findings.compare import leakage, rank_too_high
+from ft_core.data.findings.compare import leakage
 from ft_core.data.findings.facts import Facts
 from ft_core.data.findings.report import Report
 from ft_core.data.rows import CanonicalRow, Conversation, Message, Preference, PromptOnly, Text, UnpairedPreference
@@ -185,15 +185,6 @@ def test_leaks_are_told_exact_near_and_by_the_question() -> None:
     assert {one.kind.name: list(one.rows) for one in told} == {"leakage-exact": [1], "leakage-near": [2, 3]}
     assert "row 3 to learn from: Question 3?" in told[0].examples[0].excerpt
     assert "the question of row 40" in told[1].examples[1].excerpt
-
-
-@pytest.mark.parametrize(
-    ("rank", "rows", "high"), [(64, 300, True), (16, 200, True), (16, 5000, False), (8, 50, False)]
-)
-def test_a_rank_is_high_for_few_rows(rank: int, rows: int, high: bool) -> None:
-    told = rank_too_high(rank, rows)
-    assert (told is not None) is high
-    assert told is None or f"rank {rank} for {rows} rows" in told.words
 
 
 def test_many_copies_of_nearly_one_row_leave_the_first_only() -> None:
