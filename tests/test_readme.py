@@ -10,8 +10,8 @@ from ft_tui.actions import ACTIONS, key_text
 from ft_tui.cli import cli
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-PLACES = {"app": "everywhere", "home": "list of runs", "wizard": "wizard", "dashboard": "dashboard",
-          "review": "synthetic rows"}  # fmt: skip
+PLACES = {"app": "everywhere", "home": "list of runs", "wizard": "wizard", "rows": "rows of the data step",
+          "dashboard": "dashboard", "review": "synthetic rows"}  # fmt: skip
 START, END = "<!-- keys, from the table of actions -->\n", "<!-- end of keys -->"
 
 

@@ -16,6 +16,7 @@ from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.review_rows import ReviewRowsScreen
 from ft_tui.screens.too_small import TooSmallScreen
 from ft_tui.screens.wizard import WizardScreen
+from ft_tui.widgets.row_view import RowView
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.sizes import SIZES, assert_inside, plain, until
 
@@ -23,6 +24,7 @@ SCREENS = {
     "home": HomeScreen,
     "wizard": WizardScreen,
     "dashboard": DashboardScreen,
+    "rows": RowView,
     "review": ReviewRowsScreen,
     "app": FtApp,
 }

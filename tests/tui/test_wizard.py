@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Collapsible, Input
 
+from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
 from ft_core.recipe.schema import GUIDES
 from ft_core.recipe.yaml_io import load
@@ -21,6 +22,7 @@ from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, id_of
 from ft_tui.widgets.gpu_table import GpuCard
+from ft_tui.widgets.row_view import RowView
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
@@ -268,6 +270,32 @@ async def test_rows_are_shown_as_data_and_as_the_model_sees_them(here: Path) -> 
         await sees(pilot, "row 108 of 120")
         await sees(pilot, "Tokens a row:")
         await sees(pilot, "No problem found in 120 rows.")
+
+
+async def test_rows_are_gone_through_in_a_sampled_order_and_found_by_their_text(here: Path) -> None:
+    file = rows_file(here, *(f"question {number}" for number in range(1, 121)))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", file.name)
+        await sees(pilot, "row 1 of 120")
+        await pilot.press("escape")
+        order = SampledOrder(120)
+        app.screen.query_one("#row-list").focus()
+        await pilot.press("r")
+        await sees(pilot, f"row {order.row(0)} of 120")
+        await pilot.press("r", "r", "R")
+        await sees(pilot, f"row {order.row(1)} of 120")
+        await pilot.press("slash", *"TION 77", "enter")
+        await sees(pilot, "row 77 of 120")
+        await pilot.press("slash", "enter")
+        await until(pilot, lambda: not app.screen.query_one(RowView).has_class("-searching"), "the search is done")
+        await pilot.press("slash", *"question 200", "enter")
+        await sees(pilot, "No row holds")
+        assert app.screen.query_one(RowView).number == 77
+        await pilot.press("slash", "escape")
+        await until(pilot, lambda: not app.screen.query_one(RowView).has_class("-searching"), "the field is gone")
 
 
 async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(here: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from textual.binding import Binding, BindingType
 
-Scope = Literal["app", "home", "wizard", "dashboard", "review"]
+Scope = Literal["app", "home", "wizard", "rows", "dashboard", "review"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("browse", "o", "Browse", "Choose the data file, or the model's folder, from a list", "wizard", show=False),
     Action("fresh", "f", "Start afresh", "Begin with an empty recipe; this draft is kept", "wizard", show=False),
     Action("leave", "escape", "Leave", "Leave the field, then the wizard; the draft is kept", "wizard"),
+    # The rows in the wizard's data step, while the focus is in them.
+    Action("by(1)", "right_square_bracket", "Next", "The next row of the file", "rows", show=False),
+    Action("by(-1)", "left_square_bracket", "Before", "The row before", "rows", show=False),
+    Action("sample(1)", "r", "Any", "A row from anywhere: the next one of a sampled order", "rows", show=False),
+    Action("sample(-1)", "R", "Any before", "Back in the sampled order", "rows", show=False),
+    Action("jump", "j", "Go to", "Go to a row by its number", "rows", show=False),
+    Action("search", "slash", "Search", "The next row that holds a text", "rows", show=False),
+    Action("view", "v", "View", "The row as data, as the model sees it, or token by token", "rows", show=False),
     # The dashboard of one run.
     Action("pause", "p", "Pause", "Pause training, or let it go on", "dashboard"),
     Action("checkpoint", "k", "Checkpoint", "Write a checkpoint after this step", "dashboard"),

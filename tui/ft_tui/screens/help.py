@@ -28,10 +28,14 @@ Leaving never stops a run: it goes on without the terminal."""
 _TITLES = {
     "home": "The list of runs",
     "wizard": "Setting up a run",
+    "rows": "In the rows of the data step",
     "dashboard": "One run",
     "review": "Looking at synthetic rows",
     "app": "Everywhere",
 }
+
+# Parts of a screen that have keys of their own.
+_WITHIN = {"wizard": ("rows",)}
 
 
 class PageScreen(ModalScreen[None]):
@@ -73,7 +77,7 @@ class HelpScreen(PageScreen):
 def help_page(scope: str) -> RenderableType:
     """One paragraph a scope, one line a key."""
     parts: list[RenderableType] = []
-    for part in (scope, "app"):
+    for part in (scope, *_WITHIN.get(scope, ()), "app"):
         parts += [Text(_TITLES.get(part, part), style="bold"), _keys(actions(part)), Text()]
     return Group(*parts, Text(_ALWAYS))
 

@@ -18,32 +18,29 @@ from textual.worker import get_current_worker
 
 from ft_core.data.check import DataReport
 from ft_core.data.check_apart import check_apart
-from ft_core.data.open import Row
-from ft_core.data.shapes import AUTOMATIC, Choice, Shape
-from ft_core.data.tokens import Preview
+from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
 from ft_core.plan.rows import count_rows
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import bytes_text, clean, one_line
+from ft_tui.screens.wizard_rows import RowPages
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
 from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.finding_list import FindingList
 from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
-from ft_tui.widgets.row_view import PAGE, RowView, preview_content, tokens_content
+from ft_tui.widgets.row_view import PAGE
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.data_news import (
     Asked,
     Counted,
     Fetching,
     Measured,
-    PageRead,
-    Previewed,
     RowsChecked,
     RowsRead,
 )
-from ft_tui.wizard.data_words import checked_words, gate_words, length_words, token_words
+from ft_tui.wizard.data_words import checked_words, gate_words, length_words
 from ft_tui.wizard.draft import shown_text
 from ft_tui.wizard.row_facts import SUFFIXES, Opened, open_source
 from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
@@ -74,9 +71,7 @@ class DataStep(Step):
         self._opened: Opened | None = None
         self._pause: Timer | None = None
         self._counted_for: object = None
-        self._previewed_for: object = None
         self._measured_for: object = None
-        self._preview: Preview | None = None
         self._template_problems: tuple[Problem, ...] = ()
         self._progress = ""
         self._checked: DataReport | None = None
@@ -97,7 +92,7 @@ class DataStep(Step):
             yield Button("Demo", id="use-demo", compact=True)
         yield Words(id="data-problem")
         yield Words(id="data-summary")
-        yield RowView(id="rows")
+        yield RowPages(self._link)
         yield Words(id="row-problems")
         yield FindingList(id="findings")
         yield Words(id="lengths-words")
@@ -132,8 +127,7 @@ class DataStep(Step):
         choice = Choice.of(recipe.data)
         if (recipe.data.source, choice) != (self._source, self._choice):
             self._source, self._choice = recipe.data.source, choice
-            self._opened, self._checked, self._preview = None, None, None
-            self._previewed_for = self._measured_for = None
+            self._opened, self._checked, self._measured_for = None, None, None
             self.session.data = DataLook(self._source)
             self._open(self._source, choice)
         self._count_again(recipe)
@@ -179,22 +173,6 @@ class DataStep(Step):
             report = check_apart(opened.source, opened.choice, progress, lambda: worker.is_cancelled)
             self.post_message(RowsChecked(opened.source, report))
 
-    @work(thread=True, exclusive=True, group="page", exit_on_error=False)
-    def _read_page(self, opened: Opened, number: int, start: int) -> None:
-        try:
-            rows = tuple(opened.file.first(PAGE, start))
-        except (FtError, OSError):
-            rows = ()
-        self.post_message(PageRead(opened.source, number, rows))
-
-    @work(thread=True, exclusive=True, group="preview", exit_on_error=False)
-    def _make_preview(self, key: object, row: Row, shape: Shape, asked: Asked) -> None:
-        try:
-            preview = self._link.preview(row, shape, asked)
-            self.post_message(Previewed(key, preview, ()))
-        except FtError as error:
-            self.post_message(Previewed(key, None, error.problems))
-
     @work(thread=True, exclusive=True, group="lengths", exit_on_error=False)
     def _measure(self, key: object, source: str, asked: Asked) -> None:
         worker = get_current_worker()
@@ -218,9 +196,7 @@ class DataStep(Step):
         self._opened = message.opened
         self.session.data = DataLook(self._source, message.opened.shape if message.opened else None)
         self.session.data.problems = message.problems
-        rows = message.opened.first if message.opened is not None else ()
-        self.query_one(RowView).show_total(None)
-        self.query_one(RowView).show_page(rows, rows[0].number if rows else 1)
+        self.query_one(RowPages).open(message.opened)
         self._counted_for = None
         self._count_again(self.session.recipe)
         if message.opened is not None:
@@ -238,7 +214,7 @@ class DataStep(Step):
         if data is None or message.source != self._source:
             return
         data.facts = message.facts
-        self.query_one(RowView).show_total(self._total())
+        self.query_one(RowPages).view.show_total(self._total())
         self.post_message(FactsChanged())
 
     def _total(self) -> int | None:
@@ -253,7 +229,7 @@ class DataStep(Step):
         """What is wrong with which rows."""
         if message.source == self._source and message.report is not None:
             self._checked, self._looked_at = message.report, ""
-            self.query_one(RowView).show_total(self._total())
+            self.query_one(RowPages).view.show_total(self._total())
             self.show()
         elif message.source == self._source and self._checked is None:
             self._looked_at = message.progress
@@ -267,35 +243,6 @@ class DataStep(Step):
             del fixes[message.kind]
         self.post_message(Typed("data.fixes", shown_text("data.fixes", fixes)))
 
-    def on_row_view_wanted(self, message: RowView.Wanted) -> None:
-        """Go to a row; read its page first when it is on another one."""
-        message.stop()
-        view = self.query_one(RowView)
-        if self._opened is None:
-            return
-        shown = [row.number for row in view.rows]
-        if message.number in shown:
-            view.show_row(message.number)
-            self._show_preview()
-        else:
-            start = max(1, message.number - (PAGE - 1 if shown and message.number < shown[0] else 0))
-            self._read_page(self._opened, message.number, start)
-
-    def on_page_read(self, message: PageRead) -> None:
-        """Show the page; past the end of the file, its last rows stay."""
-        if message.source != self._source or not message.rows:
-            return
-        numbers = [row.number for row in message.rows]
-        number = message.number if message.number in numbers else numbers[-1]
-        self.query_one(RowView).show_page(message.rows, number)
-        self._show_preview()
-
-    def on_previewed(self, message: Previewed) -> None:
-        """Show the row as the model sees it."""
-        if message.key == self._previewed_for:
-            self._preview, self._template_problems = message.preview, message.problems
-            self._say_preview()
-
     def on_measured(self, message: Measured) -> None:
         """The lengths are known: automatic values may come out differently."""
         if message.key != self._measured_for or self.session.data is None:
@@ -306,6 +253,7 @@ class DataStep(Step):
             self.post_message(FactsChanged())
         elif message.problems:
             self._template_problems = message.problems
+            self.query_one(RowPages).tell_problems(message.problems)
         self._say_lengths()
 
     # Showing
@@ -349,33 +297,9 @@ class DataStep(Step):
         return Asked(model.path, recipe.data.train_on, recipe.data.max_length, self._choice, recipe.model.chat_template)
 
     def _show_preview(self) -> None:
-        """Ask for the row as the model sees it, if that is another question than the last."""
-        if not self.display:
-            return
-        row, asked, opened = self.query_one(RowView).row, self._asked(), self._opened
-        if row is None or opened is None or opened.shape is None or asked is None:
-            self._preview = None
-            self._say_preview()
-            return
-        key = (opened.source, row.number, asked)
-        if key != self._previewed_for:
-            self._previewed_for, self._preview, self._template_problems = key, None, ()
-            self._make_preview(key, row, opened.shape, asked)
-        self._say_preview()
-
-    def _say_preview(self) -> None:
-        view = self.query_one(RowView)
-        if self._template_problems:
-            view.show_model(problem_words(self._template_problems))
-        elif self._preview is not None:
-            preview = self._preview
-            view.show_model(preview_content(preview), token_words(preview), tokens_content(preview))
-        elif self._asked() is None:
-            view.show_model(self._no_model_words())
-        elif self._opened is not None and self._opened.shape is not None:
-            view.show_model("Starting the tokenizer: the first time takes some seconds …")
-        else:
-            view.show_model("")
+        """Have the row shown as the model sees it, while this step is in view."""
+        if self.display:
+            self.query_one(RowPages).ask(self._asked(), self._no_model_words())
 
     def _no_model_words(self) -> str:
         model = self.session.model
@@ -396,7 +320,7 @@ class DataStep(Step):
         asked = replace(asked, limit=self.session.recipe.data.max_length)
         key = (opened.source, asked)
         if key != self._measured_for:
-            self._measured_for, self._progress = key, ""
+            self._measured_for, self._progress, self._template_problems = key, "", ()
             self._measure(key, opened.source, asked)
 
     def _say_lengths(self) -> None:

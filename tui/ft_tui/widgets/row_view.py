@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, HorizontalGroup, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
@@ -17,9 +17,11 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from ft_core.data.open import Row
+from ft_core.data.sampled import SampledOrder
 from ft_core.data.tokens import Preview
 from ft_core.errors import Problem
 from ft_core.text import clean, one_line
+from ft_tui.actions import bindings
 from ft_tui.run_words import glyph
 from ft_tui.widgets.cells import safe
 from ft_tui.widgets.choice_row import ChoiceRow
@@ -31,6 +33,7 @@ TEXT_SHOWN: Final = 4000
 TOKENS_SHOWN: Final = 400
 VIEWS: Final = ("data", "model", "tokens")
 _LINE_SHOWN: Final = 160
+_KEYS: Final = "[ ] next  j to  r any  / search  v view"
 _TRAINED: Final = "bold $text-success"
 
 
@@ -113,6 +116,10 @@ class RowView(Vertical):
     RowView { height: 22; margin: 1 0; }
     RowView #row-head { height: 1; }
     RowView #row-jump { width: 9; margin-left: 1; }
+    RowView #row-search { width: 1fr; margin-left: 1; display: none; }
+    RowView.-searching #row-search { display: block; }
+    RowView.-searching #row-view { display: none; }
+    RowView.-searching #row-jump { display: none; }
     RowView #row-view { width: auto; margin-left: 1; }
     RowView #row-body { height: 1fr; layout: vertical; }
     RowView #row-list { height: 5; border: none; padding: 0; background: $surface; }
@@ -122,12 +129,7 @@ class RowView(Vertical):
     RowView .row-pane:focus { border-top: heavy $primary; }
     RowView #row-legend { color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "by(-1)", "Row before", show=False),
-        Binding("right_square_bracket", "by(1)", "Next row", show=False),
-        Binding("v", "view", "As data, as the model sees it, token by token", show=False),
-        Binding("j", "jump", "Go to a row", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("rows")
 
     @dataclass
     class Wanted(Message):
@@ -135,12 +137,21 @@ class RowView(Vertical):
 
         number: int
 
+    @dataclass
+    class Sought(Message):
+        """The user looks for the next row behind this one (from 1) that holds a text."""
+
+        text: str
+        behind: int
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
         self._rows: tuple[Row, ...] = ()
         self._number = 1
         self._total: int | None = None
         self._tokens = ""
+        self._news = ""
+        self._sampled = -1
 
     def compose(self) -> ComposeResult:
         """Where one is and how to go on; the list; the row twice."""
@@ -148,6 +159,7 @@ class RowView(Vertical):
             yield Line(id="row-where")
             yield ChoiceRow(tuple((view, view) for view in VIEWS), "model", id="row-view")
             yield Input(placeholder="j: row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
+            yield Input(placeholder="text to look for, then Enter", compact=True, max_length=500, id="row-search")
         with Container(id="row-body"):
             yield RowList(markup=False, compact=True, id="row-list")
             with VerticalScroll(id="as-data", classes="row-pane"):
@@ -160,7 +172,8 @@ class RowView(Vertical):
 
     def on_mount(self) -> None:
         """One view at a time where there is no room for two."""
-        self.query_one(Input).cursor_blink = False
+        for field in self.query(Input):
+            field.cursor_blink = False
         self._say_where()
         self._place()
 
@@ -203,7 +216,7 @@ class RowView(Vertical):
 
     def show_row(self, number: int) -> None:
         """Stand on another row of the page."""
-        self._number = number
+        self._number, self._news = number, ""
         listing = self.query_one("#row-list", OptionList)
         numbers = [row.number for row in self._rows]
         if number in numbers and listing.highlighted != numbers.index(number):
@@ -214,15 +227,24 @@ class RowView(Vertical):
 
     def show_total(self, total: int | None) -> None:
         """How many rows there are."""
-        self._total = total
+        if total != self._total:
+            self._total, self._sampled = total, -1
+        self._say_where()
+
+    def show_news(self, text: str) -> None:
+        """What is under way, or came to nothing, until one stands on another row."""
+        self._news = text
         self._say_where()
 
     def _say_where(self) -> None:
         total = f" of {self._total}" if self._total is not None else ""
         self.query_one("#row-where", Line).say(f"row {self._number}{total}" if self._rows else "no rows yet")
+        if self._news:
+            self.query_one("#row-legend", Line).say(self._news)
+            return
         begin, end = marks()
         tokens = f"{self._tokens}: " if self._tokens else ""
-        self.query_one("#row-legend", Line).say(f"{tokens}{begin}trained on{end}, the rest is context.   [ ] rows")
+        self.query_one("#row-legend", Line).say(f"{tokens}{begin}trained on{end}.  {_KEYS}")
 
     def show_model(self, content: Content | str, tokens: str = "", listed: Content | str = "") -> None:
         """The row as the model sees it, its number of tokens in words, and each of them; or why it cannot be shown."""
@@ -243,15 +265,29 @@ class RowView(Vertical):
         self.action_view()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Go to the row with the typed number."""
+        """Go to the row with the typed number, or to the next one with the typed text."""
         event.stop()
+        if event.input.id == "row-search":
+            self._leave_search()
+            if event.value:
+                self.post_message(self.Sought(event.value, self._number))
+            return
         if event.value:
             self.post_message(self.Wanted(max(int(event.value), 1)))
             event.input.value = ""
         self.query_one(OptionList).focus()
 
+    def _leave_search(self) -> None:
+        self.query_one(OptionList).focus()
+        self.remove_class("-searching")
+
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        """A search field that is left gives its place back; what was typed stays for the next time."""
+        if event.widget.id == "row-search":
+            self.remove_class("-searching")
+
     def on_input_changed(self, event: Input.Changed) -> None:
-        """A row number is nothing to keep."""
+        """What is typed here is nothing to keep."""
         event.stop()
 
     def on_choice_row_chosen(self, event: ChoiceRow.Chosen) -> None:
@@ -270,6 +306,21 @@ class RowView(Vertical):
         view = self.query_one("#row-view", ChoiceRow)
         view.show(VIEWS[(VIEWS.index(view.value) + 1) % len(VIEWS)])
         self._place()
+
+    def action_sample(self, by: int) -> None:
+        """The next row, or the one before, in a seeded order through all of them."""
+        if self._total:
+            self._sampled += by
+            self.post_message(self.Wanted(SampledOrder(self._total).row(self._sampled)))
+        else:
+            self.show_news("The rows are still being counted.")
+
+    def action_search(self) -> None:
+        """Type a text to look for."""
+        self.add_class("-searching")
+        field = self.query_one("#row-search", Input)
+        field.focus()
+        field.select_all()
 
     def action_jump(self) -> None:
         """Type a row number."""

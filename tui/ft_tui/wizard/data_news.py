@@ -58,6 +58,20 @@ class PageRead(Message):
 
 
 @dataclass
+class Found(Message):
+    """The row a search came to; None with `news` while it goes on, or when there is none."""
+
+    source: str
+    text: str
+    number: int | None
+    news: str
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest progress matters."""
+        return isinstance(message, Found) and message.number is None
+
+
+@dataclass
 class Counted(Message):
     """The rows were counted."""
 
