@@ -92,7 +92,8 @@ def _check_worth(value: Value, shape: Shape) -> None:
         why = "the other rows are not, and taken as one of them it could teach the rejected answer"
         raise BadRowError("bad-answer", "", "this row is a preference pair", why, "take it out, or write it like them")
     if bad_label(value, shape.mapping):
-        raise BadRowError("bad-answer", "label", "the answer is labelled bad", "what is labelled false is not learnt")
+        column = shape.mapping.get("label", "label")
+        raise BadRowError("bad-answer", column, "the answer is labelled bad", "what is labelled false is not learnt")
 
 
 def _conversation(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
@@ -154,7 +155,7 @@ def _preference(row: Row, columns: Columns, fixes: Fixes) -> Preference:
 def _unpaired(row: Row, columns: Columns, fixes: Fixes) -> UnpairedPreference:
     value = _value(row)
     label = _get(value, columns["label"])
-    if not isinstance(label, bool):
+    if not isinstance(label, bool) and label not in (0, 1):
         what, why = "the label is neither true nor false", "it says whether the answer is good"
         raise BadRowError("wrong-type", columns["label"], what, why, "write true or false")
     if "messages" in columns:
@@ -165,7 +166,7 @@ def _unpaired(row: Row, columns: Columns, fixes: Fixes) -> UnpairedPreference:
         prompt = (*_system(value, columns), *_asked(value, columns, "prompt"))
         answer = turn_or_turns(_get(value, columns["completion"]), columns["completion"])
         checked(prompt + answer, fixes)
-    return UnpairedPreference(row.number, prompt, answer, label, _extra(value, columns))
+    return UnpairedPreference(row.number, prompt, answer, bool(label), _extra(value, columns))
 
 
 def _prompt_only(row: Row, columns: Columns, fixes: Fixes) -> PromptOnly:

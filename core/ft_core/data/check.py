@@ -44,7 +44,7 @@ class DataReport:
             "source": self.source,
             "shape": shape.name if shape else None,
             "evidence": shape.evidence if shape else None,
-            "question": (shape.question or None) if shape else None,
+            "question": shape.question.to_json() if shape and shape.question else None,
             "container": None if self.container is None else self.container.name,
             "shards": None if self.container is None else self.container.shards,
             "rows": self.rows,

@@ -10,6 +10,9 @@ from ft_core.data.refusals import MULTIMODAL, TOKENISED, Refusal
 MESSAGES, ALPACA, SHAREGPT, PROMPT_COMPLETION = "messages", "alpaca", "sharegpt", "prompt-completion"
 PREFERENCE, UNPAIRED, PROMPT_ONLY, TEXT = "preference", "unpaired-preference", "prompt-only", "text"
 
+# Shapes of rows that hold answers to be learnt.
+ANSWER_SHAPES = (MESSAGES, SHAREGPT, ALPACA, PROMPT_COMPLETION)
+
 Value = Mapping[str, object]
 
 # Columns of question and answer that make one exchange, the commonest first.
@@ -60,6 +63,7 @@ _PAIRS = (
 _PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", *_CONVERSATIONS)
 _ASKING = ("prompt", "question", "instruction", "query", "problem")
 _LABELS = ("label", "kto_tag", "desirable")
+_BAD = ("0", "0.0", "false", "no", "bad")
 _TEXTS = ("text", "content", "raw_content", "document", "body", "article")
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios", "pixel_values")
 _MEDIA_MARKS = ("<image>", "<video>", "<audio>", "<|vision_start|>", "<|image_pad|>", "</img>")
@@ -115,7 +119,9 @@ def is_preference(value: Value) -> bool:
 
 
 def bad_label(value: Value, mapping: Mapping[str, str]) -> bool:
-    """Whether a label beside the row's answer calls the answer a bad one."""
+    """Whether a label beside the row's answer, or the column of the part `label`, calls the answer a bad one."""
+    if "label" in mapping and str(value.get(mapping["label"])).strip().casefold() in _BAD:
+        return True
     return any(value.get(name) is False for name in _LABELS if name not in mapping.values())
 
 
@@ -196,7 +202,8 @@ def answered(value: Value) -> Reading | None:
 def _conversation(value: Value) -> str | None:
     named = [name for name in _CONVERSATIONS if name in value]
     others = [name for name in value if name not in _NO_CONVERSATIONS]
-    return next((name for name in (*named, *others) if turn_keys(value[name]) is not None), None)
+    found = [name for name in (*named, *others) if turn_keys(value[name]) is not None]
+    return next((name for name in found if _is_answered(value[name])), found[0] if found else None)
 
 
 def _exchange(value: Value) -> tuple[str, str] | None:

@@ -23,6 +23,7 @@ from ft_core.data.columns import (
     read,
 )
 from ft_core.data.open import HEAD_ROWS, Row
+from ft_core.data.questions import Question, question_of
 from ft_core.data.refusals import Refusal
 from ft_core.data.rows import TrainableAs
 from ft_core.errors import FtError, Problem
@@ -37,10 +38,10 @@ KNOWN_SHAPES = (
 )
 # For each shape the parts it needs (one set of them is enough) and those it may have besides.
 PARTS: Final[dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]]] = {
-    MESSAGES: ((("messages",),), ("system", "tools")),
-    SHAREGPT: ((("conversations",),), ("system", "tools")),
-    ALPACA: ((("instruction", "output"),), ("input", "system", "history")),
-    PROMPT_COMPLETION: ((("prompt", "completion"),), ()),
+    MESSAGES: ((("messages",),), ("system", "tools", "label")),
+    SHAREGPT: ((("conversations",),), ("system", "tools", "label")),
+    ALPACA: ((("instruction", "output"),), ("input", "system", "history", "label")),
+    PROMPT_COMPLETION: ((("prompt", "completion"),), ("label",)),
     PREFERENCE: ((("chosen", "rejected"), ("prompt", "pair")), ("prompt", "input", "system")),
     UNPAIRED: ((("prompt", "completion", "label"), ("messages", "label")), ("input", "system")),
     PROMPT_ONLY: ((("prompt",),), ("system",)),
@@ -79,13 +80,14 @@ AUTOMATIC: Final = Choice()
 class Shape:
     """A shape of rows: its name, how it was told, and which column plays which part (see `PARTS`).
 
-    `question` is what a person should decide where the rows allow two readings; `by_hand` says that one did.
+    `question` is what a person should decide where the rows allow two readings; `by_hand` says that one did. The part
+    `label` of rows with answers names a column that marks bad ones (0 or false), which are left out.
     """
 
     name: str
     evidence: str
     mapping: dict[str, str]
-    question: str = ""
+    question: Question | None = None
     by_hand: bool = False
 
     @property
@@ -149,30 +151,7 @@ def _told(values: Sequence[Value], source: str) -> Shape:
     reading = Counter(readings).most_common(1)[0][0]
     needed, more = dict(reading.mapping), optional_parts(reading, list(values))
     evidence = _evidence(name, needed, more, readings.count(reading), len(values))
-    return Shape(name, evidence, needed | more, _question(reading, values))
-
-
-def _question(reading: Reading, values: Sequence[Value]) -> str:
-    """What a person should decide where the rows allow another reading than the proposed one."""
-    columns = {column for _, column in reading.mapping}
-    first = values[0]
-    label = next((name for name in ("label", "score", "rating") if _is_grade(values, name)), None)
-    if reading.name in (MESSAGES, SHAREGPT, ALPACA, PROMPT_COMPLETION) and label is not None:
-        return (
-            f"`{label}` holds only 0 and 1: if 0 marks a bad answer, write it as true/false, so that none is learnt; "
-            "taken as rows that are all good"
-        )
-    others = [name for name in ("messages", "conversations") if name in first and name not in columns]
-    if reading.name in (MESSAGES, SHAREGPT) and others:
-        return f"`{others[0]}` could be meant as well; data.mapping chooses it"
-    if reading.name == TEXT and any(isinstance(value.get("text"), str) and "### " in str(value) for value in values):
-        return "the texts look like prompts with answers written out; written as messages, only answers are learnt"
-    return ""
-
-
-def _is_grade(values: Sequence[Value], name: str) -> bool:
-    found = {value[name] for value in values if type(value.get(name)) is int}
-    return found == {0, 1}
+    return Shape(name, evidence, needed | more, question_of(reading, values, needed | more))
 
 
 def _evidence(name: str, needed: Mapping[str, str], more: Mapping[str, str], count: int, total: int) -> str:
@@ -197,7 +176,8 @@ def _chosen(values: Sequence[Value], choice: Choice) -> Shape:
     seen = Counter(column for value in values for column in value)
     problems = [_unknown_part(part, name, known) for part in choice.mapping if part not in known]
     problems += [_no_column(part, column, seen) for part, column in choice.mapping.items() if column not in seen]
-    mapping = {**{part: part for part in known if part in seen}, **choice.mapping}
+    # A column called `label` may mark anything: it is taken for that only where it is asked for.
+    mapping = {**{part: part for part in known if part in seen and _is_plain(part, name)}, **choice.mapping}
     if not any(set(needed) <= set(mapping) for needed in sets) and not problems:
         mapping = {**_read_as(values, name), **choice.mapping}
         missing = [part for part in sets[0] if part not in mapping]
@@ -205,6 +185,10 @@ def _chosen(values: Sequence[Value], choice: Choice) -> Shape:
     if problems:
         raise FtError(problems)
     return Shape(name, f"chosen by hand: {_columns(mapping)}", mapping, by_hand=True)
+
+
+def _is_plain(part: str, name: str) -> bool:
+    return part != "label" or name == UNPAIRED
 
 
 def _read_as(values: Sequence[Value], name: str) -> dict[str, str]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ft_core.data.canonical import convert
+from ft_core.data.canonical import convert, convert_all
 from ft_core.data.open import Row
 from ft_core.data.rows import Conversation
 from ft_core.data.shapes import Choice, recognise, training_refusal
@@ -185,13 +187,31 @@ def test_a_choice_that_does_not_fit_is_told_whole_with_the_nearest_names() -> No
         recognise(rows({"frage": "a"}), Choice(mapping={"x": "frage"}))
 
 
-def test_where_two_readings_are_possible_the_question_is_asked() -> None:
-    assert (
-        "bad answer"
-        in recognise(rows(*[{"prompt": "p", "completion": "c", "label": i % 2} for i in range(4)])).question
-    )
-    assert "could be meant" in recognise(rows({"messages": TURNS, "conversations": SHAREGPT})).question
-    assert not recognise(rows({"messages": TURNS})).question
+@pytest.mark.parametrize(
+    ("values", "words", "kept"),
+    [
+        ([{"prompt": "p", "completion": "c", "label": i % 2} for i in range(4)], "mark a bad answer", (4, 2)),
+        ([{"messages": TURNS, "conversations": SHAREGPT}], "which of `messages` and `conversations`", (1, 1)),
+        ([{"conversations": SHAREGPT, "messages": TURNS[:1]}], "which of `conversations` and `messages`", (1, 0)),
+        ([{"text": "### Question: a\n### Answer: b"}], "written out", (1,)),
+    ],
+)
+def test_where_two_readings_are_possible_each_answer_sets_one(
+    values: list[dict[str, Any]], words: str, kept: tuple[int, ...]
+) -> None:
+    told = recognise(rows(*values))
+    assert told.question is not None
+    assert words in told.question.text
+    shapes = [recognise(rows(*values), Choice(one.shape, one.mapping)) for one in told.question.answers]
+    assert tuple(len(convert_all(rows(*values), shape)[0]) for shape in shapes) == kept
+    assert not any(shape.question for shape in shapes)
+    proposed = shapes[0]
+    assert (proposed.name, proposed.mapping) == (told.name, told.mapping)
+
+
+def test_rows_that_can_be_read_in_one_way_ask_nothing() -> None:
+    assert recognise(rows({"messages": TURNS})).question is None
+    assert recognise(rows({"messages": TURNS, "label": 1}, {"messages": TURNS, "label": 3})).question is None
 
 
 def test_an_unknown_shape_is_told_with_the_columns_seen_and_the_shapes_known() -> None:

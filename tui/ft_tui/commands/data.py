@@ -15,6 +15,7 @@ from ft_tui.commands.common import as_json, counter, examples
 
 if TYPE_CHECKING:
     from ft_core.data.check import DataReport
+    from ft_core.data.questions import Question
     from ft_core.data.rows import CanonicalRow
     from ft_core.data.shapes import Choice
     from ft_core.data.tokens import Preview, TokenSpan
@@ -350,7 +351,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     output.data(f"{report.source}: {report.rows:,} rows, {container}")
     output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
     if shape.question:
-        output.data(f"to decide: {shape.question}")
+        _tell_question(shape.question)
     for found in report.findings:
         rows = f", {found.count:,} rows" if found.of_rows else ""
         output.data(f"{found.kind.severity}: {found.kind.name}{rows}: {found.words or found.kind.words}")
@@ -368,6 +369,14 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
             mark = "ok  " if one["ok"] else "FAIL" if one["blocking"] else "note"
             output.data(f"gate {mark}: {one['words']}" + ("" if one["ok"] else f": not in {one['rows']} rows"))
     output.data(f"{report.usable:,} rows can be used, {report.errors:,} cannot")
+
+
+def _tell_question(question: Question) -> None:
+    output.data(f"to decide: {question.text}")
+    for answer in question.answers:
+        ways = "".join(f" --map {part}={column}" for part, column in answer.mapping.items())
+        taken = " (so until you decide)" if answer is question.answers[0] else ""
+        output.data(f"    {answer.words}{taken}: --shape {answer.shape}{ways}")
 
 
 def _say_written(found: dict[str, Any], *, as_json: bool) -> None:
