@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, Collapsible, Input
+from textual.widgets import Button, Collapsible, Input, Select
 
 from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
@@ -17,6 +17,7 @@ from ft_core.recipe.yaml_io import load
 from ft_core.runs.status import read_status
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
+from ft_tui.screens.map_columns import MapColumns
 from ft_tui.screens.wizard import WizardScreen
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
@@ -312,6 +313,50 @@ async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(
         await sees(pilot, "say which column is what")
         await put(pilot, "data.mapping", "{instruction: frage, output: antwort}")
         await sees(pilot, "▌A fox, I say.")
+
+
+async def test_columns_are_named_in_a_dialog_that_shows_what_the_first_row_becomes(here: Path) -> None:
+    (here / "own.jsonl").write_text('{"frage": "What is it, then?", "antwort": "A [b]fox[/b], I say."}\n' * 3)
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "own.jsonl")
+        await sees(pilot, "say which column is what")
+        await pilot.press("escape", "c")
+        await sees(pilot, "What the rows are")
+        dialog = app.screen
+        assert isinstance(dialog, MapColumns)
+        dialog.query_one("#map-shape", Select).value = "alpaca"
+        await sees(pilot, "nothing says which column is the instruction")
+        await pilot.press("f2")
+        assert app.screen is dialog
+        assert_inside(app)
+        dialog.query_one("#part-instruction").focus()
+        await pilot.press("enter", "down", "enter")
+        await pilot.press("tab", "enter", "down", "down", "enter")
+        await sees(pilot, "assistant (learnt): A [b]fox[/b], I say.")
+        await pilot.press("f2")
+        await sees(pilot, "3 rows")
+        assert session(pilot).recipe.data.shape == "alpaca"
+        assert session(pilot).recipe.data.mapping == {"instruction": "frage", "output": "antwort"}
+
+
+async def test_what_can_be_read_in_two_ways_is_asked_and_answered_by_a_key(here: Path) -> None:
+    lines = [json.dumps({"prompt": f"p {n}", "completion": f"c {n}", "label": n % 2}) for n in range(10)]
+    (here / "graded.jsonl").write_text("\n".join(lines))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "graded.jsonl")
+        await sees(pilot, "To decide: does 0 in `label` mark a bad answer?")
+        await pilot.press("escape")
+        app.screen.query_one("#question-answers").focus()
+        await pilot.press("down", "enter")
+        await sees(pilot, "5 of 10 rows cannot be used")
+        assert session(pilot).recipe.data.mapping["label"] == "label"
+        assert "To decide" not in plain(app)
 
 
 async def test_a_recipe_is_not_saved_while_a_field_would_be_written_as_its_default(here: Path) -> None:

@@ -175,6 +175,10 @@ class WizardScreen(Screen[None]):
         if isinstance(step, ModelStep | DataStep):
             step.browse()
 
+    def action_columns(self) -> None:
+        """Say by hand what the rows are."""
+        self.query_one(DataStep).map_columns()
+
     def action_leave(self) -> None:
         """Leave the field; with no field to leave, the wizard."""
         if isinstance(self.focused, Input):
@@ -196,6 +200,8 @@ class WizardScreen(Screen[None]):
             return self.draft.step == REVIEW
         if action == "browse":
             return self.draft.step in (MODEL, DATA)
+        if action == "columns":
+            return self.draft.step == DATA
         return {"next_step": self.draft.step != REVIEW, "previous_step": self.draft.step != 0}.get(action, True)
 
     # Typing

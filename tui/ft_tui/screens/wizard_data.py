@@ -21,8 +21,10 @@ from ft_core.data.check_apart import check_apart
 from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
 from ft_core.plan.rows import count_rows
+from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import bytes_text, clean, one_line
+from ft_tui.screens.map_columns import MapColumns
 from ft_tui.screens.wizard_rows import RowPages
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
@@ -30,6 +32,7 @@ from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.finding_list import FindingList
 from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
+from ft_tui.widgets.question_list import QuestionList
 from ft_tui.widgets.row_view import PAGE
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.data_news import (
@@ -41,7 +44,7 @@ from ft_tui.wizard.data_news import (
     RowsRead,
 )
 from ft_tui.wizard.data_words import checked_words, gate_words, length_words
-from ft_tui.wizard.draft import shown_text
+from ft_tui.wizard.draft import shown_text, text_of
 from ft_tui.wizard.row_facts import SUFFIXES, Opened, open_source
 from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
 from ft_tui.wizard.token_link import TokenLink
@@ -90,8 +93,10 @@ class DataStep(Step):
             )
             yield Button("Browse", id="browse-data", compact=True)
             yield Button("Demo", id="use-demo", compact=True)
+            yield Button("Columns", id="map-columns", compact=True)
         yield Words(id="data-problem")
         yield Words(id="data-summary")
+        yield QuestionList(id="question")
         yield RowPages(self._link)
         yield Words(id="row-problems")
         yield FindingList(id="findings")
@@ -243,6 +248,27 @@ class DataStep(Step):
             del fixes[message.kind]
         self.post_message(Typed("data.fixes", shown_text("data.fixes", fixes)))
 
+    def on_question_list_answered(self, message: QuestionList.Answered) -> None:
+        """The user has decided what the rows are: that is said in the recipe."""
+        message.stop()
+        self._read_as((message.answer.shape, dict(message.answer.mapping)))
+
+    def map_columns(self) -> None:
+        """Say by hand what the rows are."""
+        opened = self._opened
+        if opened is None:
+            return
+        told = opened.choice
+        if opened.shape is not None:
+            told = replace(told, shape=opened.shape.name, mapping=opened.shape.mapping)
+        self.app.push_screen(MapColumns(opened.first, opened.choice, told), self._read_as)
+
+    def _read_as(self, chosen: tuple[str, dict[str, str]] | None) -> None:
+        if chosen is not None:
+            shape, mapping = chosen
+            self.post_message(Typed("data.shape", "" if shape == AUTO else shape))
+            self.post_message(Typed("data.mapping", text_of(mapping) if mapping else ""))
+
     def on_measured(self, message: Measured) -> None:
         """The lengths are known: automatic values may come out differently."""
         if message.key != self._measured_for or self.session.data is None:
@@ -268,6 +294,9 @@ class DataStep(Step):
         set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
         self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
         self.query_one("#data-summary", Words).say(self._summary())
+        shape = self._opened.shape if self._opened is not None else None
+        self.query_one(QuestionList).show(shape.question if shape is not None else None)
+        self.query_one("#map-columns", Button).disabled = self._opened is None
         self.query_one("#row-problems", Words).say(checked_words(self._checked, self._looked_at))
         self.query_one(FindingList).show(self._checked.findings if self._checked else (), session.recipe.data.fixes)
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
@@ -355,6 +384,9 @@ class DataStep(Step):
         if event.button.id == "browse-data":
             event.stop()
             self.browse()
+        elif event.button.id == "map-columns":
+            event.stop()
+            self.map_columns()
         elif event.button.id == "use-demo":
             event.stop()
             self.post_message(Typed("data.source", DEMO))
