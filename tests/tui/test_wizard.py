@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Collapsible, Input, Select
 
+from ft_core import demo
 from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
 from ft_core.recipe.schema import GUIDES
@@ -408,6 +410,32 @@ async def test_bad_rows_are_told_by_number_and_a_missing_file_at_its_field(here:
         await pilot.press("escape")
         await pilot.click("#use-demo")
         await sees(pilot, "3 ▸ Data")
+
+
+async def test_a_file_or_folder_that_is_mended_on_the_disk_is_read_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ft_tui.screens.wizard.WATCH_SECONDS", 0.1)
+    file = rows_file(here, "a", "b", "c")
+    good = file.read_text()
+    file.write_text(good + "not json\n")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", file.name)
+        await sees(pilot, "1 of 4 rows cannot be used")
+        file.write_text(good + good)
+        await sees(pilot, "6 rows, ")
+        await sees(pilot, "All 6 rows can be used; look at these")
+        file.unlink()
+        await sees(pilot, "! the file of rows cannot be opened")
+        file.write_text(good)
+        await sees(pilot, "No problem found in 3 rows.")
+        await put(pilot, "model.source", "./mine")
+        await until(pilot, lambda: session(pilot).found.get("model.source"), "the folder holds no model")
+        shutil.copytree(demo.model_dir(), here / "mine")
+        await until(pilot, lambda: not session(pilot).found.get("model.source"), "the model is there")
 
 
 async def test_a_gpu_is_chosen_and_given_back_by_keys_and_by_mouse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events, work
@@ -30,12 +31,14 @@ from ft_tui.start import start_run
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
+from ft_tui.wizard.disk_stamp import Stamp, data_stamp, stamp
 from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft, save_draft
 from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
 from ft_tui.wizard.summary import summaries
 
 SAVE_PAUSE = 0.4
 REREAD_PAUSE = 0.05
+WATCH_SECONDS = 2.0
 
 
 class WizardScreen(Screen[None]):
@@ -60,6 +63,13 @@ class WizardScreen(Screen[None]):
             super().__init__()
             self.problems = problems
 
+    class DiskLooked(Message):
+        """The files a recipe names, as they are now."""
+
+        def __init__(self, names: object, data: Stamp, model: Stamp) -> None:
+            super().__init__()
+            self.names, self.data, self.model = names, data, model
+
     class DraftFailed(Message):
         """The disk refused the draft."""
 
@@ -78,6 +88,7 @@ class WizardScreen(Screen[None]):
         self._reread_timer: Timer | None = None
         self._launching = False
         self._saved_text = ""
+        self._disk: WizardScreen.DiskLooked | None = None
 
     @property
     def draft(self) -> Draft:
@@ -110,6 +121,7 @@ class WizardScreen(Screen[None]):
         if self._restored:
             self._note("Your draft is back. f starts afresh.")
         self._go(self.draft.step)
+        self.set_interval(WATCH_SECONDS, self._watch_disk)
 
     def on_resize(self, event: events.Resize) -> None:
         """The list of steps is a column where there is room."""
@@ -251,6 +263,34 @@ class WizardScreen(Screen[None]):
     def on_review_step_checked(self) -> None:
         """The dry run may have found problems of other steps."""
         self._refresh()
+
+    # Files that change while one looks at them
+
+    def _watch_disk(self) -> None:
+        if self.is_current and not self._launching:
+            self._look_at_disk(self.session.recipe)
+
+    @work(thread=True, exclusive=True, group="disk", exit_on_error=False)
+    def _look_at_disk(self, recipe: Recipe) -> None:
+        data, source = recipe.data, recipe.model.source
+        names = (data.source, data.held_out, tuple(data.mix), source)
+        folder = Path(source).expanduser()
+        model = stamp(folder) if folder.is_absolute() or folder.exists() else ()
+        self.post_message(self.DiskLooked(names, data_stamp(data), model))
+
+    def on_wizard_screen_disk_looked(self, message: DiskLooked) -> None:
+        """Read again what is another file than a moment ago."""
+        before, self._disk = self._disk, message
+        if before is None or before.names != message.names:
+            return
+        model = before.model != message.model
+        if model:
+            self.query_one(ModelStep).disk_changed()
+        if model or before.data != message.data:
+            self.query_one(DataStep).disk_changed(model=model)
+            self.query_one(ReviewStep).disk_changed()
+            self._note("A file has changed: read again.")
+            self._reread_soon()
 
     # Keeping the draft
 

@@ -111,6 +111,9 @@ class DataStep(Step):
 
     def on_unmount(self) -> None:
         """The tokenizer's process ends with the page."""
+        self._end_tokenizer()
+
+    def _end_tokenizer(self) -> None:
         # Not here: a process that is at work takes a moment to end.
         threading.Thread(target=self._link.close, name="end of the tokenizer").start()
 
@@ -136,6 +139,13 @@ class DataStep(Step):
             self.session.data = DataLook(self._source)
             self._open(self._source, choice)
         self._count_again(recipe)
+
+    def disk_changed(self, *, model: bool) -> None:
+        """Rows, or with `model` the model, are others under the same name: look at them as if for the first time."""
+        self._source, self._counted_for = "", None
+        if model:
+            self._end_tokenizer()
+        self.open_named()
 
     def _count_again(self, recipe: Recipe) -> None:
         data = recipe.data

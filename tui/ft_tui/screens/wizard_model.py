@@ -74,7 +74,7 @@ class ModelStep(Step):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._models: tuple[ModelFacts, ...] = ()
-        self._asked: tuple[str, str | None] = ("", None)
+        self._asked: tuple[str, str | None] | None = None
         self._pause: Timer | None = None
         self._looked_at: ModelFacts | None = None
 
@@ -125,6 +125,11 @@ class ModelStep(Step):
         if asked != self._asked:
             self._asked = asked
             self._find(*asked)
+
+    def disk_changed(self) -> None:
+        """The model's folder is another one under the same name."""
+        self._asked = None
+        self.find_model()
 
     @work(thread=True, exclusive=True, group="model", exit_on_error=False)
     def _find(self, source: str, revision: str | None) -> None:

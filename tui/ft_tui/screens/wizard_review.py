@@ -80,6 +80,10 @@ class ReviewStep(Step):
             self._prepare(asked, session.hardware)
         self._fill()
 
+    def disk_changed(self) -> None:
+        """What the plan was made from has changed: it is made anew when it is next looked at."""
+        self._asked = self.prepared = None
+
     @work(thread=True, exclusive=True, group="prepare", exit_on_error=False)
     def _prepare(self, asked: Question, hardware: Hardware | None) -> None:
         recipe, lengths = asked
