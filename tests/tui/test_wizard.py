@@ -26,6 +26,7 @@ from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, id_of
 from ft_tui.widgets.gpu_table import GpuCard
 from ft_tui.widgets.row_view import RowView
+from ft_tui.widgets.words import Words
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
@@ -519,6 +520,30 @@ async def test_a_file_is_written_over_only_when_that_is_confirmed(here: Path) ->
         await pilot.press("left", "enter")
         await until(pilot, lambda: target.read_text() != "precious", "the file")
     assert load(target).model.source == "demo"
+
+
+async def test_the_command_names_the_saved_file_only_while_it_holds_the_plan_in_view(here: Path) -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sees(pilot, "Tune demo")
+
+        def command() -> str:
+            return app.screen.query_one("#review-command", Words).plain
+
+        assert "after s has saved it" in command()
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, SaveRecipe))
+        await pilot.press("enter")
+        await until(pilot, (here / "recipe.yaml").exists, "the file")
+        await until(pilot, lambda: app.screen is wizard(pilot), "the review")
+        await until(pilot, lambda: command().endswith("recipe.yaml"), "the file as the plan")
+        for rank, held in (("4", False), ("16", True), ("2", False)):
+            await pilot.press("4")
+            await put(pilot, "adapter.rank", rank)
+            await pilot.press("escape", "5")
+            await sees(pilot, f"of rank {rank}")
+            assert command().endswith("recipe.yaml") == held
+            assert ("after s has saved it" in command()) != held
 
 
 async def test_the_paging_keys_turn_the_pages_of_the_whole_wizard() -> None:

@@ -331,6 +331,7 @@ class WizardScreen(Screen[None]):
         self._save_now()
         self._note("A new recipe.")
         self.session.draft = Draft(new_name())
+        self.query_one(ReviewStep).saved = None
         self._reread()
         self.query_one(ModelStep).draft_changed()
         self.query_one(DataStep).draft_changed()
@@ -361,13 +362,14 @@ class WizardScreen(Screen[None]):
             self._note(f"Not saved: {unread} field{'s' if unread > 1 else ''} cannot be read, see above.")
             return
         recipe = self.query_one(ReviewStep).recipe
-        self.app.push_screen(SaveRecipe(recipe, self.draft.save_path or "recipe.yaml"), self._saved)
+        dialog = SaveRecipe(recipe, self.draft.save_path or "recipe.yaml")
+        self.app.push_screen(dialog, lambda path: self._saved(path, recipe))
 
-    def _saved(self, path: str | None) -> None:
+    def _saved(self, path: str | None, recipe: Recipe) -> None:
         if path is None:
             return
         self.draft.save_path = path
-        self.query_one(ReviewStep).saved_to = path
+        self.query_one(ReviewStep).saved = recipe
         self._note(f"Saved to {path}")
         self._save_soon()
         self._refresh()

@@ -54,7 +54,8 @@ class ReviewStep(Step):
         self._asked: Question | None = None
         self.prepared: Prepared | None = None
         self._risk: Problem | None = None
-        self.saved_to = ""
+        # What the draft's file holds, once it was saved.
+        self.saved: Recipe | None = None
 
     def compose(self) -> ComposeResult:
         """Words, memory, warnings, command, recipe."""
@@ -146,8 +147,9 @@ class ReviewStep(Step):
         return Content.assemble(("Written to  ", "bold"), clean(one_line(f"{runs_root()}/", 300)), free)
 
     def _command_words(self) -> Content:
-        path = self.saved_to or "recipe.yaml"
-        note = "" if self.saved_to else "  (after s has saved it)"
+        path = self.session.draft.save_path or "recipe.yaml"
+        # A file with open values comes to the plan in view as well: `train` chooses them as this page does.
+        note = "" if self.saved in (self.recipe, self.session.recipe) else "  (after s has saved it)"
         return Content.assemble(("As a command  ", "bold"), f"ft-tui train {clean(shlex.quote(path))}", note)
 
 
