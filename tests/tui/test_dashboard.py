@@ -148,6 +148,23 @@ async def test_a_finished_run_shows_verdict_adapter_and_how_to_load_it() -> None
         await driver.sees("from peft import PeftModel", "from_pretrained('models/demo')", "took 38 s")
 
 
+async def test_the_table_of_the_verdict_calls_better_only_what_the_verdict_does() -> None:
+    base, tuned = {"exact": 0.2, "held_out_loss": 4.901}, {"exact": 0.204, "held_out_loss": 4.899}
+    known = {"path": "eval/verdict.json", "rows": 250, "better": None, "words": "No clear change.", "base": base}
+    for fields in ({"changes": {"exact": 0, "held_out_loss": 0}}, {}):
+        made = MadeRun(name=f"20260531-101500-{len(fields)}").prepare().train(2)
+        made.write("verdict", **known, tuned=tuned, **fields)
+        made.end("done")
+        async with dashboard(made, (120, 40)) as driver:
+            await driver.sees("No clear change.", "20 % 20.4 %", "4.90 4.90")
+            assert "better" not in driver.words
+    made = MadeRun().prepare().train(2)
+    made.write("verdict", **known, tuned={**tuned, "held_out_loss": 5.2}, changes={"exact": 1, "held_out_loss": -1})
+    made.end("done")
+    async with dashboard(made, (120, 40)) as driver:
+        await driver.sees("20 % 20.4 % better", "4.90 5.20 worse")
+
+
 async def test_a_failed_run_shows_cause_remedy_and_last_words() -> None:
     async with dashboard(failed()) as driver:
         await driver.sees("✗ failed", "ran out of memory", "What to do: halve", "torch.OutOfMemoryError")

@@ -31,7 +31,8 @@ class Verdict:
 
     `base` and `tuned` hold shares from 0 to 1 (`valid_json`, `right_fact`, `exact`) and `held_out_loss` in nats per
     token, each only where it could be measured. `better` is None when nothing clearly changed, or some measures
-    rose while others fell. `words` is one sentence.
+    rose while others fell. `words` is one sentence. `changes` tells of each compared measure whether it is clearly
+    better (1), clearly worse (-1) or neither (0).
     """
 
     base: dict[str, float]
@@ -39,6 +40,7 @@ class Verdict:
     rows: int
     better: bool | None
     words: str
+    changes: dict[str, int]
 
 
 def score(answers: Sequence[Answer]) -> dict[str, float]:
@@ -78,15 +80,17 @@ def judge(
     ]:
         raise ValueError("base and tuned model must answer the same rows in the same order")
     before, after = _measures(base_answers), _measures(tuned_answers)
-    changes = [_change(name, before[name], after[name]) for name in before]
+    changes = {name: _change(name, before[name], after[name]) for name in before}
     base = {name: share(flags) for name, flags in before.items()}
     tuned = {name: share(flags) for name, flags in after.items()}
     for measured, loss in ((base, base_loss), (tuned, tuned_loss)):
         if loss is not None:
             measured["held_out_loss"] = loss
     if base_loss is not None and tuned_loss is not None:
-        changes.append(_loss_change(base_loss, tuned_loss))
-    return Verdict(base, tuned, len(base_answers), _better(changes), _words(changes, len(base_answers)))
+        changes["held_out_loss"] = _loss_change(base_loss, tuned_loss)
+    found, rows = list(changes.values()), len(base_answers)
+    signs = {name: change.sign for name, change in changes.items()}
+    return Verdict(base, tuned, rows, _better(found), _words(found, rows), signs)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Jury:
             "rows": verdict.rows,
             "better": verdict.better,
             "words": verdict.words,
+            "changes": verdict.changes,
         }
         given = [
             {"prompt": asked.shown, "reference": asked.reference, "fact": asked.fact, "base": before, "tuned": after}

@@ -56,6 +56,7 @@ def test_a_model_that_lost_the_facts_and_gained_nothing_is_worse() -> None:
     assert verdict.better is False
     assert verdict.words.startswith("Worse than the base")
     assert "right facts fell from 100 % to 40 %" in verdict.words
+    assert verdict.changes == {"valid_json": 0, "right_fact": -1, "exact": 0, "held_out_loss": 0}
 
 
 def test_gains_bought_with_losses_are_mixed() -> None:
@@ -90,7 +91,7 @@ def test_a_loss_measured_once_is_told_but_not_compared(before: float | None, aft
 
 def test_nothing_to_compare_is_said_so() -> None:
     assert judge([], [], None, None) == Verdict(
-        {}, {}, 0, None, "Not compared: there were no held-out rows to answer and no held-out loss."
+        {}, {}, 0, None, "Not compared: there were no held-out rows to answer and no held-out loss.", {}
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from ft_core.runs.journal import number
+from ft_core.runs.journal import Event, number
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, one_line
 from ft_tui.run_words import MEASURES, glyph, loading_lines, measure
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import Line, fitted, folded, line_width, wrapped
+from ft_tui.widgets.cells import Line, Span, fitted, folded, line_width, wrapped
 from ft_tui.widgets.log_tail import log_lines
 from ft_tui.widgets.states import state_span
 
@@ -55,7 +55,20 @@ def _verdict(view: RunView, width: int, *, tight: bool, gap: list[Line]) -> list
     names += [name for name in dict.fromkeys((*base, *tuned)) if name not in names]
     if tight:
         return [*lines, *_changes(names, base, tuned, width)]
-    return [*lines, *gap, *_table(names, base, tuned, one_line(str(verdict.get("rows", "?")), 12), width)]
+    marks = [(name, _change(verdict, name, base.get(name), tuned.get(name))) for name in names]
+    return [*lines, *gap, *_table(marks, base, tuned, one_line(str(verdict.get("rows", "?")), 12), width)]
+
+
+def _change(verdict: Event, name: str, base: float | None, tuned: float | None) -> Span:
+    """What the verdict calls a change; one that tells nothing of its measures is read by what is shown of them."""
+    known = verdict.get("changes")
+    if isinstance(known, dict):
+        sign = number(known.get(name)) or 0
+    elif base is None or tuned is None or verdict.get("better") is None or _figure(name, base) == _figure(name, tuned):
+        sign = 0
+    else:
+        sign = 1 if (tuned > base) == measure(name).more_is_better else -1
+    return ("", "") if not sign else ("  better", "good") if sign > 0 else ("  worse", "warn")
 
 
 def _numbers(found: object) -> dict[str, float]:
@@ -81,23 +94,20 @@ def _changes(names: list[str], base: dict[str, float], tuned: dict[str, float], 
     return lines
 
 
-def _table(names: list[str], base: dict[str, float], tuned: dict[str, float], rows: str, width: int) -> list[Line]:
-    if not names:
+def _table(
+    marks: list[tuple[str, Span]], base: dict[str, float], tuned: dict[str, float], rows: str, width: int
+) -> list[Line]:
+    if not marks:
         return []
     label = min(_LABEL, max(width - 3 * _FIGURE, 10))
     head: Line = fitted(((f"{rows} held-out rows" if rows else "held-out rows", "dim"),), label)
     columns: Line = (("base".rjust(_FIGURE), "dim"), ("tuned".rjust(_FIGURE), "accent"))
-    return [(*head, *columns), *(_row(name, base.get(name), tuned.get(name), label) for name in names)]
+    return [(*head, *columns), *(_row(name, base.get(name), tuned.get(name), change, label) for name, change in marks)]
 
 
-def _row(name: str, base: float | None, tuned: float | None, label: int) -> Line:
-    words, more_is_better, _ = measure(name)
-    change = ("", "")
-    if base is not None and tuned is not None and base != tuned:
-        gained = (tuned > base) == more_is_better
-        change = ("  better", "good") if gained else ("  worse", "warn")
+def _row(name: str, base: float | None, tuned: float | None, change: Span, label: int) -> Line:
     return (
-        *fitted(((words, ""),), label),
+        *fitted(((measure(name).words, ""),), label),
         (_figure(name, base).rjust(_FIGURE), ""),
         (_figure(name, tuned).rjust(_FIGURE), "strong"),
         change,
@@ -107,7 +117,9 @@ def _row(name: str, base: float | None, tuned: float | None, label: int) -> Line
 def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value * 100:.0f} %" if measure(name).is_share and 0 <= value <= 1 else number_text(value)
+    if not measure(name).is_share or not 0 <= value <= 1:
+        return number_text(value)
+    return f"{value * 100:.1f}".removesuffix(".0") + " %"
 
 
 def _result(view: RunView, width: int) -> list[Line]:
