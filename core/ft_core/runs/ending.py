@@ -12,6 +12,10 @@ from ft_core.text import one_line
 
 _ERROR_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)\b|\S+: No module named ")
 _CAUSE_LENGTH = 300
+# The exit code of a trainer that heeded a signal and leaves it to its supervisor to tell of its end.
+TERMINATED_CODE = 128 + signal.SIGTERM
+RESUME = "resume the run: it goes on from its last checkpoint"
+ENDED_BY_SIGNAL = "ended by SIGTERM: a shutdown, a job scheduler or an administrator"
 _SEE_LOG = "read the end of worker.log (`ft-tui logs`) for what happened before"
 
 # What the last error line says, and what it means; the first that fits is told.
@@ -72,6 +76,8 @@ def explain(code: int, lines: list[str], *, killed_for_memory: bool = False) -> 
 
     `code` is its exit code, or minus the signal that killed it; `lines` are the last of its log.
     """
+    if code == TERMINATED_CODE:
+        return Ending("stopped", ENDED_BY_SIGNAL, RESUME, lines)
     if code < 0:
         return _by_signal(-code, lines, killed_for_memory=killed_for_memory)
     error = _last_error(lines)

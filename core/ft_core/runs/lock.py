@@ -30,6 +30,16 @@ class RunLock:
         self._handle = handle
         return True
 
+    def held_elsewhere(self) -> bool:
+        """Whether another process holds the lock now; not for one that holds it itself."""
+        try:
+            if not self.acquire():
+                return True
+        except OSError:
+            return False
+        self.release()
+        return False
+
     def release(self) -> None:
         """Let the lock go; does no harm when it is not held."""
         if self._handle >= 0:

@@ -20,7 +20,7 @@ from typing import Self
 from ft_core.errors import FtError, problem
 from ft_core.runs import control
 from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import Ending, OomWatch, explain
+from ft_core.runs.ending import ENDED_BY_SIGNAL, RESUME, Ending, OomWatch, explain
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Event, Journal, Tail
 from ft_core.runs.lock import RunLock
@@ -33,7 +33,6 @@ _FULL_DISK_SECONDS = 60.0
 _ORPHAN_LOOK_SECONDS = 0.05
 _LOG_LINES = 20
 _END_BYTES = 1024 * 1024
-_RESUME = "resume the run: it goes on from its last checkpoint"
 
 
 def trainer_command(run: RunDir, *, resume: bool) -> list[str]:
@@ -192,7 +191,7 @@ class Supervisor:
             if time.monotonic() >= deadline:
                 _signal(trainer, signal.SIGKILL)
             time.sleep(_ORPHAN_LOOK_SECONDS)
-        self._finish(Ending("stopped", "stopped at once on request", _RESUME))
+        self._finish(Ending("stopped", "stopped at once on request", RESUME))
 
     def _last_sign_of_work(self) -> int:
         """Seq of the last state or step: an end after it is the end of the present attempt."""
@@ -233,22 +232,19 @@ class Supervisor:
     def _explain(self, code: int) -> Ending:
         lines = last_lines(self._run.log_file, _LOG_LINES, start=self._log_start)
         if self._stop_ids:
-            return Ending("stopped", "stopped at once on request", _RESUME, None)
+            return Ending("stopped", "stopped at once on request", RESUME, None)
         if self._terms:
-            cause = "ended by SIGTERM: a shutdown, a job scheduler or an administrator"
-            return Ending("stopped", cause, _RESUME, lines)
+            return Ending("stopped", ENDED_BY_SIGNAL, RESUME, lines)
         return explain(code, lines, killed_for_memory=code == -signal.SIGKILL and self._oom.killed())
 
     def _finish(self, ending: Ending) -> Ending:
         said = self._trainers_own_end()
-        # A trainer that heeded our SIGTERM does not know who asked for it; the last end in the journal counts.
-        knows_less = said is not None and said["state"] == "stopped" and ending.state == "stopped"
-        if said is not None and not knows_less:
+        if said is not None:
             ending = Ending(said["state"], said.get("cause"), said.get("remedy"), said.get("last_lines"))
         with Journal(self._run.events_file) as journal:
             self._answer(journal, self._stop_ids, ok=True, text="stopped at once")
             self._answer_rest(journal, "the run has ended", ended=True)
-            if said is None or knows_less:
+            if said is None:
                 journal.write("end", **vars(ending))
             self._persist(journal, ending)
         return ending

@@ -1,6 +1,7 @@
 """The trainer's process: `python -P -m ft_core.worker.train RUN_DIR [--resume]`.
 
-Everything it does is told through the run directory. Exit codes: 0 done or stopped, 2 wrong use, 3 failed.
+Everything it does is told through the run directory. Exit codes: 0 done or stopped, 2 wrong use, 3 failed; 143 ended
+by a signal, of which the supervisor tells once the process is gone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from ft_core.recipe import yaml_io
 from ft_core.runs.directory import RunDir
+from ft_core.runs.ending import TERMINATED_CODE
+from ft_core.runs.lock import RunLock
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.failures import explain
 from ft_core.worker.report import Reporter
@@ -63,6 +66,10 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, *, resume: 
     except BaseException as error:  # noqa: BLE001 - whatever ends the run is told, then the process ends
         return _fail(reporter, controls, error)
     controls.refuse_rest()
+    if cause == TERMINATED and RunLock(reporter.run).held_elsewhere():
+        # Only whoever supervises knows on whose word, and when this process is gone.
+        reporter.log("ending: a signal asked for it")
+        return TERMINATED_CODE
     state = "done" if cause is None else "stopped"
     remedy = "continue it with `ft-tui resume`" if cause == TERMINATED else None
     reporter.end(state, cause, remedy)

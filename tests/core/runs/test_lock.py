@@ -24,7 +24,9 @@ def test_one_process_holds_a_run_and_its_death_lets_go(run: RunDir) -> None:
         assert holder.stdout.readline() == "True\n"
         lock = RunLock(run)
         assert not lock.acquire()
+        assert lock.held_elsewhere()
         holder.kill()
+    assert not lock.held_elsewhere()
     assert lock.acquire()
     lock.release()
     lock.release()

@@ -168,14 +168,13 @@ def test_stopping_at_once_ends_a_trainer_that_listens(run: RunDir, wait_until: W
     assert pending(run) == []
 
 
-def test_stopping_at_once_is_told_as_such_even_when_the_trainer_only_saw_a_signal(
-    run: RunDir, wait_until: Wait
-) -> None:
+def test_stopping_at_once_is_told_once_and_only_when_the_trainer_is_gone(run: RunDir, wait_until: Wait) -> None:
     code = """
     def end(*_):
-        with Journal(run.events_file) as journal:
-            journal.write("end", state="stopped", cause="terminated")
-        os._exit(0)
+        (run.path / "heeded").write_text("")
+        while not (run.path / "go").exists():
+            time.sleep(0.02)
+        os._exit(143)
     signal.signal(signal.SIGTERM, end)
     StatusWriter(run).update(state="training")
     time.sleep(60)
@@ -184,12 +183,40 @@ def test_stopping_at_once_is_told_as_such_even_when_the_trainer_only_saw_a_signa
     def stop() -> None:
         wait_until(lambda: status_of(run).state == "training")
         ask(run, "stop_now")
+        wait_until((run.path / "heeded").exists)
+        assert shown_state(run) == "training"
+        assert events(run, "end") == []
+        (run.path / "go").write_text("")
 
     with meanwhile(stop):
         assert supervised(run, code).cause == "stopped at once on request"
-    view = RunView(run)
-    view.poll()
-    assert view.to_dict()["cause"] == "stopped at once on request"
+    (end,) = events(run, "end")
+    assert (end["state"], end["cause"]) == ("stopped", "stopped at once on request")
+
+
+def test_a_trainer_ended_by_a_signal_from_elsewhere_is_stopped_and_not_failed(run: RunDir) -> None:
+    status = supervised(run, "sys.exit(143)")
+    assert status.state == "stopped"
+    assert "SIGTERM" in (status.cause or "")
+    assert "resume" in (status.remedy or "")
+
+
+def test_a_trainer_that_told_its_end_before_it_was_ended_at_once_is_believed(run: RunDir, wait_until: Wait) -> None:
+    code = """
+    StatusWriter(run).update(state="training")
+    with Journal(run.events_file) as journal:
+        journal.write("end", state="stopped", cause="asked to")
+    time.sleep(60)
+    """
+
+    def stop() -> None:
+        wait_until(lambda: status_of(run).state == "training")
+        wait_until(lambda: events(run, "end"))
+        ask(run, "stop_now")
+
+    with meanwhile(stop):
+        assert supervised(run, code).cause == "asked to"
+    assert len(events(run, "end")) == 1
 
 
 def test_stopping_at_once_kills_a_trainer_that_does_not_listen(run: RunDir, wait_until: Wait) -> None:

@@ -16,6 +16,7 @@ from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.control import ask, wait_answer
 from ft_core.runs.directory import RunDir
+from ft_core.runs.ending import TERMINATED_CODE
 from ft_core.runs.journal import Event
 from ft_core.runs.status import shown_state
 from ft_core.worker.sampling import Samples
@@ -209,6 +210,19 @@ def test_sigterm_finishes_the_step_and_seals_a_checkpoint(long_recipe: Recipe, t
     assert (tiny.ended(run)["state"], tiny.ended(run)["cause"]) == ("stopped", "terminated")
     assert tiny.events(run, "checkpoint")[-1]["step"] == tiny.events(run, "step")[-1]["step"]
     assert not run.result.exists()
+
+
+def test_a_trainer_under_a_supervisor_leaves_it_to_tell_of_an_end_by_a_signal(
+    long_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminate(run: RunDir) -> None:
+        wait_for(run, "step")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("ft_core.worker.train.RunLock.held_elsewhere", lambda _: True)
+    run = tiny.make_run(tmp_path, long_recipe)
+    assert conducted(run, terminate) == TERMINATED_CODE
+    assert tiny.events(run, "end") == []
 
 
 def test_sigterm_while_paused_ends_the_pause(long_recipe: Recipe, tmp_path: Path) -> None:
