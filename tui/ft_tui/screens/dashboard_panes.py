@@ -36,9 +36,8 @@ def draw(screen: Screen[None], reader: RunReader, now: float) -> None:
     _draw_rates(screen, reader)
     _draw_hardware(screen, reader)
     _draw_figures(screen, reader)
-    events = event_lines(view)
     for name in ("#events", "#side-events"):
-        screen.query_one(name, Pager).show(lambda _width, _height: events)
+        screen.query_one(name, Pager).show(lambda width, _: event_lines(view, width))
     screen.query_one("#phases", Pager).show(lambda width, _: phase_lines(view, width))
     screen.query_one("#samples", Pager).show(lambda width, _: _samples(reader, width))
     screen.query_one("#log", Pager).show(lambda width, _: log_lines(reader.seen.log, width))

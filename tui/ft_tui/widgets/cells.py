@@ -7,6 +7,7 @@ lines with the old ones and asks for the changed part of the changed rows only.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import ClassVar, Final
@@ -33,6 +34,9 @@ STYLES: Final = (
     "strong", "dim", "good", "warn", "bad", "accent", "faint", "series-1", "series-2", "series-3", "series-4",
 )  # fmt: skip
 TEXT_LIMIT: Final = 4096
+# A figure at the end of what is kept, and the whole of it: a date in a name is none.
+_FIGURE: Final = re.compile(r"(?<![\w.])[-+~]?\d[\d.,/:e+-]*$")
+_WHOLE_FIGURE: Final = re.compile(r"[-+~]?\d[\d.,/:e+-]*[A-Za-z%]{0,3}[).,;]*")
 _WRAP: Final = Console(file=io.StringIO(), width=80)
 
 
@@ -63,17 +67,32 @@ def line_width(line: Line) -> int:
 
 
 def fitted(line: Line, width: int) -> Line:
-    """The line cut or padded to exactly `width` cells."""
+    """The line cut, with a mark, or padded to exactly `width` cells."""
+    line = within(line, width)
+    left = width - line_width(line)
+    return (*line, (" " * left, "")) if left > 0 else line
+
+
+def within(line: Line, width: int) -> Line:
+    """The line as it is, or cut with an ellipsis at `width` cells; a figure is left out rather than cut."""
+    if line_width(line) <= width:
+        return line
+    if width < 1:
+        return ()
+    text = "".join(part for part, _ in line)
+    kept = set_cell_size(text, width - 1)
+    figure = _FIGURE.search(kept)
+    whole = _WHOLE_FIGURE.match(text, figure.start()) if figure else None
+    if figure and whole and whole.end() > len(kept) and text[whole.end() : whole.end() + 1] in ("", " "):
+        kept = kept[: figure.start()]
     spans: list[Span] = []
-    left = width
-    for text, style in line:
-        size = cell_len(text)
-        if size > left:
-            spans.append((set_cell_size(text, left), style))
-            return tuple(spans)
-        spans.append((text, style))
-        left -= size
-    return (*spans, (" " * left, "")) if left else tuple(spans)
+    style = ""
+    for part, style in line:
+        spans.append((kept[: len(part)], style))
+        kept = kept[len(part) :]
+        if not kept:
+            break
+    return (*spans, (glyph("…", "~"), style))
 
 
 def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: Span = (" │ ", "dim")) -> list[Line]:
@@ -177,10 +196,10 @@ class Cells(Widget):
 
     def set_lines(self, lines: Iterable[Line]) -> None:
         """Show these lines; nothing is repainted where they equal the old ones."""
-        old, self._lines = self._lines, tuple(lines)
+        width = self.content_size.width
+        old, self._lines = self._lines, tuple(within(line, width) if width else line for line in lines)
         if old == self._lines or not self.is_mounted:
             return
-        width = self.content_size.width
         for row in range(max(len(old), len(self._lines))):
             before = old[row] if row < len(old) else ()
             after = self._lines[row] if row < len(self._lines) else ()

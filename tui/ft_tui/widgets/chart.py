@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ft_tui.run_words import ascii_only
+from ft_tui.run_words import ascii_only, glyph
 from ft_tui.widgets.axis import Format, Scale, linear_scale, log_scale, number_text, round_step, tick_text
 from ft_tui.widgets.canvas import Canvas
 from ft_tui.widgets.cells import Cells, Line, Span, fitted, line_width
@@ -83,7 +83,7 @@ def render(curves: Sequence[Curve], axes: Axes, width: int, height: int, *, plai
     rows = height - legend_rows - axis_rows
     x_end = max([axes.x_end, *(curve.steps[-1] for curve in curves if curve.steps)])
     thinned = _Thinned(curves, x_end, max(width - _MARGIN - 1, 1) * (1 if plain else 2))
-    legend = [fitted(_legend(curves, thinned, axes, plain=plain), width)] * legend_rows
+    legend = [fitted(_legend(curves, thinned, axes, width, plain=plain), width)] * legend_rows
     if width < _NARROWEST:
         return [*legend, *([fitted((), width)] * (height - legend_rows))]
     scale = _scale(thinned, axes, rows)
@@ -173,7 +173,8 @@ def _x_axis(x_end: int, unit: str, width: int, margin: int, *, plain: bool) -> L
     return (("".join(cells)[:width], "dim"),)
 
 
-def _legend(curves: Sequence[Curve], thinned: _Thinned, axes: Axes, *, plain: bool) -> Line:
+def _legend(curves: Sequence[Curve], thinned: _Thinned, axes: Axes, width: int, *, plain: bool) -> Line:
+    """Each curve with its newest figure; one that does not fit is left out whole."""
     spans: list[Span] = []
     for curve, columns in zip(curves, thinned.columns, strict=True):
         if not curve.label:
@@ -186,8 +187,13 @@ def _legend(curves: Sequence[Curve], thinned: _Thinned, axes: Axes, *, plain: bo
         newest = columns[-1].mean if columns and curve.span else (curve.values[-1] if curve.values else None)
         known = newest is not None and math.isfinite(newest)
         figure: Span = ("-" if newest is None else axes.text(newest), "strong" if known else "bad")
-        spans += [(f"{picture} ", curve.style), (f"{curve.label} ", "dim"), figure, ("   ", "")]
-    return tuple(spans[:-1])
+        item: list[Span] = [(f"{picture} ", curve.style), (f"{curve.label} ", "dim"), figure]
+        gap: list[Span] = [("   ", "")] if spans else []
+        if spans and line_width((*spans, *gap, *item)) > width:
+            mark: Line = ((f" {glyph('…', '~')}", "dim"),)
+            return (*spans, *(mark if line_width((*spans, *mark)) <= width else ()))
+        spans += [*gap, *item]
+    return tuple(spans)
 
 
 def _empty(words: str, width: int, height: int) -> list[Line]:

@@ -10,15 +10,15 @@ from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.run_words import glyph
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import Line, Span
+from ft_tui.widgets.cells import Line, Span, line_width, wrapped
 from ft_tui.widgets.states import state_span
 
 _MOST: Final = 500
 _WORDS: Final = 400
 
 
-def event_lines(view: RunView) -> list[Line]:
-    """The newest 500 events in order of time; steps are in the charts, not here."""
+def event_lines(view: RunView, width: int) -> list[Line]:
+    """The newest 500 events in order of time; steps are in the charts, not here. What is said is wrapped."""
     lists = (view.states, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
     # A view tells in a result's `kind` what it is.
     result = {**view.result, "kind": "result", "what": view.result.get("kind")} if view.result else None
@@ -26,7 +26,19 @@ def event_lines(view: RunView) -> list[Line]:
     found = [event for events in lists for event in events[-_MOST:]]
     found += [event for event in single if event is not None]
     found.sort(key=lambda event: int(event["seq"]))
-    return [(_clock(event), *_words(event)) for event in found[-_MOST:]] or [(("nothing yet", "dim"),)]
+    lines = [line for event in found[-_MOST:] for line in _wrapped((_clock(event), *_words(event)), width)]
+    return lines or [(("nothing yet", "dim"),)]
+
+
+def _wrapped(line: Line, width: int) -> list[Line]:
+    """The line with its last part wrapped beside all before it."""
+    if line_width(line) <= width:
+        return [line]
+    *head, (text, style) = line
+    indent = line_width(tuple(head))
+    rest = wrapped(text.lstrip(), max(width - indent - 1, 1), style)
+    gap = " " * (len(text) - len(text.lstrip()))
+    return [(*head, (gap, ""), *rest[0]), *(((" " * (indent + len(gap)), ""), *one) for one in rest[1:])]
 
 
 def _clock(event: Event) -> Span:

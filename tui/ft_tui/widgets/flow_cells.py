@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.geometry import Size
 
-from ft_tui.widgets.cells import Cells
+from ft_tui.widgets.cells import Cells, within
 
 
 class FlowCells(Cells):
@@ -29,5 +29,5 @@ class FlowCells(Cells):
         """One row a line; the layout is the first to know the width."""
         del container, viewport
         if self._draw is not None:
-            self._lines = tuple(self._draw(width, 0))
+            self._lines = tuple(within(line, width) for line in self._draw(width, 0))
         return len(self._lines)

@@ -8,7 +8,7 @@ from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
 from ft_core.text import count_text, duration_text, one_line
 from ft_tui.widgets.axis import number_text
-from ft_tui.widgets.cells import Line, Span, bar, line_width, spread
+from ft_tui.widgets.cells import Line, Span, bar, fitted, line_width, spread
 from ft_tui.widgets.states import state_span
 
 _PHASE_LIMIT = 36
@@ -34,16 +34,22 @@ def _phase_words(view: RunView, limit: int) -> str:
 
 
 def _progress(view: RunView, width: int, now: float) -> Line:
-    words: Line = ((f" {'  '.join(_counts(view)[: 3 if width >= _ROOMY else 2])}  ", ""),)
-    times: Line = ((f"  {_times(view, now)} ", "dim"),)
+    counts = _counts(view)[: 3 if width >= _ROOMY else 2]
     share = progress(view)
-    if share is None:
-        return spread(words, times, width)
-    percent: Line = ((f" {math.floor(share * 100)} %", "strong"),)
-    room = width - sum(line_width(part) for part in (words, percent, times))
-    if room < _LEAST_BAR:
-        return spread(words, (*percent, *times), width)
-    return (*words, *bar(share, room), *percent, *times)
+    percent: Line = ((f" {math.floor(share * 100)} %", "strong"),) if share is not None else ()
+    right: Line = (*percent, (f"  {_times(view, now)} ", "dim"))
+    # What matters less gives way: a figure is whole, or not there.
+    while len(counts) > 1 and line_width(_left(counts)) + line_width(right) > width:
+        counts.pop()
+    left = _left(counts)
+    room = width - line_width(left) - line_width(right) - 2
+    if share is None or room < _LEAST_BAR:
+        return (*fitted(left, width - line_width(right)), *right)
+    return (*left, ("  ", ""), *bar(share, room), *right)
+
+
+def _left(counts: list[str]) -> Line:
+    return ((f" {'  '.join(counts)}", ""),)
 
 
 def progress(view: RunView) -> float | None:
