@@ -196,7 +196,7 @@ async def test_a_resumed_run_goes_on_from_its_checkpoint_without_the_lost_steps(
         made.state("training")
         made.train(1)
         await driver.look()
-        await driver.sees("● training", "step 19/60")
+        await driver.sees("● training", "step 19/60", "31 % 29 s")
         assert driver.screen.reader.view.series["loss"].steps == list(range(1, 20))
 
 

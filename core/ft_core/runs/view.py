@@ -12,6 +12,7 @@ from ft_core.runs.journal import ENVELOPE, Event, Tail, number
 from ft_core.runs.samples import SampleItem, SampleSet, load_samples
 from ft_core.runs.series import Series
 from ft_core.runs.status import ACTIVE, CRASHED, ENDED, Status, read_status, state_of
+from ft_core.runs.worktime import WorkTime
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
@@ -60,6 +61,7 @@ class RunView:
         self.epoch: float | None = None
         self.tokens: int | None = None
         self.started: float | None = None
+        self._work = WorkTime()
         self.memory_total: int | None = None
         self._plan_event: dict[str, Any] = {}
         self.samples: list[Event] = []
@@ -171,6 +173,7 @@ class RunView:
     def _fold(self, event: Event) -> None:
         """Take in one event; kinds of later versions are passed over."""
         kind = event["kind"]
+        self._work.take(kind, event)
         if kind == "step":
             self._fold_step(event)
         elif kind in self._lists:
@@ -315,6 +318,18 @@ class RunView:
         """When the run ended, in unix seconds; of a crashed one its last sign of life, None of one at work."""
         said = number((self.end or {}).get("t")) or self.status.ended
         return said or (self.status.updated or None if self.state == CRASHED else None)
+
+    def worked_seconds(self, now: float) -> float | None:
+        """Seconds worked on the run until `now` (unix seconds), or to its end; None when it never started.
+
+        Pauses do not count, nor does the time between an end and a new start.
+        """
+        if self.state not in ACTIVE:
+            now = self.ended or self.status.updated or now
+        if self.started is not None:
+            return self._work.seconds(now)
+        # A damaged journal may lack its start.
+        return max(0.0, now - self.status.started) if self.status.started else None
 
     def to_dict(self) -> dict[str, Any]:
         """What `--json` prints of the run: plain values, NaN as None."""

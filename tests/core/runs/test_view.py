@@ -281,6 +281,37 @@ def test_the_time_left_follows_the_pace_and_leaves_a_pause_out(run: RunDir) -> N
     assert view.eta_seconds == pytest.approx(12 * 3.0)
 
 
+def timed(run: RunDir, *events: tuple[float, str, dict[str, Any]]) -> None:
+    lines = [json.dumps({"v": 1, "seq": seq, "t": t, "mono": t, "kind": kind, **fields})
+             for seq, (t, kind, fields) in enumerate(events, 1)]  # fmt: skip
+    run.events_file.write_text("\n".join(lines) + "\n")
+
+
+def test_the_time_worked_leaves_out_pauses_and_what_lies_between_an_end_and_a_new_start(run: RunDir) -> None:
+    at_work(run)
+    first = [
+        (1000.0, *state("created")),
+        (1010.0, *state("preparing", "starting")),
+        (1020.0, *state("training")),
+        (1030.0, *step(1)),
+        (1040.0, *state("paused")),
+        (2040.0, *state("training")),
+        (2050.0, "end", {"state": "stopped"}),
+    ]
+    timed(run, *first)
+    assert view_of(run).worked_seconds(9000.0) == pytest.approx(30 + 10)
+    second = [*first, (5000.0, *state("preparing", "starting")), (5005.0, *state("preparing", "importing"))]
+    timed(run, *second)
+    assert view_of(run).worked_seconds(5007.0) == pytest.approx(40 + 7)
+    killed = [*second, (5020.0, *state("preparing", "starting")), (5030.0, *state("training")), (5031.0, *step(2))]
+    timed(run, *killed, (8000.0, *state("preparing", "starting")), (8001.0, "end", {"state": "failed"}))
+    assert view_of(run).worked_seconds(9000.0) == pytest.approx(40 + 5 + 11 + 1)
+
+
+def test_a_run_that_never_started_has_no_time_worked(run: RunDir) -> None:
+    assert view_of(run).worked_seconds(9000.0) is None
+
+
 def test_a_paused_or_ended_run_has_no_time_left(run: RunDir) -> None:
     at_work(run)
     write(run, ("plan", {"total_steps": 9}), state("training"), step(1), step(2), state("paused"))

@@ -164,11 +164,10 @@ class Follower:
 
     @property
     def seconds(self) -> float:
-        """How long the run took, by its own clock where that is known."""
-        started, ended = self.view.status.started or self.view.started, self.view.ended
-        if started and ended:
-            return max(0.0, ended - started)
-        return time.monotonic() - self._began
+        """How long the run was worked on, by its own clock where that is known."""
+        ended = self.view.ended
+        worked = self.view.worked_seconds(ended) if ended else None
+        return time.monotonic() - self._began if worked is None else worked
 
     def result(self) -> dict[str, Any]:
         """The whole outcome as one JSON object."""

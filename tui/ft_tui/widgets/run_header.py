@@ -76,17 +76,8 @@ def _counts(view: RunView) -> list[str]:
     return parts
 
 
-def elapsed_seconds(view: RunView, now: float) -> float | None:
-    """From the first start to now, or to the end; None when it never started."""
-    if view.started is None:
-        return None
-    if view.state not in ACTIVE:
-        now = view.ended or view.status.updated or now
-    return max(0.0, now - view.started)
-
-
 def _times(view: RunView, now: float) -> str:
-    elapsed = elapsed_seconds(view, now)
+    elapsed = view.worked_seconds(now)
     if elapsed is None:
         return "not started"
     if view.state not in ACTIVE:

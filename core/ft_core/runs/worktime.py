@@ -1,0 +1,49 @@
+"""How long a run has been worked on: without its pauses, and without the time between an end and a new start."""
+
+from __future__ import annotations
+
+from ft_core.runs.journal import Event, number
+from ft_core.runs.status import ACTIVE
+
+_WORKING = ACTIVE - {"paused"}
+
+
+class WorkTime:
+    """Adds up the stretches of work that a run's events tell of, taken in one by one in their order."""
+
+    def __init__(self) -> None:
+        self._done = 0.0
+        self._since: float | None = None
+        self._latest: float | None = None
+        self._state = ""
+
+    def take(self, kind: str, event: Event) -> None:
+        """Take in one event of any kind."""
+        before, now = self._latest, number(event.get("t"))
+        if now is None:
+            return
+        self._latest = now
+        if kind == "end":
+            self._rest(now)
+        elif kind == "state":
+            state = str(event.get("state"))
+            if self._is_new_start(state, event):
+                # A killed attempt left no word: it worked until its last event at least.
+                self._rest(before)
+            if state in _WORKING:
+                self._since = now if self._since is None else self._since
+            else:
+                self._rest(now)
+            self._state = state
+
+    def _is_new_start(self, state: str, event: Event) -> bool:
+        return state == "preparing" and (self._state != "preparing" or event.get("phase") == "starting")
+
+    def _rest(self, now: float | None) -> None:
+        if self._since is not None and now is not None:
+            self._done += max(0.0, now - self._since)
+        self._since = None
+
+    def seconds(self, now: float) -> float:
+        """Seconds worked until `now`, in unix seconds; `now` counts only while the run is at work."""
+        return self._done + (max(0.0, now - self._since) if self._since is not None else 0.0)
