@@ -20,6 +20,7 @@ from ft_core.runs.status import read_status
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
+from ft_tui.screens.mix_rows import MixRows
 from ft_tui.screens.wizard import WizardScreen
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
@@ -360,6 +361,44 @@ async def test_what_can_be_read_in_two_ways_is_asked_and_answered_by_a_key(here:
         await sees(pilot, "5 of 10 rows cannot be used")
         assert session(pilot).recipe.data.mapping["label"] == "label"
         assert "To decide" not in plain(app)
+
+
+async def test_what_is_held_out_and_mixed_in_is_chosen_in_a_dialog_that_counts_the_rows(here: Path) -> None:
+    rows_file(here, *(f"question {number}" for number in range(100))).rename(here / "mine.jsonl")
+    rows_file(here, *(f"general {number}" for number in range(100))).rename(here / "general.jsonl")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "mine.jsonl")
+        await sees(pilot, "95 to learn from, 5 held out")
+        await pilot.press("escape", "m")
+        await sees(pilot, "95 rows to learn from, 5 held out.")
+        assert isinstance(app.screen, MixRows)
+        app.screen.query_one("#mix-share").focus()
+        await pilot.press("end", *(["backspace"] * 4), "2", "0")
+        await sees(pilot, "80 rows to learn from, 20 held out.")
+        await pilot.press("x")
+        await sees(pilot, "`20x` is no percentage")
+        await pilot.press("f2")
+        assert isinstance(app.screen, MixRows)
+        await pilot.press("backspace")
+        app.screen.query_one("#mix-add", Button).press()
+        await sees(pilot, "Choose rows to mix in")
+        await pilot.press("slash", *"general", "enter", "enter")
+        await sees(pilot, "94 rows to learn from, 20 held out.")
+        await sees(pilot, "general.jsonl      14  15 %")
+        assert_inside(app)
+        await pilot.press("f2")
+        await sees(pilot, "14 of them are")
+        data = session(pilot).recipe.data
+        assert (data.held_out_share, [round(share, 3) for share in data.mix.values()]) == (0.2, [0.15])
+        await pilot.press("m")
+        await sees(pilot, "94 rows to learn from")
+        app.screen.query_one(".mixed-out", Button).press()
+        await sees(pilot, "80 rows to learn from, 20 held out.")
+        await pilot.press("f2")
+        await until(pilot, lambda: not session(pilot).recipe.data.mix, "nothing is mixed in any more")
 
 
 async def test_a_recipe_is_not_saved_while_a_field_would_be_written_as_its_default(here: Path) -> None:

@@ -19,6 +19,7 @@ from ft_tui.widgets.histogram import histogram_lines
 from ft_tui.widgets.memory_bar import bar_lines
 from ft_tui.widgets.path_input import PathInput, complete
 from ft_tui.widgets.row_view import TEXT_SHOWN, preview_content, row_line, row_text, tokens_content
+from ft_tui.widgets.share_bars import Share, share_lines
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Words
 from tests.tui.sizes import plain
@@ -291,3 +292,19 @@ async def test_the_browser_goes_up_and_leaves_without_a_choice(tmp_path: Path) -
         await until(pilot, lambda: "many/" in plain(app))
         await pilot.press("escape")
         await until(pilot, lambda: app.path is None)
+
+
+def test_parts_of_a_whole_are_told_by_number_share_and_bar_at_every_width() -> None:
+    shares = (
+        Share("mine.jsonl", 996),
+        Share("[b]a very long name of a file of general rows.jsonl", 3),
+        Share("none", 0),
+    )
+    for width in (90, 40, 24, 10, 1):
+        lines = ["".join(text for text, _ in line) for line in share_lines(shares, "sources", width)]
+        assert len(lines) == 4
+        if width == 90:
+            assert lines[1].split()[1:4] == ["996", "99", "%"]
+            assert "<1 %" in lines[2]
+            assert "0 %" in lines[3]
+    assert share_lines((), "sources", 90) == share_lines((Share("none", 0),), "sources", 90) == []

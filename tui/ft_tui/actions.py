@@ -56,6 +56,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("step(5)", "5", "Review", "Go to the step Review", "wizard", show=False),
     Action("browse", "o", "Browse", "Choose the data file, or the model's folder, from a list", "wizard", show=False),
     Action("columns", "c", "Columns", "Say what the rows are, and which column plays which part", "wizard", show=False),
+    Action("mix", "m", "Mix", "Choose what is held out, and what is mixed in from other files", "wizard", show=False),
     Action("fresh", "f", "Start afresh", "Begin with an empty recipe; this draft is kept", "wizard", show=False),
     Action("leave", "escape", "Leave", "Leave the field, then the wizard; the draft is kept", "wizard"),
     # The rows in the wizard's data step, while the focus is in them.

@@ -22,7 +22,7 @@ class Choice:
 class DataFacts:
     """The data in numbers. `rows` are for training, `held_out_rows` for measuring; `unusable` ones are in neither.
 
-    `mixed_in` of the training rows come from other files than the source.
+    `mixed` of the training rows come from each of the other files, in the order of the recipe.
 
     `token_lengths` are tokens of each training row and `longest` the most of them, when they were counted with the
     model's tokenizer. When they were not, `estimated_tokens` is a guess from the size of the texts, and `bound` a
@@ -36,7 +36,12 @@ class DataFacts:
     estimated_tokens: int | None = None
     bound: int | None = None
     unusable: int = 0
-    mixed_in: int = 0
+    mixed: tuple[int, ...] = ()
+
+    @property
+    def mixed_in(self) -> int:
+        """Training rows that come from other files than the source."""
+        return sum(self.mixed)
 
     @property
     def tokens(self) -> int | None:

@@ -66,17 +66,17 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     asked = held_out.usable if held_out else _parted(source, recipe)
     train = source.usable if held_out else source.usable - asked
     taken = zip(mixed, counts(train, list(data.mix.values())), strict=True)
-    more = sum(min(file.usable, wanted) for file, wanted in taken)
+    more = tuple(min(file.usable, wanted) for file, wanted in taken)
     counted = tuple(lengths) if lengths is not None else None
     facts = DataFacts(
-        rows=train + more,
+        rows=train + sum(more),
         held_out_rows=asked,
         token_lengths=counted,
         longest=max(counted, default=None) if counted else None,
-        estimated_tokens=round(_tokens_per_row(source.good) * (train + more)),
+        estimated_tokens=round(_tokens_per_row(source.good) * (train + sum(more))),
         bound=_bound(source.good) if source.whole and not mixed else None,
         unusable=source.rows - source.usable,
-        mixed_in=more,
+        mixed=more,
     )
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)

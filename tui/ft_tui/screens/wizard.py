@@ -191,6 +191,10 @@ class WizardScreen(Screen[None]):
         """Say by hand what the rows are."""
         self.query_one(DataStep).map_columns()
 
+    def action_mix(self) -> None:
+        """Choose what is held out and mixed in."""
+        self.query_one(DataStep).mix_rows()
+
     def action_leave(self) -> None:
         """Leave the field; with no field to leave, the wizard."""
         if isinstance(self.focused, Input):
@@ -212,7 +216,7 @@ class WizardScreen(Screen[None]):
             return self.draft.step == REVIEW
         if action == "browse":
             return self.draft.step in (MODEL, DATA)
-        if action == "columns":
+        if action in ("columns", "mix"):
             return self.draft.step == DATA
         return {"next_step": self.draft.step != REVIEW, "previous_step": self.draft.step != 0}.get(action, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
@@ -25,6 +26,7 @@ from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import bytes_text, clean, one_line
 from ft_tui.screens.map_columns import MapColumns
+from ft_tui.screens.mix_rows import MixRows
 from ft_tui.screens.wizard_rows import RowPages
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
@@ -94,6 +96,7 @@ class DataStep(Step):
             yield Button("Browse", id="browse-data", compact=True)
             yield Button("Demo", id="use-demo", compact=True)
             yield Button("Columns", id="map-columns", compact=True)
+            yield Button("Mix", id="mix-rows", compact=True)
         yield Words(id="data-problem")
         yield Words(id="data-summary")
         yield QuestionList(id="question")
@@ -149,7 +152,8 @@ class DataStep(Step):
 
     def _count_again(self, recipe: Recipe) -> None:
         data = recipe.data
-        asked = (data.source, Choice.of(data), data.held_out, data.held_out_share)
+        filters = (data.only, data.without, data.min_characters, data.max_characters)
+        asked = (data.source, Choice.of(data), data.held_out, data.held_out_share, tuple(data.mix.items()), filters)
         if asked != self._counted_for:
             self._counted_for = asked
             self._count(recipe)
@@ -273,6 +277,15 @@ class DataStep(Step):
             told = replace(told, shape=opened.shape.name, mapping=opened.shape.mapping)
         self.app.push_screen(MapColumns(opened.first, opened.choice, told), self._read_as)
 
+    def mix_rows(self) -> None:
+        """Choose what is held out and what is mixed in."""
+        if self._opened is not None:
+            self.app.push_screen(MixRows(self.session.recipe), self._mixed)
+
+    def _mixed(self, texts: dict[str, str] | None) -> None:
+        for path, text in (texts or {}).items():
+            self.post_message(Typed(path, text))
+
     def _read_as(self, chosen: tuple[str, dict[str, str]] | None) -> None:
         if chosen is not None:
             shape, mapping = chosen
@@ -306,7 +319,8 @@ class DataStep(Step):
         self.query_one("#data-summary", Words).say(self._summary())
         shape = self._opened.shape if self._opened is not None else None
         self.query_one(QuestionList).show(shape.question if shape is not None else None)
-        self.query_one("#map-columns", Button).disabled = self._opened is None
+        for name in ("#map-columns", "#mix-rows"):
+            self.query_one(name, Button).disabled = self._opened is None
         self.query_one("#row-problems", Words).say(checked_words(self._checked, self._looked_at))
         self.query_one(FindingList).show(self._checked.findings if self._checked else (), session.recipe.data.fixes)
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
@@ -390,16 +404,17 @@ class DataStep(Step):
         self.screen.focus_next()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Browse, or take the demo data."""
-        if event.button.id == "browse-data":
+        """Browse, take the demo data, or open a dialog."""
+        ways: dict[str | None, Callable[[], object]] = {
+            "browse-data": self.browse,
+            "use-demo": lambda: self.post_message(Typed("data.source", DEMO)),
+            "map-columns": self.map_columns,
+            "mix-rows": self.mix_rows,
+        }
+        way = ways.get(event.button.id)
+        if way is not None:
             event.stop()
-            self.browse()
-        elif event.button.id == "map-columns":
-            event.stop()
-            self.map_columns()
-        elif event.button.id == "use-demo":
-            event.stop()
-            self.post_message(Typed("data.source", DEMO))
+            way()
 
     def browse(self) -> None:
         """Choose a file, or a folder of shards."""
