@@ -48,6 +48,6 @@ def gather(problems: list[Problem], question: Callable[[], T]) -> T | None:
         return None
 
 
-def problem(what: str, *, where: str, why: str, remedy: str) -> FtError:
+def problem(what: str, *, where: str, why: str, remedy: str, kind: str = "") -> FtError:
     """Shorthand for an error with a single problem."""
-    return FtError(Problem(what, where, why, remedy))
+    return FtError(Problem(what, where, why, remedy, kind=kind))

@@ -14,8 +14,10 @@ from textual.widgets import Button, Collapsible, Input, Select
 from ft_core import demo
 from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
+from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import GUIDES
 from ft_core.recipe.yaml_io import load
+from ft_core.runs.directory import RunDir
 from ft_core.runs.status import read_status
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
@@ -119,10 +121,15 @@ async def test_the_demo_is_one_key_from_launching_and_the_run_really_starts() ->
         assert status.supervisor.alive()
         assert json.loads(run.plan_file.read_text())["steps"]["total"] > 0
     finally:
-        status = read_status(run)
-        if status is not None and status.supervisor is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(status.supervisor.pid, signal.SIGKILL)
+        end_run(run)
+
+
+def end_run(run: RunDir) -> None:
+    """End what a test has started."""
+    status = read_status(run)
+    if status is not None and status.supervisor is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(status.supervisor.pid, signal.SIGKILL)
 
 
 async def test_the_keyboard_alone_leads_from_the_first_step_to_a_saved_recipe(
@@ -476,6 +483,34 @@ async def test_a_file_or_folder_that_is_mended_on_the_disk_is_read_again(
         await until(pilot, lambda: session(pilot).found.get("model.source"), "the folder holds no model")
         shutil.copytree(demo.model_dir(), here / "mine")
         await until(pilot, lambda: not session(pilot).found.get("model.source"), "the model is there")
+
+
+async def test_launching_past_a_failed_template_gate_asks_and_is_recorded(here: Path) -> None:
+    bad = (
+        "{% for m in messages %}{{ m['role'] }}: {% if m['role'] == 'assistant' %}{% generation %}"
+        "{{ m['content'][:1] }}{% endgeneration %}{{ m['content'][1:] }}{% else %}{{ m['content'] }}{% endif %}"
+        "{{ '<|im_end|>' }}{% endfor %}"
+    )
+    (here / "bad.jinja").write_text(bad)
+    recipe = with_values(demo_recipe(), {"model.chat_template": str(here / "bad.jinja")})
+    app = WizardApp("wizard", recipe=recipe)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await until(pilot, session(pilot).only_the_gate, "the gate speaks against it")
+        await pilot.press("l")
+        await sees(pilot, "The template gate is not passed")
+        await sees(pilot, "every answer that is to be learnt is learnt: 400 of 400 rows fail")
+        assert_inside(app)
+        await pilot.press("enter")
+        assert app.shown_run is None
+        assert session(pilot).recipe.data.template_gate == "enforce"
+        await pilot.press("l")
+        await sees(pilot, "Launch all the same")
+        await pilot.press("left", "enter")
+        await until(pilot, lambda: app.shown_run is not None, "the run is started")
+    assert app.shown_run is not None
+    assert load(app.shown_run.recipe_file).data.template_gate == "override"
+    end_run(app.shown_run)
 
 
 async def test_a_gpu_is_chosen_and_given_back_by_keys_and_by_mouse(monkeypatch: pytest.MonkeyPatch) -> None:

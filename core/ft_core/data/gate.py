@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from ft_core.errors import Problem
-from ft_core.text import one_line
+from ft_core.text import count_text, one_line
+
+_FIGURES = ("keep_all", "keep_most", "tokens", "tokens_most", "tokens_all", "compared")
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,20 @@ class GateCheck:
 
 @dataclass(frozen=True)
 class GateReport:
-    """All checks over `rows` rows. No row is longer than `keep_all` tokens, and 1 % of them than `keep_most`."""
+    """All checks over `rows` rows. No row is longer than `keep_all` tokens, and 1 % of them than `keep_most`.
+
+    `tokens` is what is learnt from in an epoch, context included; `tokens_most` and `tokens_all` what it would be with
+    rows cut at these lengths. Of `compared` rows the prompts were compared to what stands before their answers.
+    """
 
     rows: int
     checks: tuple[GateCheck, ...]
     keep_all: int = 0
     keep_most: int = 0
+    tokens: int = 0
+    tokens_most: int = 0
+    tokens_all: int = 0
+    compared: int = 0
 
     @property
     def passed(self) -> bool:
@@ -56,10 +66,8 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """The report as JSON holds it."""
         checks = [{**asdict(check), "ok": check.ok} for check in self.checks]
-        return {
-            "passed": self.passed, "rows": self.rows, "checks": checks,
-            "keep_all": self.keep_all, "keep_most": self.keep_most,
-        }  # fmt: skip
+        figures = {name: getattr(self, name) for name in _FIGURES}
+        return {"passed": self.passed, "rows": self.rows, "checks": checks, **figures}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -75,7 +83,20 @@ class GateReport:
             )
             for check in value["checks"]
         )
-        return cls(value["rows"], checks, value["keep_all"], value["keep_most"])
+        return cls(value["rows"], checks, **{name: int(value[name]) for name in _FIGURES})
+
+    def raising_words(self) -> str:
+        """What it costs to raise max_length so that 99 % of the rows, or all, are whole; empty where none is cut."""
+        if self.tokens_all <= self.tokens:
+            return ""
+        ways = ((self.keep_most, self.tokens_most, "99 % of the rows"), (self.keep_all, self.tokens_all, "all rows"))
+        told = [
+            f"{length} keeps {what} whole and adds {count_text(tokens - self.tokens)} tokens an epoch "
+            f"({100 * (tokens - self.tokens) / max(self.tokens, 1):.1f} %)"
+            for length, tokens, what in ways
+            if tokens > self.tokens
+        ]
+        return "; ".join(told)
 
 
 def _problem(check: GateCheck, rows: int) -> Problem:

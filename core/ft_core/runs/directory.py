@@ -43,6 +43,11 @@ class RunDir:
         return self.path / "data.json"
 
     @property
+    def template_file(self) -> Path:
+        """A copy of the chat template, where the recipe names a file."""
+        return self.path / "chat_template.jinja"
+
+    @property
     def events_file(self) -> Path:
         """The journal."""
         return self.path / "events.jsonl"

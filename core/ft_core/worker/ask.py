@@ -12,14 +12,11 @@ import os
 import random
 import resource
 import select
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ft_core.data.canonical import convert
@@ -30,24 +27,21 @@ from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_config, read_json
 from ft_core.text import one_line
 from ft_core.worker.gate import Gate, ends_of
+from ft_core.worker.timely import TOO_SLOW, encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ft_core.worker.tokenise import Encoded, Encoder
 
-ROW_SECONDS = 10.0
 MEMORY = 4 * 2**30
 EXACT_ROWS = 20_000
 SHOWN_TOKENS = 4_000
 _SLICE_SECONDS = 0.05
 _TOLD_PROBLEMS = 20
+_SLOW_ROWS = 3
 
 Answer = dict[str, Any]
-
-
-class _TooSlow(BaseException):
-    """Raised by the alarm; no `except Exception` of a library may swallow it."""
 
 
 class Asked:
@@ -69,7 +63,8 @@ class Asked:
             yield {}
 
     def _encoder(self, request: Answer) -> Encoder:
-        from ft_core.worker.tokenise import Encoder, use_template
+        from ft_core.worker.chat_template import use_template
+        from ft_core.worker.tokenise import Encoder
 
         train_on = "all" if request["train_on"] == "all" else "assistant"
         key = (train_on, request["chat_template"])
@@ -79,21 +74,17 @@ class Asked:
             )
         return self._encoders[key]
 
-    def _encode(self, row: TrainingRow, request: Answer) -> Encoded:
+    def _encode(self, row: TrainingRow, request: Answer, gate: Gate | None = None) -> Encoded:
         encoder = self._encoder(request)
         try:
-            with _time_limit(ROW_SECONDS):
-                return encoder.encode(row)
-        except _TooSlow:
-            why = f"it took more than {ROW_SECONDS:.0f} s"
-            raise self._refused("the row took too long to turn into tokens", why) from None
+            return encode(row, encoder, gate)
         except MemoryError:
-            why = f"it needed more than {MEMORY // 2**30} GiB"
-            raise self._refused("the row took too much memory to turn into tokens", why) from None
-
-    def _refused(self, what: str, why: str) -> FtError:
-        remedy = "shorten the row, or choose another model: its chat template may be damaged or hostile"
-        return problem(what, where=one_line(str(self._tokenizer.name_or_path), 300), why=why, remedy=remedy)
+            raise problem(
+                f"row {row.number} took too much memory to turn into tokens",
+                where=encoder.name,
+                why=f"it needed more than {MEMORY // 2**30} GiB",
+                remedy="shorten the row, or choose another model: its chat template may be damaged or hostile",
+            ) from None
 
     def _preview(self, row: Answer, request: Answer) -> Answer:
         asked = _from_wire(row)
@@ -143,7 +134,8 @@ class Asked:
         sampled = count > EXACT_ROWS
         chosen = set(random.Random(0).sample(range(1, count + 1), EXACT_ROWS)) if sampled else set()  # noqa: S311
         tally = _Tally(request["max_length"], count, sampled=sampled)
-        gate = Gate(ends_of(self._tokenizer), request["train_on"], request["max_length"])
+        encoder = self._encoder(request)
+        gate = Gate(ends_of(encoder.tokenizer), request["train_on"], request["max_length"], encoder.unlike_prompts)
         told = time.monotonic()
         for row in rows.chosen(chosen) if sampled else rows.rows():
             converted = convert(row, shape, choice.fixes)
@@ -154,9 +146,7 @@ class Asked:
                     for piece in self._encode(converted, request).pieces(request["max_length"]):
                         tally.add(piece)
                 elif isinstance(converted, Conversation):
-                    encoded = self._encode(converted, request)
-                    gate.look(converted, encoded)
-                    tally.add(encoded)
+                    tally.add(self._encode(converted, request, gate))
             except FtError as error:
                 tally.leave_out(error.problems[0])
             if time.monotonic() - told > _SLICE_SECONDS:
@@ -184,7 +174,7 @@ class _Tally:
         self._limit = max_length
         self._rows, self._sampled = rows, sampled
         self._counts: list[int] = []
-        self._truncated = self._without_trained = self._left_out = 0
+        self._truncated = self._without_trained = self._left_out = self._slow = 0
         self._problems: dict[Problem, None] = {}
 
     @property
@@ -200,6 +190,10 @@ class _Tally:
 
     def leave_out(self, found: Problem) -> None:
         self._left_out += 1
+        self._slow += found.kind == TOO_SLOW
+        if self._slow >= _SLOW_ROWS:
+            # A template that takes so long for every row would be waited for all night.
+            raise FtError(found)
         if len(self._problems) < _TOLD_PROBLEMS:
             self._problems[found] = None
 
@@ -300,20 +294,6 @@ class _Lines:
             if lines:
                 return lines
         return []
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise _TooSlow
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _limit_memory(more: int) -> None:

@@ -14,6 +14,7 @@ from trl.data_utils import pack_dataset
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
+from ft_core.worker import timely
 from ft_core.worker.gate import Gate
 from ft_core.worker.tokenise import Encoder
 
@@ -77,17 +78,18 @@ def encode(
     """Token rows of the conversations or texts; a row its chat template refuses is left out and counted.
 
     `progress(done, total)` is called after every row and may raise to stop. The gate, if any, looks at each row.
+    FtError where a row takes more than 10 s: the next one would too.
     """
     tokens = Tokens()
     for place, row in enumerate(rows):
         before = len(tokens)
         try:
-            encoded = encoder.encode(row)
+            encoded = timely.encode(row, encoder, gate)
         except FtError as error:
+            if error.problems[0].kind == timely.TOO_SLOW:
+                raise
             tokens.refused.extend(error.problems[:1])
         else:
-            if gate is not None:
-                gate.look(row, encoded)
             # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
             for piece in encoded.pieces(max_length) if isinstance(row, Text) else (encoded,):
                 _add(tokens, row.number, piece.input_ids, piece.trained, max_length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -17,22 +18,38 @@ from ft_core.text import one_line
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ft_core.worker.tokenise import Encoded
+    from ft_core.worker.tokenise import Encoded, UnlikePrompt
+
+    Unlike = Callable[[Conversation, Encoded], Iterator[UnlikePrompt]]
 
 _EXAMPLES: Final = 5
+_COMPARED: Final = 1000
 # Words of a question that also stand in an answer say nothing about the mask.
 _TELLING: Final = 12
 _OTHER_MODEL: Final = "choose a model with another chat template, or set model.chat_template"
+_THINKING: Final = (
+    "write the reasoning into the rows, ask the result with thinking switched off, or choose another template"
+)
 _CHECKS: Final = (
     GateCheck("turns-written", "every turn is written", blocking=True, remedy=_OTHER_MODEL),
     GateCheck("answers-learnt", "every answer that is to be learnt is learnt", blocking=True, remedy=_OTHER_MODEL),
     GateCheck("nothing-else-learnt", "nothing but answers is learnt", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck(
+        "context-kept", "what stands before an answer is what it will be asked with", blocking=True, remedy=_OTHER_MODEL
+    ),
     GateCheck("stop-learnt", "the model learns where an answer ends", blocking=True, remedy=_OTHER_MODEL),
     GateCheck(
         "stop-known",
         "other programs stop at the token that ends an answer",
         blocking=False,
-        remedy="name it as eos_token_id in the result's generation_config.json",
+        remedy="a whole model's result names it; with an adapter, give it to generate() as eos_token_id",
+    ),
+    GateCheck("answer-opened", "an answer begins as the prompt for it opens it", blocking=False, remedy=_THINKING),
+    GateCheck(
+        "reasoning-written",
+        "the reasoning of a last answer is written",
+        blocking=False,
+        remedy="choose a model or template that writes it; as it is, only the answer is learnt",
     ),
     GateCheck(
         "something-learnt",
@@ -48,10 +65,15 @@ class Gate:
     """Takes rows with their tokens one by one; `report` says what came of it.
 
     `ends` are the tokens at which programs stop by themselves: those of the tokenizer and the generation config.
+    `unlike` tells the answers of a row that will be asked with something else (`Encoder.unlike_prompts`): asked for
+    the first 1000 rows and for each further form of conversation, since it takes as long again as the tokens.
     """
 
-    def __init__(self, ends: set[int], train_on: str, max_length: int | None) -> None:
+    def __init__(self, ends: set[int], train_on: str, max_length: int | None, unlike: Unlike | None = None) -> None:
         self._ends = ends
+        self._unlike = unlike
+        self._compared = 0
+        self._forms: set[tuple[object, ...]] = set()
         self._all = train_on == "all"
         self._limit = max_length
         self._lengths: list[int] = []
@@ -67,6 +89,8 @@ class Gate:
             self._check_written(row, encoded)
         if not self._all:
             self._check_mask(row, encoded)
+            self._check_reasoning(row, encoded)
+            self._check_prompts(row, encoded)
         self._check_stop(row, encoded)
         self._check_length(row, encoded)
 
@@ -77,7 +101,20 @@ class Gate:
             for check in _CHECKS
         )
         most, every = percentiles(self._lengths, (0.99, 1)) or (0, 0)
-        return GateReport(len(self._lengths), checks, keep_all=every, keep_most=most)
+        return GateReport(
+            len(self._lengths),
+            checks,
+            keep_all=every,
+            keep_most=most,
+            tokens=self._tokens(self._limit),
+            tokens_most=self._tokens(most),
+            tokens_all=sum(self._lengths),
+            compared=self._compared,
+        )
+
+    def _tokens(self, limit: int | None) -> int:
+        """Tokens of all rows when they are cut at a length."""
+        return sum(self._lengths) if limit is None else sum(min(length, limit) for length in self._lengths)
 
     def _fail(self, name: str, row: Conversation, excerpt: str) -> None:
         self._counts[name] += 1
@@ -108,6 +145,31 @@ class Gate:
         )
         if leaked is not None:
             self._fail("nothing-else-learnt", row, leaked)
+
+    def _check_reasoning(self, row: Conversation, encoded: Encoded) -> None:
+        last = row.messages[-1]
+        if last.trained and last.reasoning.strip() and last.reasoning.strip() not in encoded.text:
+            self._fail("reasoning-written", row, last.reasoning)
+
+    def _check_prompts(self, row: Conversation, encoded: Encoded) -> None:
+        form = (row.completion_only, bool(row.tools), *((turn.role, bool(turn.reasoning)) for turn in row.messages))
+        if self._unlike is None or (self._compared >= _COMPARED and form in self._forms):
+            return
+        self._forms.add(form)
+        self._compared += 1
+        try:
+            found = list(self._unlike(row, encoded))
+        except FtError as error:
+            self._fail("answer-opened", row, f"its prompt cannot be written: {error.problems[0].why}")
+            return
+        # Templates leave the reasoning of earlier turns out by design.
+        thoughtful = any(turn.reasoning for turn in row.messages)
+        for name, hows in (("context-kept", ("rewritten",)), ("answer-opened", ("opened", "joined"))):
+            first = next((one for one in found if one.how in hows), None)
+            if first is not None:
+                self._fail("answer-opened" if thoughtful else name, row, f"turn {first.turn + 1}: {first.words}")
+                if thoughtful:
+                    return
 
     def _check_stop(self, row: Conversation, encoded: Encoded) -> None:
         if not row.messages[-1].trained or True not in encoded.trained:

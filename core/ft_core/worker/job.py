@@ -21,6 +21,7 @@ from ft_core.text import bytes_text
 from ft_core.worker import baseline, checkpoints, device
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
 from ft_core.worker.callbacks import StepEnd, Telemetry
+from ft_core.worker.chat_template import use_template
 from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.dataset import Progress, to_dataset
@@ -29,11 +30,10 @@ from ft_core.worker.failures import explain, ran_out_of_memory
 from ft_core.worker.generate import Generator, untuned
 from ft_core.worker.judging import Jury
 from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
-from ft_core.worker.prepare import find_base, read_data
+from ft_core.worker.prepare import find_base, kept_template, read_data
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
-from ft_core.worker.tokenise import use_template
 from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, without_triton
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -87,7 +87,8 @@ class Job:
         self.telemetry = Telemetry(self.report, self.device)
         self.base = find_base(self.recipe, self.controls)
         device.set_threads(self.base.parameters)
-        self.tokenizer = use_template(load_tokenizer(self.base.path), self.recipe.model.chat_template)
+        template = kept_template(self.run, self.recipe.model.chat_template)
+        self.tokenizer = use_template(load_tokenizer(self.base.path), template)
         earlier = self.resumed.notes.get("data") if self.resumed else None
         self.data = read_data(self.recipe, self.tokenizer, self.report, self.controls, earlier)
         if self.device.kind == "cuda" and (why := without_triton()):
@@ -112,8 +113,8 @@ class Job:
         self.trainer.remove_callback(PrinterCallback)
         self.model: Any = self.trainer.model
         # The token that ends a trained turn ends an answer too, even where the model names another.
-        stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
-        self.generator = Generator(self.model, self.tokenizer, stops, self._autocast)
+        self.stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
+        self.generator = Generator(self.model, self.tokenizer, self.stops, self._autocast)
         self.samples = Samples(self.recipe, self.model, self.generator, self.report, self.data)
         self.jury = Jury(self.recipe, self.model, self.generator, self.controls, self.data.held_out_rows)
 
@@ -353,7 +354,7 @@ class Job:
         """Write the result."""
         self.report.state("saving", "writing the result")
         base, revision = self.base.name, self.base.revision
-        kind, size = save_result(self.run, self.model, self.tokenizer, base=base, revision=revision)
+        kind, size = save_result(self.run, self.model, self.tokenizer, base=base, revision=revision, stops=self.stops)
         self.report.event("result", path=self.run.result.name, bytes=size, kind=kind, base=base, revision=revision)
 
     # ---- measuring ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from ft_core.data.assemble import RowSet, assemble
 from ft_core.data.gate import GateReport
 from ft_core.data.open import open_rows
 from ft_core.data.rows import Text, TrainingRow
+from ft_core.data.templates import AUTO, SHIPPED, template_text
 from ft_core.errors import FtError, Problem, problem
 from ft_core.files import write_atomic
 from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder
 from ft_core.plan.prepare import model_problems
 from ft_core.recipe.schema import Recipe
+from ft_core.runs.directory import RunDir
 from ft_core.worker import dataset
 from ft_core.worker.controls import Controls
 from ft_core.worker.dataset import Tokens
@@ -83,20 +86,15 @@ def read_data(
     `earlier` are the hashes a checkpoint was made from; FtError when the files are others now.
     """
     reporter.state("preparing", "reading rows")
-    hashes = _hashes(recipe)
-    if earlier is not None and {name: earlier.get(name) for name in hashes} != hashes:
-        raise problem(
-            "the data is not what the run began with",
-            where=recipe.data.source,
-            why="the contents changed since the checkpoint was written",
-            remedy="put the old file back, or start a new run",
-        )
+    hashes = _hashes(recipe) | {"chat_template": _template_hash(tokenizer)}
+    _refuse_others(recipe, hashes, earlier or {})
     rows = assemble(recipe.data, recipe.training.seed, controls.progress("preparing", "comparing rows", "rows"))
     hashes["rows"] = _record(rows, reporter)
+    _refuse_others(recipe, hashes, earlier or {})
     _tell_leaks(reporter, rows)
     encoder = Encoder(tokenizer, recipe.data.train_on)
     longest = recipe.data.max_length
-    gate = Gate(ends_of(tokenizer), recipe.data.train_on, longest)
+    gate = Gate(ends_of(tokenizer), recipe.data.train_on, longest, encoder.unlike_prompts)
     train = dataset.encode(rows.train, encoder, longest, controls.progress("preparing", "tokenising", "rows"), gate)
     dataset.refuse_untrainable(train, recipe)
     _pass_gate(gate.report(), recipe, reporter)
@@ -140,6 +138,47 @@ def _tell_leaks(reporter: Reporter, rows: RowSet) -> None:
             f"{found.count} of {len(rows.held_out)} held-out rows: {found.kind.words} (row {first.row}: "
             f"{first.excerpt}); {found.kind.why}; data.fixes: {{{found.kind.name}: drop}} leaves them out",
         )
+
+
+def kept_template(run: RunDir, named: str) -> str:
+    """The chat template a recipe names; of a file, the copy that the run keeps, made at its first start.
+
+    FtError as `template_text`.
+    """
+    if named == AUTO or named in SHIPPED:
+        return named
+    if not run.template_file.exists():
+        write_atomic(run.template_file, template_text(named) or "")
+    return str(run.template_file)
+
+
+def _template_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    return hashlib.sha256(json.dumps(tokenizer.chat_template, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_others(recipe: Recipe, hashes: Mapping[str, str], earlier: Mapping[str, str]) -> None:
+    """FtError when files, rows or chat template are not those a checkpoint was made from; it may not know them all."""
+    changed = [name for name, found in hashes.items() if earlier.get(name, found) != found]
+    if not changed:
+        return
+    if changed == ["chat_template"]:
+        raise problem(
+            "the chat template is not what the run began with",
+            where="model.chat_template",
+            why="the model's folder was changed since the checkpoint was written",
+            remedy="put the old tokenizer files back, or start a new run",
+        )
+    rows = changed == ["rows"]
+    raise problem(
+        "the data is not what the run began with",
+        where=recipe.data.source,
+        why="from the same files this version of the program makes other rows"
+        if rows
+        else "the contents changed since the checkpoint was written",
+        remedy="go on with the version the run began with, or start a new run"
+        if rows
+        else "put the old file back, or start a new run",
+    )
 
 
 def _hashes(recipe: Recipe) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ def save_result(
     *,
     base: str,
     revision: str | None,
+    stops: Collection[int] = (),
 ) -> tuple[str, int]:
-    """Write `result/` in one step; gives (adapter or model, bytes). `base` is what the adapter's config names."""
+    """Write `result/` in one step; gives (adapter or model, bytes). `base` is what the adapter's config names.
+
+    A whole model's generation config names the `stops` too, tokens that end an answer as it was learnt.
+    """
     stage = run.path / ".result"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(mode=0o700)
@@ -42,6 +47,8 @@ def save_result(
                 config.revision = revision
         # Training switches the cache off; who loads the model wants it on.
         model.config.use_cache = True
+        if kind == "model":
+            _stop_at(model.generation_config, stops)
         save_weights(model, stage)
         tokenizer.save_pretrained(str(stage))
         shutil.rmtree(run.result, ignore_errors=True)
@@ -51,3 +58,10 @@ def save_result(
         shutil.rmtree(stage, ignore_errors=True)
         raise
     return kind, sum(path.stat().st_size for path in run.result.rglob("*") if path.is_file())
+
+
+def _stop_at(config: Any, ends: Collection[int]) -> None:  # noqa: ANN401 - transformers' generation config
+    """Let programs that load the model stop where it has learnt to end an answer."""
+    named = config.eos_token_id
+    known = named if isinstance(named, list) else [] if named is None else [named]
+    config.eos_token_id = [*known, *sorted(set(ends) - set(known))] or None

@@ -5,23 +5,20 @@ The preview and the training use the same code, so what a person sees marked is 
 
 from __future__ import annotations
 
-import copy
-import importlib.util
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ft_core.data.rows import Conversation, Message, Text, TrainingRow, turn_value
-from ft_core.data.templates import missing_tokens, template_text
 from ft_core.errors import FtError, problem
 from ft_core.text import one_line
+from ft_core.worker.chat_template import training_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,6 +70,19 @@ class _Chat:
         return len(repr(self.turns)) + len(repr(self.tools))
 
 
+@dataclass(frozen=True, slots=True)
+class UnlikePrompt:
+    """An answer that will not be asked with what stands before it in the row.
+
+    Its turn; and whether the prompt `opened` the answer in another way (with a thought, say), the template has
+    `rewritten` what came before, or only tokens at the seam are `joined` into others.
+    """
+
+    turn: int
+    how: Literal["opened", "rewritten", "joined"]
+    words: str
+
+
 class Encoder:
     """Turns conversations into tokens by the tokenizer's chat template, and raw text as it stands.
 
@@ -93,6 +103,16 @@ class Encoder:
                 remedy="choose a model whose folder holds a tokenizer.json",
             )
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, with the chat template that rows are written by."""
+        return self._tokenizer
+
+    @property
+    def name(self) -> str:
+        """The tokenizer's folder, for messages."""
+        return _name(self._tokenizer)
+
     def encode(self, row: TrainingRow) -> Encoded:
         """Token ids and mask of one row; nothing is cut off.
 
@@ -101,6 +121,43 @@ class Encoder:
         if isinstance(row, Text):
             return self._raw(row)
         return self._plain(row) if row.completion_only else self._chat(row)
+
+    def unlike_prompts(self, conversation: Conversation, encoded: Encoded) -> Iterator[UnlikePrompt]:
+        """Answers whose prompt, as programs will write it, is not what stands before them in the row.
+
+        `encoded` is the row as `encode` gave it. FtError where the template refuses to write a prompt.
+        """
+        if conversation.completion_only:
+            ids = self._tokens(conversation.messages[0].content)[0]
+            asked = [self._tokenizer.bos_token_id, *ids] if self._bos else ids
+            if encoded.input_ids[: len(asked)] != asked:
+                yield UnlikePrompt(1, "joined", self._first_unlike(asked, encoded))
+            return
+        chat = _Chat(chat_turns(conversation.messages), list(conversation.tools))
+        for place, turn in enumerate(conversation.messages):
+            if turn.role == "assistant" and turn.trained:
+                found = self._unlike(chat, place, encoded)
+                if found is not None:
+                    yield found
+
+    def _unlike(self, chat: _Chat, place: int, encoded: Encoded) -> UnlikePrompt | None:
+        prompt, _ = self._render(chat.upto(place), prompt=True)
+        asked = self._tokens(prompt)[0]
+        if encoded.input_ids[: len(asked)] == asked:
+            return None
+        same = _common(prompt, encoded.text)
+        if same == len(prompt):
+            return UnlikePrompt(place, "joined", self._first_unlike(asked, encoded))
+        before, _ = self._render(chat.upto(place))
+        # Behind the turns before it, a prompt opens the answer: that is the template's own.
+        how: Literal["opened", "rewritten"] = "opened" if same >= _common(prompt, before) else "rewritten"
+        return UnlikePrompt(place, how, f"asked with {prompt[same:][:40]!r}, learnt as {encoded.text[same:][:40]!r}")
+
+    def _first_unlike(self, asked: list[int], encoded: Encoded) -> str:
+        pairs = zip(asked, encoded.input_ids, strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        found = [self._tokenizer.decode(ids[same : same + 3]) for ids in (asked, encoded.input_ids)]
+        return f"asked with {found[0]!r}, learnt as {found[1]!r}"
 
     # Raw text, all of it learnt.
 
@@ -358,27 +415,6 @@ def _name(tokenizer: PreTrainedTokenizerBase) -> str:
     return one_line(str(tokenizer.name_or_path or "the model's tokenizer"), 200)
 
 
-def use_template(tokenizer: PreTrainedTokenizerBase, named: str) -> PreTrainedTokenizerBase:
-    """The tokenizer with the chat template that a recipe names; itself for `auto`.
-
-    FtError when the template cannot be read, or writes marks that the tokenizer would break into pieces.
-    """
-    text = template_text(named)
-    if text is None:
-        return tokenizer
-    missing = missing_tokens(named, set(tokenizer.get_vocab()))
-    if missing:
-        raise problem(
-            f"the tokenizer does not know {' and '.join(missing)}",
-            where="model.chat_template",
-            why=f"the template `{named}` writes turns with them, and in pieces they would not be learnt as marks",
-            remedy="set model.chat_template to plain, which needs no marks, or choose the instruct version",
-        )
-    other = copy.copy(tokenizer)
-    other.chat_template = text
-    return other
-
-
 def chat_turns(messages: Sequence[Message]) -> list[Turn]:
     """Messages as chat templates take them: what a turn does not have is not named in it."""
     return [turn_value(message) for message in messages]
@@ -420,19 +456,3 @@ def _joined(offsets: list[Span]) -> list[Span]:
     """The places of tokens without gaps: what lies between two belongs to the second, whose blank it is."""
     ends = [0, *(end for _, end in offsets)]
     return [(min(begin, before), end) for (begin, end), before in zip(offsets, ends, strict=False)]
-
-
-@lru_cache(maxsize=8)
-def training_template(template: str) -> str | None:
-    """The form with {% generation %} marks that TRL ships for a well-known chat template, or None.
-
-    Reads TRL's template files, as its `get_training_chat_template` does, without the seconds its import takes.
-    """
-    spec = importlib.util.find_spec("trl")
-    if spec is None or spec.origin is None:
-        return None
-    for plain in sorted((Path(spec.origin).parent / "chat_templates").glob("*.jinja")):
-        trained = plain.with_name(f"{plain.stem}_training.jinja")
-        if trained.exists() and plain.read_text(encoding="utf-8") == template:
-            return trained.read_text(encoding="utf-8")
-    return None

@@ -12,7 +12,7 @@ import pytest
 
 from ft_core.data.rows import Message
 from ft_core.errors import FtError
-from ft_core.worker import ask
+from ft_core.worker import ask, timely
 from tests.core.data.tokenizers_made_here import make_model_folder, make_tokenizer
 
 
@@ -90,7 +90,7 @@ def asked(template: str) -> dict[str, Any]:
 
 def test_a_template_without_end_is_stopped_and_the_process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(ask, "ROW_SECONDS", 0.2)
+    monkeypatch.setattr(timely, "ROW_SECONDS", 0.2)
     endless = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
     assert "took too long" in asked(endless)["problem"]["what"]
     assert asked("{% for m in messages %}{{ m['content'] }}{% endfor %}")["tokens"] > 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from tokenizers import processors
 from ft_core.data.gate import GateReport
 from ft_core.data.rows import Conversation, Message
 from ft_core.errors import FtError
+from ft_core.worker.chat_template import use_template
 from ft_core.worker.gate import Gate, ends_of, stretches
-from ft_core.worker.tokenise import Encoded, Encoder, use_template
+from ft_core.worker.tokenise import Encoded, Encoder
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
 from tests.core.worker import tiny
 
@@ -28,8 +30,8 @@ def gate_of(
     template: str | None, *rows: Conversation, limit: int | None = None, train_on: str = "assistant"
 ) -> GateReport:
     tokenizer = make_tokenizer(template)
-    gate = Gate(ends_of(tokenizer), train_on, limit)
     encoder = Encoder(tokenizer, "all" if train_on == "all" else "assistant")
+    gate = Gate(ends_of(tokenizer), train_on, limit, encoder.unlike_prompts)
     for row in rows or (ROW,):
         gate.look(row, encoder.encode(row))
     return gate.report()
@@ -46,9 +48,53 @@ def failing(report: GateReport) -> set[str]:
 )  # fmt: skip
 def test_the_templates_people_use_pass(name: str) -> None:
     report = gate_of(shipped_template(name))
-    # The end token of the tokenizer made here is no model's own.
-    assert failing(report) <= {"stop-known"}
+    # The end token of the tokenizer made here is no model's own; DeepSeek's prompt opens a thought.
+    assert failing(report) <= {"stop-known", *(["answer-opened"] if name == "deepseekv3" else [])}
     assert report.passed
+    assert report.compared == 1
+
+
+def test_an_answer_that_is_asked_with_a_thought_and_learnt_without_one_is_told() -> None:
+    report = gate_of(shipped_template("deepseek_r1_distill"))
+    found = next(check for check in report.checks if check.name == "answer-opened")
+    assert (found.rows, report.passed) == (1, True)
+    assert "asked with '<think>\\n', learnt as 'It is a fox." in found.examples[0][1]
+
+
+COUNTING = "{{ messages | length }} turns\n" + CHATML
+
+
+def test_a_template_that_rewrites_what_stands_before_an_answer_keeps_the_run_from_starting() -> None:
+    template = COUNTING.replace(
+        "{{ message['content'] }}", "{% generation %}{{ message['content'] }}{% endgeneration %}"
+    )
+    report = gate_of(template)
+    assert "context-kept" in {check.name for check in report.failed}
+    (problem,) = (one for one in report.problems() if one.kind == "gate-context-kept")
+    assert "turn 2: asked with '1 turns" in problem.why
+
+
+def test_tokens_that_join_prompt_and_completion_are_told() -> None:
+    tokenizer = make_tokenizer(None)
+    encoder = Encoder(tokenizer)
+    row = Conversation(3, (Message("user", "What is it"), Message("assistant", " then? A fox.")), completion_only=True)
+    encoded = encoder.encode(row)
+    assert list(encoder.unlike_prompts(row, encoded)) == []
+    other = replace(encoded, input_ids=[encoded.input_ids[0] + 1, *encoded.input_ids[1:]])
+    (found,) = encoder.unlike_prompts(row, other)
+    assert found.how == "joined"
+
+
+def test_reasoning_that_a_template_leaves_out_is_told() -> None:
+    row = Conversation(4, (Message("user", "What is it?"), Message("assistant", "A fox.", reasoning="It barks.")))
+    assert "reasoning-written" in failing(gate_of(CHATML, row))
+    assert "reasoning-written" not in failing(gate_of(shipped_template("qwen3"), row))
+
+
+def test_prompts_are_compared_for_the_first_rows_and_for_every_further_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ft_core.worker.gate._COMPARED", 2)
+    short = Conversation(5, ROW.messages[:2])
+    assert gate_of(CHATML, ROW, ROW, ROW, short, short, ROW).compared == 3
 
 
 # Templates of models that see images want a list of parts in each turn.
@@ -132,6 +178,10 @@ def test_what_max_length_cuts_is_told_with_what_raising_it_would_keep() -> None:
     by_name = {check.name: check for check in report.checks}
     assert (by_name["end-kept"].rows, by_name["something-learnt"].rows) == (2, 1)
     assert report.keep_all > 120
+    assert report.tokens_all > report.tokens > 0
+    words = report.raising_words()
+    assert f"{report.keep_all} keeps all rows whole and adds {report.tokens_all - report.tokens} tokens" in words
+    assert gate_of(CHATML, ROW, limit=120).raising_words() == ""
 
 
 def test_characters_of_several_tokens_and_blanks_outside_a_tokens_place_are_no_fault() -> None:
@@ -172,6 +222,7 @@ def test_the_templates_that_ship_teach_the_answers_and_their_end() -> None:
         gate = Gate(ends_of(tokenizer), "assistant", None)
         gate.look(ROW, encoded)
         assert gate.report().passed
+        assert tokenizer.eos_token == stop
         ends = [encoded.text[slice(*span)] for span, one in zip(encoded.offsets, encoded.trained, strict=True) if one]
         assert ends.count(stop) == 2
 
@@ -184,6 +235,9 @@ def test_a_template_whose_marks_the_tokenizer_does_not_know_is_refused_with_the_
     assert "plain" in caught.value.problems[0].remedy
     with pytest.raises(FtError, match="cannot be read"):
         use_template(make_tokenizer(None), str(tmp_path / "none.jinja"))
+    (tmp_path / "large.jinja").write_text("{# é #}" * 60_000)
+    with pytest.raises(FtError, match="too large"):
+        use_template(make_tokenizer(None), str(tmp_path / "large.jinja"))
     (tmp_path / "own.jinja").write_text(CHATML)
     assert use_template(make_tokenizer(None), str(tmp_path / "own.jinja")).chat_template == CHATML
 
@@ -231,3 +285,19 @@ def test_a_run_that_fails_the_gate_is_not_started_unless_that_is_overridden_and_
     overridden = tiny.make_run(tmp_path / "b", tiny.make_recipe(model, data, data__template_gate="override", **changes))
     assert tiny.train(overridden) == 0
     assert any("overridden" in alarm["text"] for alarm in tiny.events(overridden, "alarm"))
+
+
+def test_a_template_that_never_ends_ends_the_run_and_names_the_row(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ft_core.worker.timely.ROW_SECONDS", 0.2)
+    template = tmp_path / "endless.jinja"
+    inner = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
+    template.write_text("{% if messages[0]['content'] == 'endless' %}" + inner + "{% endif %}" + CHATML)
+    rows = tiny.rows(16)
+    rows[3]["messages"][0]["content"] = "endless"
+    data = tiny.write_rows(tmp_path / "rows.jsonl", rows)
+    recipe = tiny.make_recipe(model, data, model__chat_template=str(template), data__held_out_share=0.0)
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) != 0
+    assert "row 4 took too long to turn into tokens" in tiny.ended(run)["cause"]

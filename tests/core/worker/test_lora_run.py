@@ -192,3 +192,34 @@ def test_a_run_is_not_resumed_on_other_data(recipe: Recipe, run: RunDir, tmp_pat
         source.write_text(kept)
     assert "changed" in tiny.ended(copy)["cause"]
     assert "start a new run" in tiny.ended(copy)["remedy"]
+
+
+def test_a_resumed_run_keeps_the_chat_template_it_began_with(model: Path, data: Path, tmp_path: Path) -> None:
+    """A template file is kept in the run; a model's own that has changed keeps the run from going on."""
+    own, template = tmp_path / "model", tmp_path / "own.jinja"
+    shutil.copytree(model, own)
+    text = (own / "chat_template.jinja").read_text()
+    template.write_text(text)
+    named = tiny.make_run(tmp_path / "a", tiny.make_recipe(own, data, model__chat_template=str(template)))
+    auto = tiny.make_run(tmp_path / "b", tiny.make_recipe(own, data))
+    for one in (named, auto):
+        assert tiny.train(one) == 0
+        shutil.rmtree(one.result)
+    template.write_text("{{ 'another' }}")
+    (own / "chat_template.jinja").write_text(text + "{{ '' }}")
+    assert tiny.train(named, resume=True) == 0
+    assert named.template_file.read_text() == text
+    assert not auto.template_file.exists()
+    assert tiny.train(auto, resume=True) == 3
+    assert "the chat template is not what the run began with" in tiny.ended(auto)["cause"]
+
+
+def test_a_result_of_whole_weights_stops_where_it_has_learnt_to_end_an_answer(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    recipe = tiny.make_recipe(model, data, adapter__kind="none", training__epochs=1.0)
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) == 0
+    kept = json.loads((run.result / "generation_config.json").read_text())["eos_token_id"]
+    words = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
+    assert {"<|text|>", "<|end|>"} == {word["content"] for word in words if word["id"] in kept}

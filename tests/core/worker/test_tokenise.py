@@ -4,7 +4,8 @@ import pytest
 
 from ft_core.data.rows import Conversation, Message, Text, ToolCall
 from ft_core.errors import FtError
-from ft_core.worker.tokenise import Encoded, Encoder, training_template
+from ft_core.worker.chat_template import training_template
+from ft_core.worker.tokenise import Encoded, Encoder
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
 
 USER, ANSWER = Message("user", "What is it?"), Message("assistant", "It is a fox.")

@@ -31,6 +31,7 @@ from ft_tui.start import start_run
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
+from ft_tui.wizard.data_words import gate_question
 from ft_tui.wizard.disk_stamp import Stamp, data_stamp, stamp
 from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft, save_draft
 from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
@@ -39,6 +40,9 @@ from ft_tui.wizard.summary import summaries
 SAVE_PAUSE = 0.4
 REREAD_PAUSE = 0.05
 WATCH_SECONDS = 2.0
+
+
+_GATE_WAYS = (("override", "Launch all the same"), ("go", "Go back"))
 
 
 class WizardScreen(Screen[None]):
@@ -381,7 +385,12 @@ class WizardScreen(Screen[None]):
     def action_launch(self) -> None:
         """Check once more, make the run directory, start the run, and look at it."""
         problems = self.session.problems()
-        if problems:
+        if self.session.only_the_gate():
+            told = [one for found in problems.values() for one in found]
+            self.app.push_screen(
+                Confirm("The template gate is not passed", gate_question(told), _GATE_WAYS), self._override
+            )
+        elif problems:
             count = sum(map(len, problems.values()))
             self._note(f"{count} problem{'s' if count > 1 else ''} in the way: see above.")
             self.query_one(ReviewStep).scroll_home(animate=False)
@@ -390,6 +399,12 @@ class WizardScreen(Screen[None]):
             self.query_one("#way-launch", Button).disabled = True
             self._note("Launching …")
             self._launch(self.session.recipe, self.session.token_lengths())
+
+    def _override(self, answer: str | None) -> None:
+        """Launch in spite of the gate: the recipe says so from here on, and the run records it."""
+        if answer == "override" and self.draft.type("data.template_gate", "override"):
+            self._reread()
+            self.action_launch()
 
     @work(thread=True, exclusive=True, group="launch", exit_on_error=False)
     def _launch(self, recipe: Recipe, lengths: tuple[int, ...] | None) -> None:

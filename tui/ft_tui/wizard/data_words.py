@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.content import Content
 
 from ft_core.data.check import DataReport
 from ft_core.data.gate import GateReport
 from ft_core.data.tokens import Lengths, Preview
+from ft_core.errors import Problem
 from ft_core.text import clean, one_line
 
 
@@ -60,9 +63,18 @@ def gate_words(report: GateReport | None) -> Content:
         rows = f"{check.rows} of {report.rows} rows"
         first = f"; row {check.examples[0][0]}: {one_line(check.examples[0][1], 80)}" if check.examples else ""
         lines.append(f"! Not so in {rows}: {check.words}{first}")
-        raised = (
-            f" (to {report.keep_all} for all rows, {report.keep_most} for 99 %)" if check.name == "end-kept" else ""
-        )
-        lines.append(f"  {check.remedy}{raised}")
+        raised = report.raising_words() if check.name == "end-kept" else ""
+        lines.append(f"  {check.remedy}{': ' if raised else ''}{raised}")
     style = "$text-warning" if report.passed else "$text-error"
     return Content(clean("\n".join(lines))).stylize(style)
+
+
+def gate_question(problems: Sequence[Problem]) -> str:
+    """What is asked before a run is started that the template gate speaks against."""
+    told = "\n".join(f"! {one.what.partition(': ')[2] or one.what}: {one.why}" for one in problems)
+    words = (
+        f"What it would learn is not what the rows say:\n{told}\n\n"
+        "A run like this often trains fine and then outputs garbage. Launched all the same, data.template_gate is set "
+        "to override, and the run records it."
+    )
+    return clean(words)

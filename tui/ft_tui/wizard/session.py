@@ -172,6 +172,11 @@ class Session:
                 merged[path] = (*known, one)
         return merged
 
+    def only_the_gate(self) -> bool:
+        """Whether nothing but the template gate keeps the run from being started."""
+        gate = self._gate_problems()
+        return bool(gate) and sum(map(len, self.problems().values())) == len(gate)
+
     def _gate_problems(self) -> tuple[Problem, ...]:
         """Why the chat template keeps this run from being started."""
         lengths = self.data.lengths if self.data is not None else None

@@ -11,13 +11,15 @@ from ft_core.text import one_line
 AUTO: Final = "auto"
 # Each with the tokens it writes that a tokenizer has to know.
 SHIPPED: Final[dict[str, tuple[str, ...]]] = {"chatml": ("<|im_start|>", "<|im_end|>"), "plain": ()}
+# The token that ends an answer, where that is not the tokenizer's own end token.
+ENDS: Final = {"chatml": "<|im_end|>"}
 _LARGEST: Final = 256 * 1024
 
 
 def template_text(named: str) -> str | None:
     """The text of the template that `model.chat_template` names; None for `auto`, which is the model's own.
 
-    FtError when it is neither shipped nor a file that can be read.
+    FtError when it is neither shipped nor a file that can be read, or larger than 256 KiB.
     """
     if named == AUTO:
         return None
@@ -26,7 +28,8 @@ def template_text(named: str) -> str | None:
     path = Path(named).expanduser()
     try:
         with path.open("rb") as stream:
-            return stream.read(_LARGEST).decode()
+            raw = stream.read(_LARGEST + 1)
+        found = raw.decode(errors="ignore" if len(raw) > _LARGEST else "strict")
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8 text"
         raise problem(
@@ -35,6 +38,14 @@ def template_text(named: str) -> str | None:
             why=f"{one_line(named, 200)}: {why}",
             remedy=f"name one that ships ({', '.join(SHIPPED)}), or a .jinja file",
         ) from error
+    if len(raw) > _LARGEST:
+        raise problem(
+            "the chat template is too large",
+            where="model.chat_template",
+            why=f"{one_line(named, 200)} has more than {_LARGEST // 1024} KiB, and real ones have less than 30",
+            remedy="name the right file: a chat template is a .jinja text of some dozen lines",
+        )
+    return found
 
 
 def missing_tokens(named: str, known: set[str]) -> tuple[str, ...]:

@@ -1,0 +1,38 @@
+"""A row turned into tokens and looked at by the gate, within a time: chat templates are somebody else's programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ft_core.data.rows import Text, TrainingRow
+from ft_core.errors import problem
+from ft_core.worker.limits import TooSlow, time_limit
+
+if TYPE_CHECKING:
+    from ft_core.worker.gate import Gate
+    from ft_core.worker.tokenise import Encoded, Encoder
+
+ROW_SECONDS = 10.0
+TOO_SLOW: Final = "too-slow"
+
+
+def encode(row: TrainingRow, encoder: Encoder, gate: Gate | None = None) -> Encoded:
+    """The row as `Encoder.encode` gives it, shown to the gate, if any.
+
+    FtError as there, and of the kind `too-slow` when it takes more than 10 s.
+    """
+    try:
+        with time_limit(ROW_SECONDS):
+            encoded = encoder.encode(row)
+            if gate is not None:
+                gate.look(row, encoded)
+    except TooSlow:
+        what = "text" if isinstance(row, Text) else "turns"
+        raise problem(
+            f"row {row.number} took too long to turn into tokens",
+            where=encoder.name,
+            why=f"its {what} took the tokenizer and the chat template more than {ROW_SECONDS:.0f} s",
+            remedy="shorten the row, or choose another model: its chat template may be damaged or hostile",
+            kind=TOO_SLOW,
+        ) from None
+    return encoded
