@@ -98,6 +98,17 @@ async def test_preparing_tells_its_phases_in_words_with_progress() -> None:
         await driver.sees("✓ downloading", "▸ tokenising 1200/40000 rows", "3 %", "◔ preparing")
 
 
+async def test_how_far_a_preparation_came_is_no_progress_of_a_run_that_ended_in_it() -> None:
+    made = MadeRun()
+    made.phase("tokenising", 300, 400, "rows")
+    async with dashboard(made) as driver:
+        await driver.sees("75 %")
+        made.end("stopped", cause="stopped on request")
+        await driver.look()
+        await driver.sees("■ stopped", "took")
+        assert "75 %" not in driver.words
+
+
 async def test_a_growing_run_grows_on_the_screen() -> None:
     made = running()
     async with dashboard(made) as driver:

@@ -119,6 +119,18 @@ async def test_stop_asks_how_before_it_asks_the_run(choice: str, monkeypatch: py
         await driver.until(lambda: len(looked_at) == (choice == "stop_now"))
 
 
+async def test_stopping_a_run_that_prepares_promises_no_result() -> None:
+    made = MadeRun()
+    made.phase("tokenising", 3, 4, "rows")
+    async with dashboard(made) as driver:
+        await driver.press("x")
+        await driver.sees("still preparing", "it ends without a result")
+        assert "ends with a result" not in driver.words
+        driver.pilot.app.screen.query_one("#choice-stop", Button).press()
+        await driver.until(lambda: asked(driver))
+        assert asked(driver)[0].request == "stop"
+
+
 async def test_stop_can_be_thought_better_of() -> None:
     async with dashboard(running()) as driver:
         await driver.press("x", "enter")

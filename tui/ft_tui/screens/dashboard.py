@@ -23,6 +23,7 @@ from ft_core.runs import control, supervise
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
+from ft_core.runs.view import RunView
 from ft_tui.actions import bindings
 from ft_tui.run_words import ascii_only
 from ft_tui.screens.confirm import Confirm
@@ -46,6 +47,16 @@ _STOP_TEXT = (
     "Finish the step and save: the run ends with a result from what it has learned so far.\n"
     "Stop now: the worker is ended at once; what came after the last checkpoint is lost."
 )
+_STOP_CHOICES_PREPARING = (("stop", "Stop"), ("stop_now", "Stop now"), ("cancel", "Go on"))
+
+
+def stop_text_preparing(view: RunView) -> str:
+    """What stopping means for a run that has not begun to train."""
+    saved = f" The checkpoint of step {view.checkpoints[-1].get('step')} stays." if view.checkpoints else ""
+    return (
+        f"The run is still preparing: stopped now, it ends without a result.{saved}\n"
+        "Stop: the worker ends as soon as it comes to it.\nStop now: the worker is ended at once."
+    )
 
 
 class DashboardScreen(Screen[None]):
@@ -228,7 +239,12 @@ class DashboardScreen(Screen[None]):
         if why:
             self._say(why, "warn")
             return
-        self.app.push_screen(Confirm("Stop training?", _STOP_TEXT, _STOP_CHOICES), self._stop_chosen)
+        view = self.reader.view
+        if view.state == "preparing":
+            question = Confirm("Stop the run?", stop_text_preparing(view), _STOP_CHOICES_PREPARING)
+        else:
+            question = Confirm("Stop training?", _STOP_TEXT, _STOP_CHOICES)
+        self.app.push_screen(question, self._stop_chosen)
 
     def _stop_chosen(self, choice: str | None) -> None:
         if choice in {"stop", "stop_now"}:

@@ -56,7 +56,8 @@ def progress(view: RunView) -> float | None:
     """How much of the run's steps is done, 0 to 1; before training, of its present phase; None when not known."""
     if view.state != "preparing" and view.step and view.total:
         return min(view.step / view.total, 1.0)
-    last = view.states[-1] if view.states else {}
+    # How far the preparation came is no progress of a run that ended in it.
+    last = view.states[-1] if view.states and view.state in ACTIVE else {}
     done, total = last.get("done"), last.get("total")
     if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:
         return max(0.0, min(done / total, 1.0))
