@@ -109,6 +109,13 @@ async def test_how_far_a_preparation_came_is_no_progress_of_a_run_that_ended_in_
         assert "75 %" not in driver.words
 
 
+async def test_every_curve_of_the_rates_has_its_name_and_its_range_on_the_smallest_screen() -> None:
+    async with dashboard(running(), SIZES[0]) as driver:
+        await driver.press("2")
+        await driver.sees("learning rate 3.45e-4", "0–0.001│", "gradient norm 0.772", "0.5–2│")  # noqa: RUF001
+        await driver.sees("tokens/s 10.3k", "0–15k│")  # noqa: RUF001
+
+
 async def test_a_growing_run_grows_on_the_screen() -> None:
     made = running()
     async with dashboard(made) as driver:

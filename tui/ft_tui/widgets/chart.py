@@ -20,6 +20,9 @@ from ft_tui.widgets.thinning import Column, smooth, thin
 _SPREAD_FOR_LOG: Final = 20.0
 _MARGIN: Final = 4
 _NARROWEST: Final = 12
+# In a single row the name stands before the curve, and the range of values takes the place of ticks.
+_NAME: Final = 25
+_RANGE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class _Thinned:
 
 def render(curves: Sequence[Curve], axes: Axes, width: int, height: int, *, plain: bool = False) -> list[Line]:
     """The chart as `height` lines of `width` cells: a legend, the curves (the last one on top), the x-axis."""
+    if axes.legend and height == 1 and width >= _NAME + 1 + _RANGE + _NARROWEST:
+        return [_named_row(curves, axes, width, plain=plain)]
     legend_rows = 1 if axes.legend and height > 1 else 0
     axis_rows = 1 if axes.bottom and height > 3 else 0
     rows = height - legend_rows - axis_rows
@@ -89,7 +94,7 @@ def render(curves: Sequence[Curve], axes: Axes, width: int, height: int, *, plai
     scale = _scale(thinned, axes, rows)
     if scale is None:
         return [*legend, *_empty(axes.empty, width, height - legend_rows)]
-    margin = max(_MARGIN, *(len(axes.tick(tick)) for tick in scale.ticks))
+    margin = _margin(scale, axes, rows, plain=plain)
     canvas = Canvas(width - margin - 1, rows, plain=plain)
     if thinned.pixels != canvas.width:
         thinned = _Thinned(curves, x_end, canvas.width)
@@ -98,6 +103,25 @@ def render(curves: Sequence[Curve], axes: Axes, width: int, height: int, *, plai
     body = [(*_label(scale, axes, row, canvas, margin), *line) for row, line in enumerate(canvas.lines())]
     bottom = [_x_axis(x_end, axes.unit, width, margin, plain=plain)] * axis_rows
     return [*legend, *(fitted(line, width) for line in body), *bottom]
+
+
+def _named_row(curves: Sequence[Curve], axes: Axes, width: int, *, plain: bool) -> Line:
+    """The legend and the curve side by side, where there is but one row for both."""
+    thinned = _Thinned(curves, axes.x_end, width)
+    name = fitted(_legend(curves, thinned, axes, _NAME, plain=plain), _NAME)
+    (row,) = render(curves, replace(axes, legend=False), width - _NAME - 1, 1, plain=plain)
+    return (*name, (" ", ""), *row)
+
+
+def _margin(scale: Scale, axes: Axes, rows: int, *, plain: bool) -> int:
+    """Cells before the axis."""
+    if rows == 1:
+        return max(_RANGE, len(_range(scale, axes, plain=plain)))
+    return max(_MARGIN, *(len(axes.tick(tick)) for tick in scale.ticks))
+
+
+def _range(scale: Scale, axes: Axes, *, plain: bool) -> str:
+    return f"{axes.tick(scale.low)}{'..' if plain else '–'}{axes.tick(scale.high)}"  # noqa: RUF001 - a range's dash
 
 
 def _scale(thinned: _Thinned, axes: Axes, rows: int) -> Scale | None:
@@ -151,7 +175,9 @@ def _join(canvas: Canvas, scale: Scale, left: Column, right: Column) -> None:
 
 def _label(scale: Scale, axes: Axes, row: int, canvas: Canvas, margin: int) -> Line:
     bar, tick_bar = ("|", "+") if canvas.plain else ("│", "┤")
-    for tick in scale.ticks if canvas.rows > 1 else ():
+    if canvas.rows == 1:
+        return ((_range(scale, axes, plain=canvas.plain).rjust(margin) + bar, "dim"),)
+    for tick in scale.ticks:
         if min(int(_height(canvas, scale, tick) + 0.5) // canvas.dots_y, canvas.rows - 1) == row:
             return ((axes.tick(tick).rjust(margin) + tick_bar, "dim"),)
     return ((" " * margin + bar, "dim"),)
