@@ -16,6 +16,7 @@ from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.review_rows import ReviewRowsScreen
 from ft_tui.screens.too_small import TooSmallScreen
 from ft_tui.screens.wizard import WizardScreen
+from ft_tui.theming import read_choice
 from ft_tui.widgets.row_view import RowView
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.sizes import SIZES, assert_inside, plain, until
@@ -129,6 +130,20 @@ async def test_a_command_of_the_palette_does_what_its_key_does() -> None:
         await pilot.press("enter")
         await until(pilot, "part of a name")
         assert isinstance(app.screen, HomeScreen)
+
+
+async def test_the_palette_finds_a_theme_by_its_name_and_the_choice_is_kept() -> None:
+    app = FtApp()
+    async with app.run_test(size=(100, 50)) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        assert "Theme: light" not in plain(app)
+        app.screen.query_one(Input).value = "high-contrast"
+        await until(pilot, "Theme: high-contrast")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.theme == "high-contrast"
+    assert read_choice() == "high-contrast"
 
 
 @pytest.mark.parametrize("size", [(59, 18), (60, 17), (1, 1)], ids=lambda size: f"{size[0]}x{size[1]}")

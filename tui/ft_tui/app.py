@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -169,6 +169,15 @@ class FtApp(App[int]):
             target = self if action.scope == "app" else screen
             yield SystemCommand(action.label, action.help, self._runner(action.name, target))
         yield SystemCommand("Quit", "Leave the program; runs go on", self.action_quit)
+        for theme in () if theming.no_colour() else sorted(self.available_themes):
+            # Found by typing; a list of all of them has its own key.
+            yield SystemCommand(f"Theme: {theme}", "Use these colours; the choice is kept", self._chooser(theme), False)
+
+    def _chooser(self, theme: str) -> Callable[[], None]:
+        def choose() -> None:
+            self.theme = theme
+
+        return choose
 
     def _runner(self, name: str, target: App[Any] | Screen[Any]) -> Any:  # noqa: ANN401 - a callback of any result
         async def run() -> None:
