@@ -119,6 +119,32 @@ async def test_stop_asks_how_before_it_asks_the_run(choice: str, monkeypatch: py
         await driver.until(lambda: len(looked_at) == (choice == "stop_now"))
 
 
+async def test_a_reason_and_its_remedy_are_told_whole_at_every_size() -> None:
+    words = (
+        "the run cannot be ended: its trainer belongs to another user, who started it from another terminal on this "
+        "machine; ask that user, or an administrator, to stop it"
+    )
+    async with dashboard(running(), SIZES[0]) as driver:
+        for size in SIZES:
+            await driver.resize(size)
+            await driver.press("k")
+            answer(driver, ok=False, text=words)
+            await driver.look()
+            await driver.sees(words)
+            assert_inside(driver.pilot.app)
+        answer_much = " ".join(f"word{number}" for number in range(400))
+        await driver.resize(SIZES[0])
+        await driver.press("k")
+        answer(driver, ok=False, text=answer_much)
+        await driver.look()
+        await driver.sees("word0", "…")
+        notice = driver.screen.query_one("#notice", Cells)
+        assert notice.size.height == 4
+        assert "".join(text for text, _ in notice.lines[-1]).rstrip().endswith("…")
+        await driver.press("k")
+        await driver.until(lambda: notice.size.height == 1)
+
+
 async def test_stopping_a_run_that_prepares_promises_no_result() -> None:
     made = MadeRun()
     made.phase("tokenising", 3, 4, "rows")

@@ -32,8 +32,9 @@ from ft_tui.screens.dashboard_panes import RATES, draw
 from ft_tui.screens.dashboard_reader import RunChanged, RunReader, terminal_writable
 from ft_tui.screens.dashboard_requests import Requests, place_of_own_answer, refusal, resume_refusal
 from ft_tui.screens.prompt import SamplePrompt
-from ft_tui.widgets.cells import Cells
+from ft_tui.widgets.cells import Cells, Line
 from ft_tui.widgets.chart import Chart
+from ft_tui.widgets.flow_cells import FlowCells
 from ft_tui.widgets.pager import Pager
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 _W = TypeVar("_W", bound=Widget)
 _ROOMY = 80
+_LOW = 22
+# The most lines a message may take.
+_NOTICE, _NOTICE_LOW = 6, 4
 MAIN_PANES = ("loss", "rates", "hardware", "events")
 _STOP_CHOICES = (("stop", "Finish the step and save"), ("stop_now", "Stop now"), ("cancel", "Go on"))
 _STOP_TEXT = (
@@ -66,7 +70,7 @@ class DashboardScreen(Screen[None]):
     CSS_PATH = "dashboard.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("dashboard")
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - as Textual declares it
-    VERTICAL_BREAKPOINTS = [(0, "-low"), (22, "-medium"), (32, "-high")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (_LOW, "-medium"), (32, "-high")]  # noqa: RUF012
     AUTO_FOCUS = ""
 
     def __init__(self, run: RunDir, *, clock: Callable[[], float] = time.time) -> None:
@@ -99,7 +103,7 @@ class DashboardScreen(Screen[None]):
             yield _titled(Pager(id="samples"), "Samples")
             yield _titled(Pager(id="log", follow=True), "Log")
             yield _titled(Pager(id="side-events", follow=True), "4 Events")
-        yield Cells(id="notice")
+        yield FlowCells(id="notice")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -125,13 +129,14 @@ class DashboardScreen(Screen[None]):
     def on_resize(self, event: Resize) -> None:
         """Keys closer together where it is narrow."""
         self.query_one(Footer).compact = event.size.width < _ROOMY
+        self._show_notice()
 
     def refresh_panes(self) -> None:
         """Draw everything that is seen; what did not change is not sent."""
         self._hold_own_answers(self.requests.take_in(self.reader.view))
         self._choose_panes()
         draw(self, self.reader, self._clock())
-        self.query_one("#notice", Cells).set_lines([self.requests.line()])
+        self._show_notice()
         self.drawn += 1
 
     # Which panes are seen
@@ -334,7 +339,15 @@ class DashboardScreen(Screen[None]):
 
     def _say(self, words: str, style: str = "") -> None:
         self.requests.say(words, style)
-        self.query_one("#notice", Cells).set_lines([self.requests.line()])
+        self._show_notice()
+
+    def _show_notice(self) -> None:
+        """As many lines as the message needs; on a low screen the key figures make room for them."""
+        self.set_class(len(self._notice(self.size.width)) > 1, "-noticed")
+        self.query_one("#notice", FlowCells).show(self._notice)
+
+    def _notice(self, width: int, _height: int = 0) -> list[Line]:
+        return self.requests.lines(width, _NOTICE_LOW if self.size.height < _LOW else _NOTICE)
 
 
 def _titled(widget: _W, title: str) -> _W:

@@ -9,7 +9,7 @@ from ft_core.runs.status import ENDED
 from ft_core.runs.view import RunView
 from ft_core.text import one_line
 from ft_tui.run_words import glyph
-from ft_tui.widgets.cells import Line
+from ft_tui.widgets.cells import Line, within, wrapped
 
 _WORDS: Final = {
     "pause": "pause",
@@ -20,7 +20,7 @@ _WORDS: Final = {
     "stop": "finish the step, save and end",
     "stop_now": "stop at once",
 }
-_LIMIT: Final = 300
+_LIMIT: Final = 500
 _HINT: Final[Line] = ((" 1-4 panes   [ ] samples   l log   y copy   arrows move", "dim"),)
 
 
@@ -59,7 +59,7 @@ def place_of_own_answer(view: RunView, answers: list[Event]) -> int | None:
 
 
 class Requests:
-    """The requests made here, until each is answered; then the newest answer. One line says it all."""
+    """The requests made here, until each is answered; then the newest answer."""
 
     def __init__(self) -> None:
         self._open: dict[str, str] = {}
@@ -93,9 +93,16 @@ class Requests:
             self._open.clear()
         return answers
 
-    def line(self) -> Line:
-        """What waits for an answer, or the newest answer or message."""
+    def lines(self, width: int, most: int) -> list[Line]:
+        """What waits for an answer, or the newest answer or message, in at most `most` lines."""
+        ((text, style),) = self._line()
+        found: list[Line] = [((" ", ""), *line) for line in wrapped(text.strip(), max(width - 2, 1), style)]
+        if len(found) > most:
+            found[most - 1] = within((*found[most - 1], (" ".ljust(width), style)), width)
+        return found[:most]
+
+    def _line(self) -> Line:
         if not self._open:
             return self._said or _HINT
         waiting = ", ".join(_WORDS[request] for request in self._open.values())
-        return ((f" {glyph('…', '...')} asked to {waiting}; the worker answers after its step", "accent"),)
+        return ((f" {glyph('…', '...')} asked to {waiting}; answered after this step", "accent"),)
