@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ft_core.runs.directory import RunDir
-from tests.tui.dashboard_driver import dashboard
+from ft_tui.widgets.pager import Pager
+from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import CAPITALS, START, Clock, MadeRun, finished, running
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot
 
@@ -181,6 +182,41 @@ async def test_the_table_of_the_verdict_calls_better_only_what_the_verdict_does(
     made.end("done")
     async with dashboard(made, (120, 40)) as driver:
         await driver.sees("20 % 20.4 % better", "4.90 5.20 worse")
+
+
+def told(driver: Driver) -> str:
+    """All words of the result's pane, in view or not."""
+    lines = driver.screen.query_one("#result", Pager).content
+    return " ".join(" ".join("".join(text for text, _ in line) for line in lines).split())
+
+
+async def test_a_stopped_run_says_how_to_go_on_here_and_from_the_command_line() -> None:
+    made = running().end("stopped", cause="stopped on request after step 36; base and tuned model were not compared")
+    async with dashboard(made) as driver:
+        await driver.sees("■ stopped", "r continues from the checkpoint of step 18.")
+        assert f"ft-tui resume {made.name}" in told(driver)
+    made = MadeRun(name="20260531-101500-early").prepare().end("stopped", cause="stopped on request")
+    async with dashboard(made) as driver:
+        await driver.sees("No checkpoint was written")
+        assert "c makes a new run of its recipe" in told(driver)
+        assert "ft-tui resume" not in told(driver)
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+async def test_the_result_of_an_earlier_stop_is_dated_after_the_run_went_on(state: str) -> None:
+    made = running(steps=20)
+    made.write("result", path="result", bytes=742_512, kind="adapter", base="models/demo", step=20)
+    made.end("stopped", cause="stopped on request")
+    async with dashboard(made) as driver:
+        await driver.sees("The adapter (743 kB) lies in")
+        made.clock.now += 3600
+        made.phase("starting")
+        made.train(5).end(state, cause="ended at once")
+        await driver.look()
+        await driver.sees("ended at once")
+        assert "The adapter (743 kB) of an earlier stop at step 20 (2026-05-28 20:26), without what came" in told(
+            driver
+        )
 
 
 async def test_a_failed_run_shows_cause_remedy_and_last_words() -> None:

@@ -319,6 +319,12 @@ class RunView:
         said = number((self.end or {}).get("t")) or self.status.ended
         return said or (self.status.updated or None if self.state == CRASHED else None)
 
+    @property
+    def result_is_earlier(self) -> bool:
+        """Whether the result was saved before the run was started again the last time."""
+        starts = [event["seq"] for event in self.states if event["state"] == "preparing"]
+        return self.result is not None and bool(starts) and self.result["seq"] < starts[-1]
+
     def worked_seconds(self, now: float) -> float | None:
         """Seconds worked on the run until `now` (unix seconds), or to its end; None when it never started.
 

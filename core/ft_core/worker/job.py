@@ -355,7 +355,8 @@ class Job:
         self.report.state("saving", "writing the result")
         base, revision = self.base.name, self.base.revision
         kind, size = save_result(self.run, self.model, self.tokenizer, base=base, revision=revision, stops=self.stops)
-        self.report.event("result", path=self.run.result.name, bytes=size, kind=kind, base=base, revision=revision)
+        known = {"path": self.run.result.name, "bytes": size, "kind": kind, "base": base, "revision": revision}
+        self.report.event("result", step=self.step, **known)
 
     # ---- measuring ----
 

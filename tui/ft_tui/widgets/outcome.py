@@ -8,6 +8,7 @@ from typing import Final
 from ft_core.runs.journal import Event, number
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, one_line
+from ft_tui.run_rows import when
 from ft_tui.run_words import MEASURES, glyph, loading_lines, measure
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, fitted, folded, line_width, wrapped
@@ -39,7 +40,15 @@ def _ending(view: RunView, width: int) -> list[Line]:
     cause = view.cause
     if view.state == "done" or not cause:
         return []
-    return [(state_span(view.state),), *wrapped(str(cause), width)]
+    lines: list[Line] = [(state_span(view.state),), *wrapped(str(cause), width)]
+    return lines + (wrapped(_going_on(view), width) if view.state == "stopped" else [])
+
+
+def _going_on(view: RunView) -> str:
+    """How a stopped run is continued, here and from the command line."""
+    if not view.checkpoints:
+        return _saved(view)
+    return f"{_saved(view)} Outside: ft-tui resume {view.run.name}"
 
 
 def _verdict(view: RunView, width: int, *, tight: bool, gap: list[Line]) -> list[Line]:
@@ -125,11 +134,26 @@ def _figure(name: str, value: float | None) -> str:
 def _result(view: RunView, width: int) -> list[Line]:
     if view.result is None:
         return [(("nothing was saved as a result", "dim"),)]
-    kind = one_line(str(view.result.get("kind") or "adapter"), 20)
-    size = number(view.result.get("bytes"))
+    return _where(view, width) + [line for code in load_lines(view) for line in folded(code, width, "accent")]
+
+
+def _where(view: RunView, width: int) -> list[Line]:
+    """What the result is, and where it lies."""
+    result = view.result or {}
+    kind = one_line(str(result.get("kind") or "adapter"), 20)
+    size = number(result.get("bytes"))
     weight = f" ({bytes_text(size)})" if size is not None else ""
-    lines = wrapped(f"The {kind}{weight} lies in {result_path(view)}", width)
-    return lines + [line for code in load_lines(view) for line in folded(code, width, "accent")]
+    return wrapped(f"The {kind}{weight}{_dated(view)} lies in {result_path(view)}", width)
+
+
+def _dated(view: RunView) -> str:
+    """Of which stop a result is, when the run went on after it."""
+    if not view.result_is_earlier:
+        return ""
+    result = view.result or {}
+    step, moment = result.get("step"), when(number(result.get("t")))
+    at = f" at step {step}" if step is not None else ""
+    return f" of an earlier stop{at}{f' ({moment})' if moment else ''}, without what came after it,"
 
 
 def result_path(view: RunView) -> Path:
@@ -149,6 +173,7 @@ def _failure(view: RunView, log: tuple[str, ...], width: int) -> list[Line]:
     lines: list[Line] = [(state_span(view.state), (" ", "")), *wrapped(str(cause), width, "strong")]
     lines += _after("What to do: ", str(remedy), width)
     lines += _after("", _saved(view), width)
+    lines += _where(view, width) if view.result is not None else []
     said = end.get("last_lines")
     last = tuple(str(line) for line in said) if isinstance(said, list) and said else log
     tail = log_lines(last[-_LOG_LINES:], width) if last else []
