@@ -278,6 +278,10 @@ async def test_the_browser_filters_by_name_and_enter_takes_what_is_left(tmp_path
         await until(pilot, lambda: "rows00.json" in plain(app))
         await pilot.press("slash", "2", "7")
         await until(pilot, lambda: "rows27.json" in plain(app) and "rows00.json" not in plain(app))
+        await pilot.press("x")
+        await until(pilot, lambda: "Nothing here has this in its name" in plain(app))
+        await pilot.press("backspace")
+        await until(pilot, lambda: "rows27.json" in plain(app) and "Nothing here" not in plain(app))
         await pilot.press("enter")
         await until(pilot, lambda: app.path == str(folder / "rows27.json"))
 

@@ -89,6 +89,7 @@ class FileBrowser(ModalScreen[str | None]):
         self._suffixes = tuple(suffixes)
         self._folders = folders
         self._entries: list[Entry] = []
+        self._note = ""
 
     def compose(self) -> ComposeResult:
         """Where one is, a filter, the list, the buttons."""
@@ -124,8 +125,7 @@ class FileBrowser(ModalScreen[str | None]):
         """Show the folder, unless one has gone on meanwhile."""
         if message.folder != self._folder:
             return
-        self._entries = message.entries
-        self.query_one("#browser-note", Line).say(message.note)
+        self._entries, self._note = message.entries, message.note
         with self.prevent(Input.Changed):
             self.query_one(Input).value = ""
         self._fill("")
@@ -137,6 +137,8 @@ class FileBrowser(ModalScreen[str | None]):
             options.add_option(Option(Content("../  (folder above)"), id=".."))
         shown = [entry for entry in self._entries if wanted.casefold() in entry.name.casefold()]
         options.add_options(Option(_prompt(entry), id=f"={entry.name}") for entry in shown[:ENTRIES_SHOWN])
+        nothing = "" if shown or not wanted else "Nothing here has this in its name: clear the filter to see all."
+        self.query_one("#browser-note", Line).say(nothing or self._note)
         if options.option_count:
             options.highlighted = 0 if wanted or options.option_count == 1 else 1
 
