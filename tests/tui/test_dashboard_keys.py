@@ -174,6 +174,37 @@ async def test_what_a_finished_run_cannot_do_is_refused_with_the_reason(key: str
         assert not asked(driver)
 
 
+def offered(driver: Driver) -> str:
+    """The footer's line."""
+    return driver.shown.rstrip().splitlines()[-1]
+
+
+async def test_only_what_can_be_done_is_offered() -> None:
+    stopped = running().end("stopped", cause="stopped on request")
+    async with dashboard(stopped, SIZES[0]) as driver:
+        await driver.until(lambda: "r Resume" in offered(driver))
+        assert "v Result" in offered(driver)
+        assert not any(word in offered(driver) for word in ("Pause", "Checkpoint", "Sample", "Eval", "Stop"))
+        names = {command.title for command in driver.pilot.app.get_system_commands(driver.screen)}
+        assert {"Resume", "Result", "Leave"} <= names
+        assert not {"Pause", "Checkpoint", "Stop"} & names
+    made = MadeRun(name="20260531-101500-young")
+    made.phase("loading model")
+    async with dashboard(made) as driver:
+        await driver.until(lambda: "x Stop" in offered(driver))
+        assert "Pause" not in offered(driver)
+        made.prepare().train(1)
+        await driver.look()
+        await driver.until(lambda: "p Pause" in offered(driver))
+        assert "Resume" not in offered(driver)
+        made.end("failed", cause="it broke")
+        await driver.look()
+        await driver.until(lambda: "Pause" not in offered(driver))
+        assert "Resume" not in offered(driver)
+        await driver.press("r")
+        await driver.sees("no checkpoint was written")
+
+
 async def test_before_training_only_stop_is_taken() -> None:
     made = MadeRun()
     made.phase("loading model")

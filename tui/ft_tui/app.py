@@ -162,11 +162,13 @@ class FtApp(App[int]):
         return next((scope for scope in scopes if isinstance(scope, str)), "home")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the command palette offers: the actions of this screen and of the app."""
+        """What the command palette offers: what can be done now on this screen and in the app, and themes."""
         for action in (*actions(self.current_scope), *actions("app")):
             if action.name == "command_palette":
                 continue
             target = self if action.scope == "app" else screen
+            if not target.check_action(action.name.partition("(")[0], ()):
+                continue
             yield SystemCommand(action.label, action.help, self._runner(action.name, target))
         yield SystemCommand("Quit", "Leave the program; runs go on", self.action_quit)
         for theme in () if theming.no_colour() else sorted(self.available_themes):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import Resize
+from textual.events import Key, Resize
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
@@ -24,7 +24,7 @@ from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
-from ft_tui.actions import bindings
+from ft_tui.actions import actions, bindings
 from ft_tui.run_words import ascii_only
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard_copy import keep_copy, text_to_copy
@@ -46,6 +46,7 @@ _LOW = 22
 # The most lines a message may take.
 _NOTICE, _NOTICE_LOW = 6, 4
 MAIN_PANES = ("loss", "rates", "hardware", "events")
+_ASKING = frozenset({"pause", "checkpoint", "sample", "evaluate", "stop"})
 _STOP_CHOICES = (("stop", "Finish the step and save"), ("stop_now", "Stop now"), ("cancel", "Go on"))
 _STOP_TEXT = (
     "Finish the step and save: the run ends with a result from what it has learned so far.\n"
@@ -82,6 +83,7 @@ class DashboardScreen(Screen[None]):
         self._main = ""  # chosen by the user; else what fits the run's state
         self._lower = ""
         self._typed = ""
+        self._offered: tuple[object, ...] = ()
         self.drawn = 0  # how often the panes were filled
 
     def compose(self) -> ComposeResult:
@@ -137,7 +139,38 @@ class DashboardScreen(Screen[None]):
         self._choose_panes()
         draw(self, self.reader, self._clock())
         self._show_notice()
+        self._offer()
         self.drawn += 1
+
+    # What can be done now
+
+    def _offer(self) -> None:
+        """Have the footer drawn again when something else can be done than before."""
+        offered = tuple(self._why_not(action.name) is None for action in actions("dashboard"))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What cannot be done now is not offered; its key says why."""
+        del parameters
+        return self._why_not(action) is None
+
+    def _why_not(self, action: str) -> str | None:
+        view = self.reader.view
+        if action in _ASKING:
+            return refusal(view, action)
+        if action == "resume":
+            return resume_refusal(view) if self.reader.seen.ready else "The run is still being read."
+        return "The result comes when the run has ended." if action == "result" and not self.ended else None
+
+    def on_key(self, event: Key) -> None:
+        """A key whose action is not offered now gives the reason."""
+        name = next((action.name for action in actions("dashboard") if event.key in action.key.split(",")), "")
+        why = self._why_not(name)
+        if why is not None:
+            event.stop()
+            self._say(why, "warn")
 
     # Which panes are seen
 
@@ -175,9 +208,6 @@ class DashboardScreen(Screen[None]):
 
     def action_result(self) -> None:
         """Between the result and the samples of a run that has ended."""
-        if not self.ended:
-            self._say("The result comes when the run has ended.")
-            return
         shown = self._lower or "result"
         self._show_lower("samples" if shown == "result" else "result")
 
@@ -227,10 +257,6 @@ class DashboardScreen(Screen[None]):
 
     def action_sample(self) -> None:
         """Ask the model something now."""
-        why = refusal(self.reader.view, "sample")
-        if why:
-            self._say(why, "warn")
-            return
         self.app.push_screen(SamplePrompt(self._typed), self._ask_sample)
 
     def _ask_sample(self, prompt: str | None) -> None:
@@ -240,10 +266,6 @@ class DashboardScreen(Screen[None]):
 
     def action_stop(self) -> None:
         """Stop, after asking how."""
-        why = refusal(self.reader.view, "stop")
-        if why:
-            self._say(why, "warn")
-            return
         view = self.reader.view
         if view.state == "preparing":
             question = Confirm("Stop the run?", stop_text_preparing(view), _STOP_CHOICES_PREPARING)
@@ -282,10 +304,6 @@ class DashboardScreen(Screen[None]):
 
     def action_resume(self) -> None:
         """Continue a run that failed, crashed or was stopped, from its last checkpoint."""
-        why = resume_refusal(self.reader.view)
-        if why:
-            self._say(why, "warn")
-            return
         self._say("Continuing from the last checkpoint …")
         self.run_worker(self._resume, name="resume", thread=True)
 
