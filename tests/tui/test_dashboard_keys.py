@@ -117,6 +117,7 @@ async def test_stop_asks_how_before_it_asks_the_run(choice: str, monkeypatch: py
         await driver.until(lambda: asked(driver))
         assert asked(driver)[0].request == choice
         await driver.until(lambda: len(looked_at) == (choice == "stop_now"))
+        await driver.sees("answered when the worker is gone" if choice == "stop_now" else "answered after this step")
 
 
 async def test_a_reason_and_its_remedy_are_told_whole_at_every_size() -> None:

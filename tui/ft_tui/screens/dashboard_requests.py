@@ -107,4 +107,6 @@ class Requests:
         if not self._open:
             return self._said or _HINT
         waiting = ", ".join(_WORDS[request] for request in self._open.values())
-        return ((f" {glyph('…', '...')} asked to {waiting}; answered after this step", "accent"),)
+        now = "stop_now" in self._open.values()
+        answered = "answered when the worker is gone" if now else "answered after this step"
+        return ((f" {glyph('…', '...')} asked to {waiting}; {answered}", "accent"),)
