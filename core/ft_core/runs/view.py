@@ -194,7 +194,7 @@ class RunView:
             # The journal keeps the result's own kind apart from the event's.
             self.result = dict(event)
             self.result["kind"] = self.result.pop("result_kind", None)
-        elif kind == "end" and event.get("state") in ENDED:
+        elif kind == "end" and isinstance(event.get("state"), str) and event["state"] in ENDED:
             self.end = event
 
     def _fold_step(self, event: Event) -> None:

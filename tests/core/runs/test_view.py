@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ft_core.errors import FtError
@@ -373,12 +373,15 @@ _KINDS = st.sampled_from(
 
 
 @given(st.lists(st.tuples(_KINDS, st.dictionaries(_FIELDS, _VALUE, max_size=5)), max_size=8))
+@example([("end", {"state": [{"index": "x"}, 3]})])
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_event_whatever_it_holds_breaks_the_view(run: RunDir, events: list[tuple[str, dict[str, Any]]]) -> None:
     run.events_file.unlink(missing_ok=True)
     write(run, *events)
     view = view_of(run)
     json.dumps(view.to_dict(), allow_nan=False)
+    assert view.result_is_earlier in (True, False)
+    assert (view.worked_seconds(time.time()) or 0.0) >= 0.0
     assert all(len(series.steps) == len(series.values) for series in view.series.values())
 
 
