@@ -166,6 +166,17 @@ _BEHIND_LIST = Fault(
 )
 
 
+def _ends(where: str) -> Fault:
+    return Fault(
+        f"the file ends {where}",
+        "a bracket or a quotation mark is never closed: the file was cut off, or is damaged here",
+        "copy the file again, or mend it here; rows from here on cannot be told apart",
+    )
+
+
+_ROW_NOT_CLOSED, LIST_NOT_CLOSED = _ends("inside this row"), _ends("before the list is closed")
+
+
 def _after_last(stream: Bytes, mark: Mark, end: int) -> Iterator[Frame]:
     if _is_junk(stream, mark.offset, end):
         yield Frame(mark, end - mark.offset, _NOT_OBJECTS)
@@ -175,13 +186,7 @@ def _after_last(stream: Bytes, mark: Mark, end: int) -> Iterator[Frame]:
 
 
 def _cut_off(mark: Mark, *, inside: bool) -> Frame:
-    where = "inside this row" if inside else "before the list is closed"
-    fault = Fault(
-        f"the file ends {where}",
-        "a bracket or a quotation mark is never closed: the file was cut off, or is damaged here",
-        "copy the file again, or mend it here; rows from here on cannot be told apart",
-    )
-    return Frame(mark, 0, fault)
+    return Frame(mark, 0, _ROW_NOT_CLOSED if inside else LIST_NOT_CLOSED)
 
 
 def _is_junk(stream: Bytes, begin: int, end: int | None) -> bool:

@@ -5,28 +5,22 @@ The rows are parsed by as many processes as there are cores. Progress and result
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
+from collections import Counter
+from collections.abc import Callable
 
 from ft_core.data.child import failure, say
 from ft_core.data.containers.base import RowFile, unreadable
-from ft_core.data.containers.shards import Shards
+from ft_core.data.containers.text_file import TextFile
+from ft_core.data.found import COLUMNS, PROBLEMS, Found
 from ft_core.data.frames import Fault
+from ft_core.data.in_parts import files_of, look_in_parts
 from ft_core.data.open import open_rows
 from ft_core.data.scan import BadRow, FileScan, Scan, identity_of, to_json
-from ft_core.data.scan_parts import COLUMNS, PROBLEMS, RANGE, Found, Part, Range, parts
+from ft_core.data.scan_parts import Part
 from ft_core.errors import FtError, Problem, problem
 
-_PROCESSES = 8
-_AHEAD = 3
 _TOLD_SECONDS = 0.1
 _MARKS = 20_000
 
@@ -37,7 +31,7 @@ class _Sum:
     """What the parts held, added up in their order."""
 
     def __init__(self, file: RowFile) -> None:
-        self.shards: tuple[RowFile, ...] = file.shards if isinstance(file, Shards) else (file,)
+        self.files_of_rows = files_of(file)
         self.rows = self.bad = self.bytes = 0
         self.problems: list[BadRow] = []
         self.columns: Counter[str] = Counter()
@@ -48,7 +42,7 @@ class _Sum:
     def add(self, part: Part, found: Found) -> None:
         """Add the next part of the file that is at its turn."""
         within = self.rows - self._begun
-        lines = self._lines if isinstance(part, Range) else 0
+        lines = self._lines + self._lines_before()
         for bad in found.bad_rows[: PROBLEMS - len(self.problems)]:
             line = None if bad.line is None else bad.line + lines
             self.problems.append(self._bad(bad.number + within, line, bad.offset, bad.fault))
@@ -57,11 +51,16 @@ class _Sum:
         for name, count in found.columns.items():
             if name in self.columns or len(self.columns) < COLUMNS:
                 self.columns[name] += count
-        self.rows, self.bad, self.bytes = self.rows + found.rows, self.bad + found.bad, self.bytes + found.bytes
+        self.rows, self.bad, self.bytes = self.rows + found.rows, self.bad + found.bad, self.bytes + part.taken
         self._lines += found.lines
 
+    def _lines_before(self) -> int:
+        """How many lines lie before the rows of the file that is at its turn."""
+        file = self.files_of_rows[len(self.files)]
+        return file.layout.start.line - 1 if isinstance(file, TextFile) else 0
+
     def _bad(self, within: int, line: int | None, offset: int | None, fault: Fault) -> BadRow:
-        name = self.shards[len(self.files)].name
+        name = self.files_of_rows[len(self.files)].name
         where = f"{name}:{line}" if line is not None else f"{name} row {within}"
         told = Problem(fault.what, where, fault.why, fault.remedy)
         return BadRow(self._begun + within, line, offset, told)
@@ -76,12 +75,12 @@ def scan_all(file: RowFile, tell: Tell) -> Scan:
     """Parse every row. `tell` gets bytes, rows and bad rows so far. FtError when the files change meanwhile."""
     before, size = identity_of(file), file.size
     total = _Sum(file)
-    queue = _numbered(total.shards)
-    if size <= RANGE:
-        _alone(queue, total, tell)
-    else:
-        _together(queue, total, tell)
-    while len(total.files) < len(total.shards):
+    for seen in look_in_parts(file, _scanned, sys.maxsize):
+        while len(total.files) < seen.place:
+            total.end_of_file()
+        total.add(seen.part, seen.found)
+        tell(total.bytes, total.rows, total.bad)
+    while len(total.files) < len(total.files_of_rows):
         total.end_of_file()
     if identity_of(file) != before:
         raise problem(
@@ -93,66 +92,8 @@ def scan_all(file: RowFile, tell: Tell) -> Scan:
     return Scan(total.rows, total.bad, tuple(total.problems), dict(total.columns), size, before, tuple(total.files))
 
 
-def _numbered(shards: tuple[RowFile, ...]) -> Iterator[tuple[int, Part]]:
-    for place, shard in enumerate(shards):
-        for part in parts(shard):
-            yield place, part
-
-
-def _alone(queue: Iterator[tuple[int, Part]], total: _Sum, tell: Tell) -> None:
-    for place, part in queue:
-        _add(total, place, part, part.scan().finish(), tell)
-
-
-def _together(queue: Iterator[tuple[int, Part]], total: _Sum, tell: Tell) -> None:
-    processes = min(_PROCESSES, len(os.sched_getaffinity(0)))
-    # Forked before there is any thread: the parts need none of what another start would load anew.
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, context, initializer=_follow_parent) as pool:
-        waiting: deque[tuple[int, Part, Future[Found]]] = deque()
-        for place, part in queue:
-            waiting.append((place, part, pool.submit(_scan, part)))
-            if len(waiting) > processes * _AHEAD:
-                _take(waiting, total, tell)
-        while waiting:
-            _take(waiting, total, tell)
-
-
-def _take(waiting: deque[tuple[int, Part, Future[Found]]], total: _Sum, tell: Tell) -> None:
-    place, part, future = waiting.popleft()
-    try:
-        found = future.result()
-    except BrokenProcessPool as error:
-        raise problem(
-            "the rows could not be scanned",
-            where=total.shards[place].name,
-            why="a process that parsed them was ended, most likely because the machine ran out of memory",
-            remedy="close other programs, or look for rows of many megabytes",
-        ) from error
-    _add(total, place, part, found, tell)
-
-
-def _add(total: _Sum, place: int, part: Part, found: Found, tell: Tell) -> None:
-    while len(total.files) < place:
-        total.end_of_file()
-    total.add(part, found)
-    tell(total.bytes, total.rows, total.bad)
-
-
-def _scan(part: Part) -> Found:
+def _scanned(part: Part) -> Found:
     return part.scan().finish()
-
-
-def _follow_parent() -> None:
-    """End this process when the one that started it is gone, even if it was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _teller(size: int) -> Tell:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from ft_core.data import frames, scan_main, scan_parts
+from ft_core.data import frames, scan_main, scan_parts, stretches
 from ft_core.data.containers import text_file
 from ft_core.data.open import open_rows
 from ft_core.data.scan import Progress, Scan, cached, scan
@@ -51,6 +51,13 @@ def agrees(source: str, found: Scan) -> None:
     assert [(bad.number, bad.line, bad.problem) for bad in found.problems] == bad[:100]
 
 
+def short_stretches(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Files of a few rows in many parts."""
+    monkeypatch.setattr(stretches, "STRETCH", size)
+    monkeypatch.setattr(stretches, "_NEAR", size // 4 + 1)
+    monkeypatch.setattr(stretches, "_FAR", size // 2 + 1)
+
+
 @pytest.mark.parametrize("size", [7, 64, 1000, 10**6])
 def test_broken_rows_are_told_with_row_line_byte_and_reason_wherever_ranges_end(
     tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
@@ -86,7 +93,7 @@ def test_a_line_of_many_megabytes_is_a_bad_row_among_good_ones(tmp_path: Path, m
 
 @pytest.mark.parametrize("kind", ["json", "csv", "txt", "jsonl.gz", "parquet", "shards"])
 def test_every_container_is_scanned_as_it_is_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_parts, "_FRAMED_ROWS", 3)
+    short_stretches(monkeypatch, 100)
     rows = [{"n": f"{n:05d}", "t": "x" * n} for n in range(50)]
     lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows) + b"{bad\n"
     source = str(tmp_path / f"rows.{kind}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from ft_core.data.containers.base import Container, Row, RowFile, Wanted, every, identity
 from ft_core.data.containers.streams import Source, open_source
 from ft_core.data.containers.text_frames import csv_frames, parse_record, parse_text, text_frames
-from ft_core.data.frames import Fault, Frame, Mark, array_frames, line_counts, line_frames
+from ft_core.data.frames import Bytes, Fault, Frame, Mark, array_frames, line_counts, line_frames
 from ft_core.data.parse import parse
 
 _INDEX_EVERY = 256
@@ -67,19 +67,24 @@ class TextFile(RowFile):
 
     def frames(self, source: Source, start: int = 1) -> Iterator[Frame]:
         """Where the rows from number `start` on lie; the last one may be the damage of an archive."""
-        last = self._nearest(start)
-        number, line = last.number, last.line
-        for frame in self._find(source, last):
-            number, line = frame.mark.number + 1, frame.mark.line
+        for frame in self.frames_from(source, self._nearest(start)):
             if frame.mark.number % _INDEX_EVERY == 0:
                 self.remember(frame.mark)
             if frame.mark.number >= start:
                 yield frame
+
+    def frames_from(self, source: Source, mark: Mark) -> Iterator[Frame]:
+        """Where the rows from a place between two of them on lie, numbered from it; behind them the damage, if any."""
+        number, line = mark.number, mark.line
+        for frame in self.find(source, mark):
+            number, line = frame.mark.number + 1, frame.mark.line
+            yield frame
             source.forget(frame.mark.offset)
-        if source.damage is not None and number >= start:
+        if source.damage is not None:
             yield Frame(Mark(number, line, source.tell()), 0, source.damage)
 
-    def _find(self, source: Source, start: Mark) -> Iterator[Frame]:
+    def find(self, source: Bytes, start: Mark) -> Iterator[Frame]:
+        """Where the rows in some bytes lie, from a place between two of them on."""
         kind = self.container.kind
         if kind == "json":
             return array_frames(source, start)
