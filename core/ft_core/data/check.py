@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
 
 from ft_core.data.canonical import convert
+from ft_core.data.containers.base import never
 from ft_core.data.findings.checker import Checker, kind_of
 from ft_core.data.findings.fixing import fixed
 from ft_core.data.findings.report import Finding
+from ft_core.data.frames import Fault
+from ft_core.data.in_parts import look_in_parts
 from ft_core.data.open import Container, Row, RowFile, open_rows
 from ft_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
+from ft_core.data.scan_parts import Part
 from ft_core.data.shapes import AUTOMATIC, Choice, Shape, recognise, training_refusal
 from ft_core.errors import FtError, Problem
+
+_TABLE_ROWS: Final = 10_000
 
 
 @dataclass
@@ -61,12 +70,22 @@ def _said(found: Problem) -> dict[str, str]:
     return {"kind": found.kind or "unreadable", "why": f"{found.what}: {found.why}", "fix": found.remedy}
 
 
-def _never() -> bool:
-    return False
-
-
 def silent(_rows: int) -> None:
     """A `progress` that nobody looks at."""
+
+
+def opened(source: str, choice: Choice = AUTOMATIC) -> tuple[DataReport, RowFile | None]:
+    """A report of what the first rows tell, and the rows; none where they are refused. Never raises."""
+    report = DataReport(source)
+    try:
+        file = open_rows(source)
+        report.container = file.container
+        report.shape = recognise(file.head(), choice)
+    except FtError as error:
+        report.refused = error.problems[-1]
+        return report, None
+    report.not_offered = training_refusal(report.shape)
+    return report, file
 
 
 def check(
@@ -75,28 +94,26 @@ def check(
     *,
     held_out: str | None = None,
     progress: Callable[[int], None] = silent,
-    cancel: Callable[[], bool] = _never,
+    cancel: Callable[[], bool] = never,
+    processes: int | None = None,
 ) -> DataReport:
     """Read a whole file and tell everything that is wrong with it. Never raises for what the file holds.
 
     With `held_out`, rows of that file which are in this one too are told as leaks. `progress` is called with the number
-    of rows looked at; `cancel` ends the look early.
+    of rows looked at; `cancel` ends the look early. As many processes are used as there are cores, or as `processes`
+    says: they are forked, so it has to be called where no other threads are.
     """
-    report = DataReport(source)
-    try:
-        file = open_rows(source)
-        report.container = file.container
-        report.shape = recognise(file.head(), choice)
-    except FtError as error:
-        report.refused = error.problems[-1]
+    report, file = opened(source, choice)
+    if file is None or report.shape is None:
         return report
-    report.not_offered = training_refusal(report.shape)
     checker = Checker()
-    for row in file.rows():
-        report.rows = row.number
-        _look(report, checker, row, report.shape, choice)
-        if row.number % 1000 == 0:
-            progress(row.number)
+    look = partial(_look, shape=report.shape, fixes=dict(choice.fixes))
+    # Closed before the rows are compared: by then the processes have given their memory back.
+    with closing(look_in_parts(file, look, _TABLE_ROWS, processes)) as parts:
+        for seen in parts:
+            checker.merge(seen.found.checker, report.rows)
+            report.rows, report.usable = report.rows + seen.found.rows, report.usable + seen.found.usable
+            progress(report.rows)
             if cancel():
                 break
     progress(report.rows)
@@ -107,13 +124,27 @@ def check(
     return report
 
 
-def _look(report: DataReport, checker: Checker, row: Row, shape: Shape, choice: Choice) -> None:
-    converted = convert(row, shape, choice.fixes)
-    if isinstance(converted, Problem):
-        checker.add_problem(row.number, converted)
-    else:
-        report.usable += 1
-        checker.add(converted)
+@dataclass
+class _Looked:
+    """What one part of a file held."""
+
+    checker: Checker
+    rows: int = 0
+    usable: int = 0
+
+
+def _look(part: Part, shape: Shape, fixes: dict[str, str]) -> _Looked:
+    looked = _Looked(Checker())
+    for looked.rows, value in enumerate(part.values(), start=1):
+        row = Row(looked.rows, None, None, None, part.file.name)
+        row = row.spoiled(value) if isinstance(value, Fault) else replace(row, value=value)
+        converted = convert(row, shape, fixes)
+        if isinstance(converted, Problem):
+            looked.checker.add_problem(row.number, converted)
+        else:
+            looked.usable += 1
+            looked.checker.add(converted)
+    return looked
 
 
 def _good_rows(source: str, choice: Choice) -> list[CanonicalRow]:

@@ -1,4 +1,4 @@
-"""The look at all rows in a process of its own, kept by content: a second visit is instant, and no screen waits."""
+"""The look at all rows in processes of its own, kept by content: a second visit is instant, and no screen waits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-from ft_core.data.check import DataReport, check, silent
+from ft_core.data.check import DataReport, check, opened, silent
 from ft_core.data.child import Message, failure, run_child, say
 from ft_core.data.containers.base import never
 from ft_core.data.findings.report import Finding
@@ -20,19 +21,41 @@ from ft_core.errors import FtError
 from ft_core.files import write_atomic
 from ft_core.paths import cache_root, private_folder
 
-_VERSION = 2
+
+def check_source(
+    source: str,
+    choice: Choice,
+    *,
+    held_out: str | None = None,
+    progress: Callable[[int], None] = silent,
+    cancel: Callable[[], bool] = never,
+) -> DataReport:
+    """The report of `ft_core.data.check.check`, by processes of its own, and kept. FtError when they die.
+
+    Once `cancel` said so, the report is that of the first rows alone.
+    """
+    report, file = opened(source, choice)
+    found = None if file is None else check_apart(source, choice, progress, cancel, held_out=held_out)
+    if found is not None:
+        report.rows, report.usable, report.findings = found.rows, found.usable, found.findings
+    return report
 
 
 def check_apart(
-    source: str, choice: Choice, progress: Callable[[int], None] = silent, cancel: Callable[[], bool] = never
+    source: str,
+    choice: Choice,
+    progress: Callable[[int], None] = silent,
+    cancel: Callable[[], bool] = never,
+    *,
+    held_out: str | None = None,
 ) -> DataReport | None:
     """The findings of all rows of a source that can be opened; None once `cancel` said so. Blocking; run in a thread.
 
     Of the report, `rows`, `usable` and `findings` are filled; findings know how many rows they are in, and the first
     of them. `progress` is called with rows looked at. FtError when the source cannot be opened or the process dies.
     """
-    asked = json.dumps([source, choice.shape, dict(choice.mapping), dict(choice.fixes)], sort_keys=True)
-    place = _place(source, asked)
+    asked = json.dumps([source, choice.shape, dict(choice.mapping), dict(choice.fixes), held_out], sort_keys=True)
+    place = _place(source, held_out, asked)
     known = _kept(place)
     if known is not None:
         return _report(source, known)
@@ -49,9 +72,19 @@ def check_apart(
     return _report(source, done)
 
 
-def _place(source: str, asked: str) -> Path:
-    key = hashlib.sha256(f"{_VERSION} {identity_of(open_rows(source))} {asked}".encode()).hexdigest()
+def _place(source: str, held_out: str | None, asked: str) -> Path:
+    content = [identity_of(open_rows(source))]
+    with suppress(FtError):
+        content += [] if held_out is None else [identity_of(open_rows(held_out))]
+    key = hashlib.sha256(f"{_program()} {content} {asked}".encode()).hexdigest()
     return private_folder(cache_root() / "checks") / f"{key}.json"
+
+
+@cache
+def _program() -> str:
+    """What tells this version of the checks from any other: what an older one found must not be shown."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return repr([(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files])
 
 
 def _kept(place: Path) -> Message | None:
@@ -69,9 +102,10 @@ def _report(source: str, found: Message) -> DataReport:
 
 def main() -> None:
     """The process: look at the rows that the one argument names, and say how far it is and what was found."""
-    source, shape, mapping, fixes = json.loads(sys.argv[1])
+    source, shape, mapping, fixes, held_out = json.loads(sys.argv[1])
+    choice = Choice(shape, mapping, fixes)
     try:
-        report = check(source, Choice(shape, mapping, fixes), progress=lambda rows: say({"rows": rows}))
+        report = check(source, choice, held_out=held_out, progress=lambda rows: say({"rows": rows}))
     except FtError as error:
         say(failure(error))
         return

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,12 +16,13 @@ from typing import Generic, TypeVar
 
 from ft_core.data.containers.base import RowFile
 from ft_core.data.containers.shards import Shards
-from ft_core.data.scan_parts import RANGE, Part, parts
+from ft_core.data.scan_parts import Part, parts
 from ft_core.data.stretches import OpenEndError, Rest, Stretch
 from ft_core.errors import problem
 
 PROCESSES = 8
 _AHEAD = 3
+_SMALL = 2**19
 
 T = TypeVar("T")
 Look = Callable[[Part], T]
@@ -42,14 +43,14 @@ def files_of(file: RowFile) -> tuple[RowFile, ...]:
     return file.shards if isinstance(file, Shards) else (file,)
 
 
-def look_in_parts(file: RowFile, look: Look[T], table_rows: int, processes: int | None = None) -> Iterator[Seen[T]]:
+def look_in_parts(file: RowFile, look: Look[T], table_rows: int, processes: int | None = None) -> Generator[Seen[T]]:
     """What `look` sees of each part of all files, in order. Small files are looked at in this process.
 
     `look` goes to other processes, and its results come from there: both have to be picklable. A part of a table holds
     at least `table_rows`. FtError when a process is ended from outside.
     """
     processes = min(PROCESSES, len(os.sched_getaffinity(0))) if processes is None else processes
-    if processes == 1 or file.size <= RANGE:
+    if processes == 1 or file.size <= _SMALL:
         yield from _InOrder(file, table_rows, lambda part: lambda: _looked(look, part), 0).run()
         return
     with _pool(processes) as pool:

@@ -81,11 +81,11 @@ def check(
     **chosen: Any,  # noqa: ANN401
 ) -> None:
     """Tell what the rows of PATH are, what is wrong with them, and how to mend it."""
-    from ft_core.data.check import check as look
+    from ft_core.data.check_apart import check_source
 
     choice = _choice(**chosen)
     _fetch(path)
-    report = look(path, choice, held_out=held_out, progress=counter("rows looked at"))
+    report = check_source(path, choice, held_out=held_out, progress=counter("rows looked at"))
     tokens = None if model is None or report.shape is None or report.not_offered else _tokens(path, model, choice)
     if as_json:
         output.data_json({**report.to_json(), "tokens": tokens})
