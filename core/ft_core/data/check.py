@@ -100,8 +100,7 @@ def check(
     """Read a whole file and tell everything that is wrong with it. Never raises for what the file holds.
 
     With `held_out`, rows of that file which are in this one too are told as leaks. `progress` is called with the number
-    of rows looked at; `cancel` ends the look early. As many processes are used as there are cores, or as `processes`
-    says: they are forked, so it has to be called where no other threads are.
+    of rows looked at; `cancel` ends the look early. As many `processes` are used as there are cores, if not told.
     """
     report, file = opened(source, choice)
     if file is None or report.shape is None:

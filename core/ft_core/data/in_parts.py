@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -64,13 +65,27 @@ def look_in_parts(file: RowFile, look: Look[T], table_rows: int, processes: int 
 
 @contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    # Forked before there is any thread: the parts need none of what another start would load anew.
-    context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(processes, context, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(processes, _context(), initializer=_prepare)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How processes are started: as copies of this one where that is safe, since they load nothing anew."""
+    if threading.active_count() == 1 and "rensa" not in sys.modules:
+        return multiprocessing.get_context("fork")
+    # A copy would wait for threads it does not have.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ft_core.data.check"])
+    return context
+
+
+def _prepare() -> None:
+    """One thread for each of the processes, that ends with the one that started it."""
+    os.environ["RAYON_NUM_THREADS"] = "1"
+    _follow_parent()
 
 
 def _looked(look: Look[T], part: Part) -> T | None:

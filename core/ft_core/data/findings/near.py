@@ -69,6 +69,11 @@ class Sketches:
         self._words = array("Q")
         self._ends = array("Q", [0])
 
+    def __getstate__(self) -> dict[str, object]:
+        # Work that waits is done here, not by whoever takes this to other processes' results.
+        self._work()
+        return self.__dict__
+
     def add(self, place: int, words: array[int]) -> None:
         """Sketch a row of these word hashes."""
         if len(words) - 2 < LEAST_TRIPLES:
