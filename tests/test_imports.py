@@ -30,6 +30,7 @@ ROOMS = [
     "data.check_apart",
     "data.assemble",
     "data.scan",
+    "data.far_rows",
     "data.hub",
     "data.synthetic.make",
     "data.synthetic.review",

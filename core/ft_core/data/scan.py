@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,7 +91,7 @@ def cached(file: RowFile) -> Scan | None:
         found = from_json(json.loads(_place(name).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    _teach(file, found)
+    _teach(file, found.files, whole=True)
     return found
 
 
@@ -105,8 +105,9 @@ def scan(
 ) -> Scan | None:
     """Parse every row of a source, and give what was found; None once `cancel` said so. Blocking; run in a thread.
 
-    `file` is the source as it was opened before, if it was: it learns where its rows are, so that any of them can be
-    gone to at once. FtError when the source cannot be opened, or changes while it is read.
+    `file` is the source as it was opened before, if it was: it learns where its rows are as they are found, before
+    `progress` is told of them, so that any of them can be gone to at once. FtError when the source cannot be opened,
+    or changes while it is read.
     """
     file = file or open_rows(source, held_out=held_out)
     known = cached(file)
@@ -114,7 +115,8 @@ def scan(
         return known
 
     def tell(message: Message) -> None:
-        progress(Progress(**message))
+        _teach(file, [_file_scan(one) for one in message["files"]], message["from"])
+        progress(Progress(**message["progress"]))
 
     done = run_child("ft_core.data.scan_main", [source, "held-out" if held_out else "train"], tell, cancel)
     if done is None:
@@ -123,7 +125,7 @@ def scan(
     with suppress(OSError):
         # Without its cache a scan is only slower.
         write_atomic(_place(found.identity), json.dumps(done), durable=False)
-    _teach(file, found)
+    _teach(file, found.files, whole=True)
     return found
 
 
@@ -139,20 +141,21 @@ def to_json(found: Scan) -> Message:
 def from_json(value: Message) -> Scan:
     """A scan from its JSON form. KeyError, TypeError or ValueError for anything else."""
     problems = tuple(BadRow(**(bad | {"problem": Problem(**bad["problem"])})) for bad in value["problems"])
-    files = tuple(
-        FileScan(int(item["rows"]), tuple((int(n), int(line), int(at)) for n, line, at in item["marks"]))
-        for item in value["files"]
-    )
+    files = tuple(map(_file_scan, value["files"]))
     return Scan(**(value | {"problems": problems, "files": files}))
 
 
-def _teach(file: RowFile, found: Scan) -> None:
+def _file_scan(value: Message) -> FileScan:
+    return FileScan(int(value["rows"]), tuple((int(n), int(line), int(at)) for n, line, at in value["marks"]))
+
+
+def _teach(file: RowFile, found: Sequence[FileScan], begin: int = 0, *, whole: bool = False) -> None:
+    """Tell files of rows, from the one at a place on, where their rows are; the last may not be whole."""
     shards: tuple[RowFile, ...] = file.shards if isinstance(file, Shards) else (file,)
-    if len(shards) != len(found.files):
-        return
-    for place, (shard, known) in enumerate(zip(shards, found.files, strict=True)):
-        if isinstance(file, Shards):
+    for place, known in enumerate(found, begin):
+        if isinstance(file, Shards) and (whole or place < begin + len(found) - 1):
             file.learn(place, known.rows)
+        shard = shards[place]
         if isinstance(shard, TextFile):
             for mark in known.marks:
                 shard.remember(Mark(*mark))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 
 from ft_core.data.child import failure, say
 from ft_core.data.containers.base import RowFile, unreadable
@@ -17,14 +18,12 @@ from ft_core.data.found import COLUMNS, PROBLEMS, Found
 from ft_core.data.frames import Fault
 from ft_core.data.in_parts import files_of, look_in_parts
 from ft_core.data.open import open_rows
-from ft_core.data.scan import BadRow, FileScan, Scan, identity_of, to_json
+from ft_core.data.scan import BadRow, FileScan, Progress, Scan, identity_of, to_json
 from ft_core.data.scan_parts import Part
 from ft_core.errors import FtError, Problem, problem
 
 _TOLD_SECONDS = 0.1
 _MARKS = 20_000
-
-Tell = Callable[[int, int, int], None]
 
 
 class _Sum:
@@ -37,6 +36,7 @@ class _Sum:
         self.columns: Counter[str] = Counter()
         self.files: list[FileScan] = []
         self._marks: list[tuple[int, int, int]] = []
+        self.told_files = self._told_marks = 0
         self._begun = self._lines = 0
 
     def add(self, part: Part, found: Found) -> None:
@@ -65,21 +65,30 @@ class _Sum:
         told = Problem(fault.what, where, fault.why, fault.remedy)
         return BadRow(self._begun + within, line, offset, told)
 
+    def news(self) -> list[FileScan]:
+        """What was not told yet of the file that is at its turn, behind the files that have come to their end."""
+        ended, marks = self.files[self.told_files :], self._marks[self._told_marks :]
+        self.told_files, self._told_marks = len(self.files), len(self._marks)
+        return [*ended, FileScan(self.rows - self._begun, tuple(marks))]
+
     def end_of_file(self) -> None:
         """All parts of a file are added."""
         self.files.append(FileScan(self.rows - self._begun, tuple(self._marks)))
-        self._begun, self._lines, self._marks = self.rows, 0, []
+        self._begun, self._lines, self._marks, self._told_marks = self.rows, 0, [], 0
+
+
+Tell = Callable[[_Sum], None]
 
 
 def scan_all(file: RowFile, tell: Tell) -> Scan:
-    """Parse every row. `tell` gets bytes, rows and bad rows so far. FtError when the files change meanwhile."""
+    """Parse every row. `tell` gets the sum so far. FtError when the files change meanwhile."""
     before, size = identity_of(file), file.size
     total = _Sum(file)
     for seen in look_in_parts(file, _scanned, sys.maxsize):
         while len(total.files) < seen.place:
             total.end_of_file()
         total.add(seen.part, seen.found)
-        tell(total.bytes, total.rows, total.bad)
+        tell(total)
     while len(total.files) < len(total.files_of_rows):
         total.end_of_file()
     if identity_of(file) != before:
@@ -99,12 +108,14 @@ def _scanned(part: Part) -> Found:
 def _teller(size: int) -> Tell:
     last = 0.0
 
-    def tell(seen: int, rows: int, bad: int) -> None:
+    def tell(total: _Sum) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _TOLD_SECONDS:
             last = now
-            say({"bytes": min(seen, size), "size": size, "rows": rows, "bad": bad})
+            progress = Progress(min(total.bytes, size), size, total.rows, total.bad)
+            before = total.told_files
+            say({"progress": asdict(progress), "from": before, "files": [asdict(one) for one in total.news()]})
 
     return tell
 
