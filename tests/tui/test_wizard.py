@@ -26,7 +26,7 @@ from ft_tui.screens.mix_rows import MixRows
 from ft_tui.screens.wizard import WizardScreen
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
-from ft_tui.widgets.field_form import FieldRow, id_of
+from ft_tui.widgets.field_form import FieldRow, Typed, id_of
 from ft_tui.widgets.gpu_table import GpuCard
 from ft_tui.widgets.row_view import RowView
 from ft_tui.widgets.words import Words
@@ -406,6 +406,22 @@ async def test_what_is_held_out_and_mixed_in_is_chosen_in_a_dialog_that_counts_t
         await sees(pilot, "80 rows to learn from, 20 held out.")
         await pilot.press("f2")
         await until(pilot, lambda: not session(pilot).recipe.data.mix, "nothing is mixed in any more")
+
+
+async def test_what_rows_are_made_of_and_what_of_the_held_out_ones_is_learnt_too_is_shown(here: Path) -> None:
+    rows_file(here, *(f"question {number}" for number in range(30))).rename(here / "mine.jsonl")
+    rows_file(here, "question 7", "something else")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 60)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "mine.jsonl")
+        await sees(pilot, "No problem found in 30 rows")
+        for words in ("rows by number of turns", "2 30 100 %", "turns by role", "user 30 50 %"):
+            await until(pilot, lambda words=words: words in " ".join(plain(app).split()), words)  # type: ignore[misc]
+        wizard(pilot).on_typed(Typed("data.held_out", "rows.jsonl"))
+        await sees(pilot, "! leakage-exact  1 row: a held-out row is learnt too  [Enter: drop]")
+        await sees(pilot, "row 1: row 8 to learn from")
 
 
 async def test_a_recipe_is_not_saved_while_a_field_would_be_written_as_its_default(here: Path) -> None:

@@ -13,6 +13,7 @@ from ft_core.data.containers.base import never
 from ft_core.data.findings.checker import Checker, kind_of
 from ft_core.data.findings.fixing import fixed
 from ft_core.data.findings.report import Finding
+from ft_core.data.findings.tally import Tally
 from ft_core.data.frames import Fault
 from ft_core.data.in_parts import look_in_parts
 from ft_core.data.open import Container, Row, RowFile, open_rows
@@ -28,7 +29,8 @@ _TABLE_ROWS: Final = 10_000
 class DataReport:
     """What was found in a file. `refused` says why nothing can be done with it; then there is no shape.
 
-    `not_offered` says why its kind of training cannot be started by this version. `usable` counts the good rows.
+    `not_offered` says why its kind of training cannot be started by this version. `usable` counts the good rows, and
+    `tally` tells what they are made of.
     """
 
     source: str
@@ -39,6 +41,7 @@ class DataReport:
     refused: Problem | None = None
     not_offered: Problem | None = None
     findings: list[Finding] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def errors(self) -> int:
@@ -62,6 +65,7 @@ class DataReport:
             "mapping": shape.mapping if shape else None,
             "refused": None if refused is None else _said(refused),
             "not_offered": None if self.not_offered is None else _said(self.not_offered),
+            "distribution": self.tally.to_json(),
             "problems": [found.to_json() for found in self.findings],
         }
 
@@ -116,7 +120,7 @@ def check(
             if cancel():
                 break
     progress(report.rows)
-    report.findings = checker.findings()
+    report.findings, report.tally = checker.findings(), checker.tally
     if held_out is not None:
         # Told before the rest: what leaks makes every measure worthless.
         report.findings = [*checker.leakage(iter(_good_rows(held_out, choice))), *report.findings]
@@ -149,17 +153,19 @@ def _look(part: Part, shape: Shape, fixes: dict[str, str]) -> _Looked:
 def _good_rows(source: str, choice: Choice) -> list[CanonicalRow]:
     """The rows of a held-out file; none where it cannot be opened, which is told when it is checked itself."""
     try:
-        return usable_rows(source, choice)[0]
+        return usable_rows(source, choice, held_out=True)[0]
     except FtError:
         return []
 
 
-def usable_rows(source: str, choice: Choice = AUTOMATIC) -> tuple[list[CanonicalRow], list[tuple[int, str]]]:
+def usable_rows(
+    source: str, choice: Choice = AUTOMATIC, *, held_out: bool = False
+) -> tuple[list[CanonicalRow], list[tuple[int, str]]]:
     """Every good row of a file, of whatever shape, mended as the choice says, and (row number, kind) of those left out.
 
     FtError as `open_rows`, and when a fix is not known.
     """
-    file: RowFile = open_rows(source)
+    file: RowFile = open_rows(source, held_out=held_out)
     shape = recognise(file.head(), choice)
     kept: list[CanonicalRow] = []
     left_out: list[tuple[int, str]] = []

@@ -14,6 +14,7 @@ from ft_core.data.check import DataReport, check, opened, silent
 from ft_core.data.child import Message, failure, run_child, say
 from ft_core.data.containers.base import never
 from ft_core.data.findings.report import Finding
+from ft_core.data.findings.tally import Tally
 from ft_core.data.open import open_rows
 from ft_core.data.scan import identity_of
 from ft_core.data.shapes import Choice
@@ -37,7 +38,8 @@ def check_source(
     report, file = opened(source, choice)
     found = None if file is None else check_apart(source, choice, progress, cancel, held_out=held_out)
     if found is not None:
-        report.rows, report.usable, report.findings = found.rows, found.usable, found.findings
+        report.rows, report.usable = found.rows, found.usable
+        report.findings, report.tally = found.findings, found.tally
     return report
 
 
@@ -51,8 +53,9 @@ def check_apart(
 ) -> DataReport | None:
     """The findings of all rows of a source that can be opened; None once `cancel` said so. Blocking; run in a thread.
 
-    Of the report, `rows`, `usable` and `findings` are filled; findings know how many rows they are in, and the first
-    of them. `progress` is called with rows looked at. FtError when the source cannot be opened or the process dies.
+    Of the report, `rows`, `usable`, `tally` and `findings` are filled; findings know how many rows they are in, and
+    the first of them. `progress` is called with rows looked at. FtError when the source cannot be opened or the process
+    dies.
     """
     asked = json.dumps([source, choice.shape, dict(choice.mapping), dict(choice.fixes), held_out], sort_keys=True)
     place = _place(source, held_out, asked)
@@ -75,7 +78,7 @@ def check_apart(
 def _place(source: str, held_out: str | None, asked: str) -> Path:
     content = [identity_of(open_rows(source))]
     with suppress(FtError):
-        content += [] if held_out is None else [identity_of(open_rows(held_out))]
+        content += [] if held_out is None else [identity_of(open_rows(held_out, held_out=True))]
     key = hashlib.sha256(f"{_program()} {content} {asked}".encode()).hexdigest()
     return private_folder(cache_root() / "checks") / f"{key}.json"
 
@@ -92,12 +95,13 @@ def _kept(place: Path) -> Message | None:
         found = json.loads(place.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and {"rows", "usable", "findings"} <= set(found) else None
+    return found if isinstance(found, dict) and {"rows", "usable", "findings", "tally"} <= set(found) else None
 
 
 def _report(source: str, found: Message) -> DataReport:
     findings = [Finding.from_json(one) for one in found["findings"]]
-    return DataReport(source, rows=int(found["rows"]), usable=int(found["usable"]), findings=findings)
+    tally = Tally.from_json(found["tally"])
+    return DataReport(source, rows=int(found["rows"]), usable=int(found["usable"]), findings=findings, tally=tally)
 
 
 def main() -> None:
@@ -113,7 +117,8 @@ def main() -> None:
         say(failure(FtError(report.refused)))
         return
     found = [finding.to_json() for finding in report.findings]
-    say({"done": {"rows": report.rows, "usable": report.usable, "findings": found}})
+    counts = {"rows": report.rows, "usable": report.usable, "tally": report.tally.to_json()}
+    say({"done": {**counts, "findings": found}})
 
 
 if __name__ == "__main__":

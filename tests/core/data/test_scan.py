@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from ft_core.data import frames, scan_main, scan_parts, stretches
+from ft_core.data import frames, in_parts, scan_main, scan_parts, stretches
 from ft_core.data.containers import text_file
 from ft_core.data.open import open_rows
 from ft_core.data.scan import Progress, Scan, cached, scan
@@ -85,6 +85,8 @@ def test_broken_rows_are_told_with_row_line_byte_and_reason_wherever_ranges_end(
 def test_a_line_of_many_megabytes_is_a_bad_row_among_good_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_parts, "RANGE", 2**16)
     monkeypatch.setattr(frames, "ROW_CAP", 2**20)
+    # Another process would not know of the smaller cap.
+    monkeypatch.setattr(in_parts, "_SMALL", 2**30)
     source = written(tmp_path / "rows.jsonl", b'{"a": 1}\n{"a": "' + b"x" * 5 * 2**20 + b'"}\n{"a": 2}\n')
     found = scanned(source)
     assert (found.rows, found.bad, found.columns) == (3, 1, {"a": 2})

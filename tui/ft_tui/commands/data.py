@@ -352,6 +352,9 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
     if shape.question:
         _tell_question(shape.question)
+    for name, counts in (("turns a row", dict(report.tally.turn_groups())), ("turns by role", report.tally.roles)):
+        if counts and report.tally.roles:
+            output.data(f"{name}: " + ", ".join(f"{word}: {count:,}" for word, count in counts.items()))
     for found in report.findings:
         rows = f", {found.count:,} rows" if found.of_rows else ""
         output.data(f"{found.kind.severity}: {found.kind.name}{rows}: {found.words or found.kind.words}")

@@ -19,6 +19,7 @@ from textual.worker import get_current_worker
 
 from ft_core.data.check import DataReport
 from ft_core.data.check_apart import check_apart
+from ft_core.data.findings.tally import Tally
 from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
 from ft_core.plan.rows import count_rows
@@ -26,7 +27,7 @@ from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import bytes_text, clean, one_line
 from ft_tui.screens.map_columns import MapColumns
-from ft_tui.screens.mix_rows import MixRows
+from ft_tui.screens.mix_rows import MixRows, source_shares
 from ft_tui.screens.wizard_rows import RowPages
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
@@ -36,6 +37,7 @@ from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.question_list import QuestionList
 from ft_tui.widgets.row_view import PAGE
+from ft_tui.widgets.share_bars import Share, ShareBars
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.data_news import (
     Asked,
@@ -67,6 +69,8 @@ class DataStep(Step):
     DataStep #lengths-words { margin-top: 1; }
     DataStep Histogram { margin-bottom: 1; }
     DataStep #findings { margin-bottom: 1; }
+    DataStep #pictures { height: auto; }
+    DataStep #pictures ShareBars { margin: 0 2 1 0; }
     """
 
     def __init__(self, session: Session) -> None:
@@ -76,6 +80,7 @@ class DataStep(Step):
         self._opened: Opened | None = None
         self._pause: Timer | None = None
         self._counted_for: object = None
+        self._checked_for: object = None
         self._measured_for: object = None
         self._template_problems: tuple[Problem, ...] = ()
         self._progress = ""
@@ -106,6 +111,10 @@ class DataStep(Step):
         yield Words(id="lengths-words")
         yield Words(id="gate-words")
         yield Histogram(id="lengths")
+        with HorizontalGroup(id="pictures"):
+            yield ShareBars(id="picture-turns")
+            yield ShareBars(id="picture-roles")
+            yield ShareBars(id="picture-sources")
         yield FieldForm(guides_of(DATA, "first"), self.session.draft.texts)
 
     def on_mount(self) -> None:
@@ -142,6 +151,7 @@ class DataStep(Step):
             self.session.data = DataLook(self._source)
             self._open(self._source, choice)
         self._count_again(recipe)
+        self._check_again()
 
     def disk_changed(self, *, model: bool) -> None:
         """Rows, or with `model` the model, are others under the same name: look at them as if for the first time."""
@@ -149,6 +159,14 @@ class DataStep(Step):
         if model:
             self._end_tokenizer()
         self.open_named()
+
+    def _check_again(self) -> None:
+        """Look at every row, and for rows of the held-out file that are learnt too."""
+        held_out = self.session.recipe.data.held_out
+        asked = (self._opened, held_out)
+        if self._opened is not None and asked != self._checked_for:
+            self._checked_for = asked
+            self._check(self._opened, held_out)
 
     def _count_again(self, recipe: Recipe) -> None:
         data = recipe.data
@@ -182,14 +200,15 @@ class DataStep(Step):
             self.post_message(Counted(recipe.data.source, facts))
 
     @work(thread=True, exclusive=True, group="check", exit_on_error=False)
-    def _check(self, opened: Opened) -> None:
+    def _check(self, opened: Opened, held_out: str | None) -> None:
         worker = get_current_worker()
 
         def progress(rows: int) -> None:
             self.post_message(RowsChecked(opened.source, None, f"Looking at every row … {rows:,}"))
 
         if opened.shape is not None:
-            report = check_apart(opened.source, opened.choice, progress, lambda: worker.is_cancelled)
+            cancel = lambda: worker.is_cancelled  # noqa: E731
+            report = check_apart(opened.source, opened.choice, progress, cancel, held_out=held_out)
             self.post_message(RowsChecked(opened.source, report))
 
     @work(thread=True, exclusive=True, group="lengths", exit_on_error=False)
@@ -219,7 +238,7 @@ class DataStep(Step):
         self._counted_for = None
         self._count_again(self.session.recipe)
         if message.opened is not None:
-            self._check(message.opened)
+            self._check_again()
         self.post_message(FactsChanged())
 
     def on_fetching(self, message: Fetching) -> None:
@@ -323,10 +342,24 @@ class DataStep(Step):
             self.query_one(name, Button).disabled = self._opened is None
         self.query_one("#row-problems", Words).say(checked_words(self._checked, self._looked_at))
         self.query_one(FindingList).show(self._checked.findings if self._checked else (), session.recipe.data.fixes)
+        self._show_pictures()
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
         self._start_measuring()
         self._show_preview()
         self._say_lengths()
+
+    def _show_pictures(self) -> None:
+        """What the rows are made of: how many turns, who speaks, and from which file they come."""
+        tally = self._checked.tally if self._checked is not None else Tally()
+        spoken = bool(tally.roles)
+        turns = [Share(words, count) for words, count in tally.turn_groups()] if spoken else []
+        self.query_one("#picture-turns", ShareBars).show_shares(turns, "rows by number of turns")
+        roles = [Share(role, count) for role, count in tally.roles.most_common()]
+        self.query_one("#picture-roles", ShareBars).show_shares(roles, "turns by role")
+        data = self.session.data
+        mixed, facts = list(self.session.recipe.data.mix), data.facts if data is not None else None
+        sources = source_shares(self._source, mixed, facts) if facts is not None and mixed else ()
+        self.query_one("#picture-sources", ShareBars).show_shares(sources, "training rows by file")
 
     def _summary(self) -> Content:
         opened = self._opened

@@ -12,6 +12,7 @@ from ft_core.data.findings.facts import Facts, row_parts
 from ft_core.data.findings.kinds import KINDS
 from ft_core.data.findings.personal import hidden
 from ft_core.data.findings.report import EXAMPLES, Finding, Report
+from ft_core.data.findings.tally import Tally
 from ft_core.data.findings.texts import parts_hits
 from ft_core.data.rows import CanonicalRow, Preference, UnpairedPreference
 from ft_core.errors import Problem
@@ -36,6 +37,7 @@ class Checker:
 
     def __init__(self, *, seed: int = 0) -> None:
         self.facts = Facts(seed)
+        self.tally = Tally()
         self._found: dict[str, Finding] = {}
         self._problems = 0
         self._longer = Counter[bool]()
@@ -44,6 +46,7 @@ class Checker:
     def add(self, row: CanonicalRow) -> None:
         """Look at one good row. Rows come in the order of their numbers."""
         parts = list(row_parts(row))
+        self.tally.add(row)
         private = False
         for hit in parts_hits(row, parts):
             private = private or hit.kind in ("secret", "personal-data")
@@ -67,6 +70,7 @@ class Checker:
         `other` is used up. ValueError when it was made with another seed.
         """
         self.facts.extend(other.facts, offset)
+        self.tally.merge(other.tally)
         for name, found in other._found.items():
             self._finding(name).extend(found, offset)
         self._problems += other._problems
