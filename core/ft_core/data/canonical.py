@@ -17,6 +17,7 @@ from ft_core.data.columns import (
     bad_label,
     is_preference,
     refusal,
+    within,
 )
 from ft_core.data.open import Row
 from ft_core.data.rows import (
@@ -32,6 +33,7 @@ from ft_core.data.shapes import Shape
 from ft_core.data.turns import (
     FILL,
     BadRowError,
+    answer_or_calls,
     answer_text,
     checked,
     empty_answer,
@@ -108,9 +110,11 @@ def _conversation(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
 def _alpaca(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
     value = _value(row)
     prompt = _asked(value, columns, "instruction")
-    answer = answer_text(_get(value, columns["output"]), columns["output"])
-    turns = (*_system(value, columns), *_history(value, columns), *prompt, Message("assistant", answer))
-    return Conversation(row.number, checked(turns, fixes), _extra(value, columns))
+    tools = tools_of(value.get(columns["tools"]), columns["tools"]) if "tools" in columns else ()
+    said, column = _get(value, columns["output"]), columns["output"]
+    answer = answer_or_calls(said, column) if tools else Message("assistant", answer_text(said, column))
+    turns = (*_system(value, columns), *_history(value, columns), *prompt, answer)
+    return Conversation(row.number, checked(turns, fixes), _extra(value, columns), tools=tools)
 
 
 def _prompt_completion(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
@@ -139,6 +143,9 @@ def _preference(row: Row, columns: Columns, fixes: Fixes) -> Preference:
         sides = _two(value, columns["pair"])
     else:
         sides = (_side(value, columns["chosen"]), _side(value, columns["rejected"]))
+    if sides[0][0].role != "assistant" and [turn.role for turn in sides[1]] == ["assistant"]:
+        # A whole conversation, and another answer to its last question.
+        sides = (sides[0], (*sides[0][:-1], *sides[1]))
     shared = 0
     if sides[0][0].role != "assistant":
         shared = _shared(*sides)
@@ -230,7 +237,7 @@ def _asked(value: Value, columns: Columns, part: str) -> tuple[Message, ...]:
     column = columns.get(part)
     if column is None:
         raise BadRowError("wrong-type", part, "the row has no prompt", "an answer needs something it answers")
-    asked = _get(value, column)
+    asked = within(_get(value, column))
     if not isinstance(asked, str):
         return turns_of(asked, column)
     turns = transcript(asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ft_core.data.refusals import MULTIMODAL, TOKENISED, Refusal
+from ft_core.data.refusals import MULTIMODAL, TOKENISED, TREE, Refusal
 
 MESSAGES, ALPACA, SHAREGPT, PROMPT_COMPLETION = "messages", "alpaca", "sharegpt", "prompt-completion"
 PREFERENCE, UNPAIRED, PROMPT_ONLY, TEXT = "preference", "unpaired-preference", "prompt-only", "text"
@@ -26,6 +26,7 @@ _EXCHANGES = (
     ("question", "solution"),
     ("query", "response"),
     ("query", "answer"),
+    ("query", "answers"),
     ("prompt", "response"),
     ("prompt", "answer"),
     ("prompt", "output"),
@@ -41,9 +42,17 @@ _EXCHANGES = (
     ("document", "summary"),
     ("dialogue", "summary"),
     ("text", "summary"),
+    ("content", "summary"),
 )
 _OPTIONAL = {
-    ALPACA: (("input", "input"), ("input", "context"), ("system", "system"), ("history", "history")),
+    ALPACA: (
+        ("input", "input"),
+        ("input", "context"),
+        ("system", "system"),
+        ("system", "system_prompt"),
+        ("history", "history"),
+        ("tools", "tools"),
+    ),
     MESSAGES: (("system", "system"), ("tools", "tools"), ("tools", "functions")),
     SHAREGPT: (("system", "system"), ("tools", "tools"), ("tools", "functions")),
     PREFERENCE: (("input", "input"), ("system", "system")),
@@ -59,9 +68,12 @@ _PAIRS = (
     ("chosen_response", "rejected_response"),
     ("response_chosen", "response_rejected"),
     ("preferred", "dispreferred"),
+    ("chosen_conversations", "rejected_conversations"),
+    ("preferred_output", "non_preferred_output"),
+    ("messages", "rejected_response"),
 )
 _PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", *_CONVERSATIONS)
-_ASKING = ("prompt", "question", "instruction", "query", "problem")
+_ASKING = ("prompt", "question", "instruction", "query", "problem", "input")
 _LABELS = ("label", "kto_tag", "desirable")
 _BAD = ("0", "0.0", "false", "no", "bad")
 _TEXTS = ("text", "content", "raw_content", "document", "body", "article")
@@ -77,7 +89,7 @@ _TURN_KEYS = (
     ("from", "text"),
     ("speaker", "text"),
 )
-PAIR_KEYS = (("human", "assistant"), ("user", "assistant"))
+PAIR_KEYS = (("human", "assistant"), ("user", "assistant"), ("input", "output"))
 _ANSWERING = ("assistant", "gpt", "model", "bot", "chatgpt", "bing", "bard", "function_call", "tool_call")
 
 
@@ -109,6 +121,8 @@ def refusal(value: Value) -> Refusal | None:
     """Why a row cannot be trained on whatever its shape; None when nothing speaks against it."""
     if any(is_tokens(value.get(name)) for name in _TOKENS):
         return TOKENISED
+    if "parent_id" in value and isinstance(value.get("text"), str) and value.get("role") in ("prompter", "assistant"):
+        return TREE
     media = any(value.get(name) for name in _MEDIA) or any(map(_holds_media, value.values()))
     return MULTIMODAL if media else None
 
@@ -200,10 +214,24 @@ def answered(value: Value) -> Reading | None:
 
 
 def _conversation(value: Value) -> str | None:
-    named = [name for name in _CONVERSATIONS if name in value]
-    others = [name for name in value if name not in _NO_CONVERSATIONS]
-    found = [name for name in (*named, *others) if turn_keys(value[name]) is not None]
+    found = _with_turns(value)
     return next((name for name in found if _is_answered(value[name])), found[0] if found else None)
+
+
+def conversations(value: Value) -> list[str]:
+    """The columns that hold turns with answers, those named so first."""
+    return [name for name in _with_turns(value) if _is_answered(value[name])]
+
+
+def _with_turns(value: Value) -> list[str]:
+    named = [name for name in _CONVERSATIONS if name in value and turn_keys(value[name]) is not None]
+    # Lists of inputs and outputs are examples or instances as often as conversations: there the name decides.
+    others = [
+        name
+        for name in value
+        if name not in (*_NO_CONVERSATIONS, *named) and turn_keys(value[name]) not in (None, ("input", "output"))
+    ]
+    return [*named, *others]
 
 
 def _exchange(value: Value) -> tuple[str, str] | None:
@@ -218,6 +246,9 @@ def _may_be_answer(value: object) -> bool:
 
 
 def _asking(value: Value) -> Reading | None:
+    if isinstance(value.get("instances"), list):
+        # The answers lie deeper: an instruction with its examples is no prompt alone.
+        return None
     column = next((name for name in _ASKING if _is_text_or_turns(value.get(name))), None) or _conversation(value)
     return Reading(PROMPT_ONLY, (("prompt", column),)) if column else None
 
@@ -236,7 +267,12 @@ def _is_answered(turns: object) -> bool:
 
 
 def _is_text_or_turns(value: object) -> bool:
-    return isinstance(value, str) or turn_keys(value) is not None
+    return isinstance(value, str) or turn_keys(within(value)) is not None
+
+
+def within(value: object) -> object:
+    """The turns of an object {"messages": [...]}, as OpenAI's preference files hold their prompts; else the value."""
+    return value["messages"] if isinstance(value, dict) and "messages" in value else value
 
 
 def _is_answer(value: object) -> bool:

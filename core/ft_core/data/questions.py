@@ -13,6 +13,7 @@ from ft_core.data.columns import (
     TEXT,
     Reading,
     Value,
+    conversations,
     turn_keys,
 )
 from ft_core.text import one_line
@@ -49,7 +50,7 @@ def question_of(reading: Reading, values: Sequence[Value], mapping: Mapping[str,
     if reading.name in ANSWER_SHAPES and grade is not None:
         return _graded(reading.name, grade, mapping)
     first, columns = values[0], set(mapping.values())
-    other = next((name for name in _PART.values() if turn_keys(first.get(name)) and name not in columns), None)
+    other = next((name for name in conversations(first) if name not in columns), None)
     if reading.name in _PART and other is not None:
         return _two_conversations(reading.name, mapping, other, first)
     if reading.name == TEXT and any("### " in str(value.get(mapping["text"])) for value in values):

@@ -40,7 +40,7 @@ KNOWN_SHAPES = (
 PARTS: Final[dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]]] = {
     MESSAGES: ((("messages",),), ("system", "tools", "label")),
     SHAREGPT: ((("conversations",),), ("system", "tools", "label")),
-    ALPACA: ((("instruction", "output"),), ("input", "system", "history", "label")),
+    ALPACA: ((("instruction", "output"),), ("input", "system", "history", "tools", "label")),
     PROMPT_COMPLETION: ((("prompt", "completion"),), ("label",)),
     PREFERENCE: ((("chosen", "rejected"), ("prompt", "pair")), ("prompt", "input", "system")),
     UNPAIRED: ((("prompt", "completion", "label"), ("messages", "label")), ("input", "system")),
@@ -248,10 +248,19 @@ def _no_good_rows(rows: Sequence[Row]) -> list[Problem]:
 
 def _unknown(values: Sequence[Value], source: str) -> Problem:
     counts = Counter(column for value in values for column in value)
-    texts = [name for name, _ in counts.most_common() if any(isinstance(value.get(name), str) for value in values)]
+    texts = _longest_texts(values)
     remedy = f"rename the columns to one of: {KNOWN_SHAPES}"
-    if len(texts) >= 2:
+    if len(texts) == 2:
         guess = f"{{instruction: {one_line(texts[0], 30)}, output: {one_line(texts[1], 30)}}}"
         remedy = f"say which column is what, such as data.mapping: {guess}; or {remedy}"
     what = "the shape of the rows is not known"
     return Problem(what, source, f"columns seen: {_seen(counts)}", remedy, kind="unknown-shape")
+
+
+def _longest_texts(values: Sequence[Value]) -> list[str]:
+    """The two columns with the most text, in the order of the file: question and answer more likely than an id."""
+    sizes = Counter[str]()
+    for value in values:
+        sizes.update({name: len(text) for name, text in value.items() if isinstance(text, str)})
+    longest = {name for name, _ in sizes.most_common(2)}
+    return [name for name in sizes if name in longest]

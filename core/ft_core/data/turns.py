@@ -18,6 +18,7 @@ _ROLES: Final[dict[str, Role]] = {
     "user": "user",
     "human": "user",
     "prompter": "user",
+    "input": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "model": "assistant",
@@ -25,6 +26,7 @@ _ROLES: Final[dict[str, Role]] = {
     "chatgpt": "assistant",
     "bing": "assistant",
     "bard": "assistant",
+    "output": "assistant",
     "function_call": "assistant",
     "tool_call": "assistant",
     "tool": "tool",
@@ -36,7 +38,8 @@ _ROLES: Final[dict[str, Role]] = {
 _CALLING: Final = ("function_call", "tool_call")
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _REASONING_PARTS: Final = ("reasoning", "thinking")
-_TRANSCRIPT: Final = re.compile(r"(?:^|\n\n)(Human|Assistant):\s?")
+_CALL_PARTS: Final = ("tool_call", "function_call")
+_TRANSCRIPT: Final = re.compile(r"(?:^|\n\n+)(Human|HUMAN|User|USER|Assistant|ASSISTANT):\s?")
 
 
 class BadRowError(Exception):
@@ -64,9 +67,11 @@ def text_of(value: object, field: str) -> str:
 
 
 def _part(part: object, field: str) -> str:
-    if isinstance(part, dict) and part.get("type") in _REASONING_PARTS:
+    if not isinstance(part, dict):
+        return text_of(part, field)
+    if part.get("type") in (*_REASONING_PARTS, *_CALL_PARTS):
         return ""
-    return text_of(part.get("text") if isinstance(part, dict) else part, field)
+    return text_of(part.get("text", part.get("value")), field)
 
 
 def turns_of(value: object, column: str) -> tuple[Message, ...]:
@@ -76,7 +81,9 @@ def turns_of(value: object, column: str) -> tuple[Message, ...]:
         why = 'it has to be a list of turns such as {"role": "user", "content": "..."}'
         raise BadRowError("wrong-type", column, "this is no conversation", why)
     if keys in PAIR_KEYS:
-        value = [{"role": role, "content": pair.get(role)} for pair in value for role in keys if isinstance(pair, dict)]
+        pairs = [pair for pair in value if isinstance(pair, dict)]
+        system = [{"role": "system", "content": pair["system"]} for pair in pairs[:1] if pair.get("system")]
+        value = system + [{"role": role, "content": pair.get(role)} for pair in pairs for role in keys]
         keys = ("role", "content")
     return tuple(_turn(turn, keys, f"{column}[{i}]") for i, turn in enumerate(value))
 
@@ -89,12 +96,16 @@ def turn_or_turns(value: object, column: str) -> tuple[Message, ...]:
 
 
 def transcript(text: str) -> tuple[Message, ...]:
-    """The turns of a text of the form `Human: ... Assistant: ...`, each after a blank line; none when it is no such."""
+    """The turns of a text of the form `Human: ... Assistant: ...`, each after a blank line; none when it is no such.
+
+    A text that ends with `Assistant:` is a prompt: the answer is not in it.
+    """
     parts = _TRANSCRIPT.split(text)
-    if len(parts) < 5 or parts[0].strip() or parts[1] != "Human":
+    if len(parts) < 5 or parts[0].strip() or _ROLES[parts[1].lower()] != "user":
         return ()
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return tuple(Message(roles[name], said.strip()) for name, said in zip(parts[1::2], parts[2::2], strict=True))
+    said = zip(parts[1::2], parts[2::2], strict=True)
+    turns = tuple(Message(_ROLES[name.lower()], words.strip()) for name, words in said)
+    return turns if turns[-1].content or turns[-1].role == "user" else turns[:-1]
 
 
 def answer_text(value: object, field: str) -> str:
@@ -133,7 +144,7 @@ def _tool_text(content: object, field: str, key: str, role: str) -> str:
 
 
 def _assistant(turn: Mapping[str, object], name: str, content: object, place: str, field: str) -> Message:
-    calls = _called(content, place) if name in _CALLING else _calls(turn, field)
+    calls = _called(content, place) if name in _CALLING else _calls(turn, field) + _call_parts(content, place)
     wordless = name in _CALLING or (content is None and calls)
     text = "" if wordless else text_of(content, place)
     reasoning = _reasoning(turn, content, field)
@@ -149,7 +160,7 @@ def _reasoning(turn: Mapping[str, object], content: object, field: str) -> str:
     if not isinstance(content, list):
         return ""
     parts = [part for part in content if isinstance(part, dict) and part.get("type") in _REASONING_PARTS]
-    return "".join(text_of(part.get("text", part.get(str(part["type"]))), field) for part in parts)
+    return "".join(text_of(part.get("text", part.get("value", part.get(str(part["type"])))), field) for part in parts)
 
 
 def _is_trained(turn: Mapping[str, object], field: str) -> bool:
@@ -191,6 +202,25 @@ def _calls(turn: Mapping[str, object], field: str) -> tuple[ToolCall, ...]:
     if not isinstance(listed, list):
         raise _bad_tool(f"{field}.tool_calls", "the calls are no list", 'each has to be {"name": ..., "arguments": {}}')
     return tuple(_call(call, f"{field}.tool_calls[{i}]") for i, call in enumerate(listed))
+
+
+def _call_parts(content: object, field: str) -> tuple[ToolCall, ...]:
+    """The calls among the parts of a turn."""
+    parts = content if isinstance(content, list) else []
+    found = [part for part in parts if isinstance(part, dict) and part.get("type") in _CALL_PARTS]
+    return tuple(call for part in found for call in _called(part.get("value", part.get("text")), field))
+
+
+def answer_or_calls(value: object, field: str) -> Message:
+    """An answer where tools are offered: the calls, where the text is a JSON list of them, else its words."""
+    text = answer_text(value, field)
+    try:
+        calls = json.loads(text)
+    except (ValueError, RecursionError):
+        calls = None
+    if isinstance(calls, list) and calls and all(isinstance(call, dict) and "name" in call for call in calls):
+        return Message("assistant", "", tool_calls=_called(text, field))
+    return Message("assistant", text)
 
 
 def _called(content: object, field: str) -> tuple[ToolCall, ...]:

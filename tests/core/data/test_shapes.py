@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from ft_core.data.canonical import convert, convert_all
 from ft_core.data.open import Row
-from ft_core.data.rows import Conversation
+from ft_core.data.rows import Conversation, passages
 from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem
 
@@ -192,7 +193,7 @@ def test_a_choice_that_does_not_fit_is_told_whole_with_the_nearest_names() -> No
     [
         ([{"prompt": "p", "completion": "c", "label": i % 2} for i in range(4)], "mark a bad answer", (4, 2)),
         ([{"messages": TURNS, "conversations": SHAREGPT}], "which of `messages` and `conversations`", (1, 1)),
-        ([{"conversations": SHAREGPT, "messages": TURNS[:1]}], "which of `conversations` and `messages`", (1, 0)),
+        ([{"talk_a": TURNS, "talk_b": SHAREGPT}], "which of `talk_a` and `talk_b`", (1, 1)),
         ([{"text": "### Question: a\n### Answer: b"}], "written out", (1,)),
     ],
 )
@@ -211,6 +212,8 @@ def test_where_two_readings_are_possible_each_answer_sets_one(
 
 def test_rows_that_can_be_read_in_one_way_ask_nothing() -> None:
     assert recognise(rows({"messages": TURNS})).question is None
+    half = recognise(rows({"messages": TURNS[:1], "conversations": SHAREGPT}))
+    assert (half.name, half.question) == ("sharegpt", None)
     assert recognise(rows({"messages": TURNS, "label": 1}, {"messages": TURNS, "label": 3})).question is None
 
 
@@ -246,3 +249,70 @@ def test_hostile_column_names_are_shown_harmlessly() -> None:
     with pytest.raises(FtError) as caught:
         recognise(rows({"\x1b]52;c;x\x07": 1}))
     assert "\x1b" not in str(caught.value)
+
+
+QUESTION, BETTER, WORSE = TURNS[0], TURNS[1], {"role": "assistant", "content": "no"}
+PARTS_TURNS = [
+    {"role": "user", "content": [{"type": "text", "value": "hi"}], "loss_weight": 0.0},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "reasoning", "value": "hm"},
+            {"type": "text", "value": "yo"},
+            {"type": "tool_call", "value": '{"name": "look", "arguments": {"at": 1}}'},
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "said"),
+    [
+        ({"messages": PARTS_TURNS}, "messages", "hi|hm|yo"),
+        ({"conversation": [{"system": "s", "input": "a", "output": "b"}]}, "sharegpt", "s|a|b"),
+        ({"content": "a long text", "summary": "short"}, "alpaca", "a long text|short"),
+        ({"system_prompt": "s", "question": "q", "response": "r"}, "alpaca", "s|q|r"),
+        ({"input": "only a prompt"}, "prompt-only", "only a prompt"),
+        ({"chosen_conversations": TURNS, "rejected_conversations": [QUESTION, WORSE]}, "preference", "hi|yo|no"),
+        ({"messages": TURNS, "rejected_response": "no"}, "preference", "hi|yo|no"),
+        (
+            {"input": {"messages": [QUESTION]}, "preferred_output": [BETTER], "non_preferred_output": [WORSE]},
+            "preference",
+            "hi|yo|no",
+        ),
+        ({"prompt": "\n\nHuman: hi\n\nAssistant:", "chosen": "yo", "rejected": "no"}, "preference", "hi|yo|no"),
+        ({"chosen": "USER: hi\n\n\nASSISTANT: yo", "rejected": "USER: hi\n\nASSISTANT: no"}, "preference", "hi|yo|no"),
+    ],
+)
+def test_forms_that_other_tools_write_are_told_and_nothing_said_is_lost(
+    value: dict[str, object], shape: str, said: str
+) -> None:
+    found = recognise(rows(value))
+    assert found.name == shape
+    row = convert(rows(value)[0], found)
+    assert not isinstance(row, Problem)
+    assert "|".join(part.text for part in passages(row)) == said
+
+
+def test_calls_are_read_from_parts_of_a_turn_and_from_answers_beside_tools() -> None:
+    tool = {"name": "look", "description": "d", "parameters": {"type": "object", "properties": {}}}
+    beside = {"query": "hi", "tools": json.dumps([tool]), "answers": '[{"name": "look", "arguments": {"at": 1}}]'}
+    for value in ({"messages": PARTS_TURNS}, beside):
+        row = convert(rows(value)[0], recognise(rows(value)))
+        assert isinstance(row, Conversation)
+        assert [(call.name, call.arguments) for call in row.messages[-1].tool_calls] == [("look", {"at": 1})]
+    assert len(row.tools) == 1
+
+
+def test_messages_of_a_tree_and_instructions_with_instances_are_not_taken_for_rows() -> None:
+    with pytest.raises(FtError, match="follow parent_id"):
+        recognise(rows({"message_id": "b", "parent_id": "a", "text": "words", "role": "assistant"}))
+    seed = {"id": "1", "instruction": "Do this and that", "instances": [{"input": "", "output": "Done, all of it."}]}
+    with pytest.raises(FtError, match="shape of the rows is not known"):
+        recognise(rows(seed))
+
+
+def test_the_columns_with_the_most_text_are_proposed_for_rows_of_no_known_shape() -> None:
+    with pytest.raises(FtError) as caught:
+        recognise(rows({"nr": "17", "frage": "Was ist das?", "antwort": "Ein Fuchs, sage ich.", "lang": "de"}))
+    assert "{instruction: frage, output: antwort}" in caught.value.problems[0].remedy
