@@ -156,7 +156,8 @@ def _told(values: Sequence[Value], source: str) -> Shape:
 
 def _evidence(name: str, needed: Mapping[str, str], more: Mapping[str, str], count: int, total: int) -> str:
     words = f"all {count} rows" if count == total else f"{count} of {total} rows"
-    words += f" looked at hold {_columns(needed)}"
+    words = "the one row looked at holds" if total == 1 else f"{words} looked at hold"
+    words += f" {_columns(needed)}"
     words += f", some also {_columns(more)}" if more else ""
     words += f": {_KINDS[name]}" if name in _KINDS else ""
     return words if count == total else f"{words}; the others do not fit and would be left out"

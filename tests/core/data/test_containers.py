@@ -328,3 +328,19 @@ def test_no_bytes_make_the_reader_of_tables_and_texts_crash(tmp_path: Path, piec
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     assert all((row.value is None) != (row.problem is None) for row in rows)
     assert file.count() == len(rows)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_gzip_file_that_is_cut_off_gives_the_rows_before_the_cut(members: int, tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"text": f"row {number} {number * 7919 % 1000}"}) + "\n" for number in range(900))
+    step = len(rows) // members + 1
+    parts = [rows[start : start + step].encode() for start in range(0, len(rows), step)]
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(b"".join(gzip.compress(part, mtime=0) for part in parts) + b"\0" * 100)
+    assert [row.number for row in open_rows(str(path)).rows() if row.problem is None] == list(range(1, 901))
+    path.write_bytes(path.read_bytes()[:-160])
+    found = list(open_rows(str(path)).rows())
+    assert 500 < sum(row.problem is None for row in found) < 900
+    assert found[-1].problem is not None
+    assert "the gzip archive ends in the middle" in found[-1].problem.what
+    assert [row.value for row in found[:500]] == [json.loads(line) for line in rows.splitlines()[:500]]

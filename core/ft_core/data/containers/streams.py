@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
 from collections import deque
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
+# Header and check sum of gzip around the packed bytes (zlib's documentation).
+_GZIP = 16 + zlib.MAX_WBITS
 _KEPT = ROW_CAP + 8 * BLOCK
 
 
@@ -145,9 +146,34 @@ def open_source(path: Path, compression: Compression) -> Source:
         raise unreadable(path, error) from error
 
 
+class _Gzip:
+    """A gzip file, member by member. Unlike the standard library's, it gives everything before a damage."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(wbits=_GZIP)
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; empty at the end. EOFError where the file is cut off, zlib.error where damaged."""
+        while True:
+            if self._member.eof:
+                # Archives on tape are filled up with zero bytes.
+                packed = (self._member.unused_data or self._file.read(BLOCK)).lstrip(b"\0")
+                if not packed:
+                    return b""
+                self._member = zlib.decompressobj(wbits=_GZIP)
+            else:
+                packed = self._member.unconsumed_tail or self._file.read(BLOCK)
+                if not packed:
+                    raise EOFError
+            text = self._member.decompress(packed, size)
+            if text:
+                return text
+
+
 def _unpacker(file: io.BufferedReader, compression: Compression) -> _Unpacker:
     if compression == "gzip":
-        return gzip.GzipFile(fileobj=file, mode="rb")
+        return _Gzip(file)
     import pyarrow as pa
 
     unpacker: _Unpacker = pa.CompressedInputStream(file, "zstd")
