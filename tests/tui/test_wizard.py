@@ -5,13 +5,16 @@ import json
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Collapsible, Input, Select
 
 from ft_core import demo
+from ft_core.data import far_rows
 from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
 from ft_core.recipe.check import with_values
@@ -33,7 +36,7 @@ from ft_tui.widgets.words import Words
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
-from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, types, until, wizard
+from tests.tui.wizard_driver import PATIENCE, WizardApp, demo_recipe, ready, sees, session, types, until, wizard
 
 SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
 SHOWN_FIRST = {
@@ -308,6 +311,38 @@ async def test_rows_are_gone_through_in_a_sampled_order_and_found_by_their_text(
         assert app.screen.query_one(RowView).number == 77
         await pilot.press("slash", "escape")
         await until(pilot, lambda: not app.screen.query_one(RowView).has_class("-searching"), "the field is gone")
+
+
+async def test_a_row_far_behind_is_waited_for_until_the_scan_has_come_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, begun = threading.Event(), threading.Event()
+    whole = far_rows.scan
+
+    def held(*args: Any, **options: Any) -> Any:
+        begun.set()
+        gate.wait(PATIENCE)
+        return whole(*args, **options)
+
+    monkeypatch.setattr(far_rows, "scan", held)
+    monkeypatch.setattr(far_rows, "_SMALL", 1000)
+    monkeypatch.setattr(far_rows, "_NEAR_ROWS", 60)
+    rows_file(here, *(f"question {number}" for number in range(1, 901)))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "rows.jsonl")
+        await until(pilot, begun.is_set, "the scan has begun")
+        await pilot.press("escape")
+        app.screen.query_one("#row-list").focus()
+        await pilot.press("j", *"55", "enter")
+        await sees(pilot, "row 55")
+        await pilot.press("j", *"890", "enter")
+        await sees(pilot, "Row 890 is not found yet: 0 rows seen")
+        gate.set()
+        await sees(pilot, "row 890 of 900")
+        await sees(pilot, "question 890")
 
 
 async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(here: Path) -> None:

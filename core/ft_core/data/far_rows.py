@@ -87,13 +87,33 @@ class FarRows:
         with self._changed:
             self._finding = True
         try:
-            if self._file.size <= _SMALL and not self._file.container.compression:
-                rows = self._file.count(cancel)
-                self._count = None if cancel() else rows
-            else:
-                found = scan(self._source, tell, cancel, file=self._file)
-                self._count = None if found is None else found.rows
+            self._count = _counted(self._source, self._file, tell, cancel, quickly=False)
         finally:
             with self._changed:
                 self._finding = False
                 self._changed.notify_all()
+
+
+def count_rows_of(source: str, file: RowFile, *, held_out: bool = False) -> int:
+    """How many rows an opened source holds: where counting takes long, by all cores. FtError as `scan`."""
+    rows = _counted(source, file, lambda _seen: None, never, quickly=True, held_out=held_out)
+    assert rows is not None
+    return rows
+
+
+def _counted(
+    source: str,
+    file: RowFile,
+    tell: Callable[[Progress], None],
+    cancel: Callable[[], bool],
+    *,
+    quickly: bool,
+    held_out: bool = False,
+) -> int | None:
+    """How many rows there are, where it pays by a scan; None once `cancel` said so."""
+    quick = quickly and file.container.kind in ("jsonl", "parquet")
+    if not file.container.compression and (quick or file.size <= _SMALL):
+        rows = file.count(cancel)
+        return None if cancel() else rows
+    found = scan(source, tell, cancel, held_out=held_out, file=file)
+    return None if found is None else found.rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,9 @@ from ft_core.paths import cache_root, private_folder
 
 _VERSION = 1
 _LOOKED_AT = 2**16
+_POLL_SECONDS = 0.1
+# A scan has all cores at work.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,19 @@ def scan(
     or changes while it is read.
     """
     file = file or open_rows(source, held_out=held_out)
-    known = cached(file)
-    if known is not None:
-        return known
+    while not _ONE_AT_A_TIME.acquire(timeout=_POLL_SECONDS):
+        if cancel():
+            return None
+    try:
+        # Whoever waited for the same rows finds them here.
+        return cached(file) or _scanned(source, file, progress, cancel, held_out=held_out)
+    finally:
+        _ONE_AT_A_TIME.release()
 
+
+def _scanned(
+    source: str, file: RowFile, progress: Callable[[Progress], None], cancel: Callable[[], bool], *, held_out: bool
+) -> Scan | None:
     def tell(message: Message) -> None:
         _teach(file, [_file_scan(one) for one in message["files"]], message["from"])
         progress(Progress(**message["progress"]))

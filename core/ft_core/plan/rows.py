@@ -9,6 +9,7 @@ from itertools import islice
 
 from ft_core.data.assemble import counts
 from ft_core.data.canonical import convert
+from ft_core.data.far_rows import count_rows_of
 from ft_core.data.filters import filter_reason, nothing_left
 from ft_core.data.open import RowFile, open_rows
 from ft_core.data.rows import Conversation, Text, TrainingRow, passages
@@ -134,7 +135,8 @@ def _look(source: str, choice: Choice, *, held_out: bool) -> _File:
     bad = tuple(row for row in found if isinstance(row, Problem))
     if not good:
         raise FtError(bad[:_SHOWN])
-    return _File(len(first) if len(first) < _LOOKED_AT else file.count(), len(first), good, bad, 0)
+    rows = len(first) if len(first) < _LOOKED_AT else count_rows_of(source, file, held_out=held_out)
+    return _File(rows, len(first), good, bad, 0)
 
 
 def _filtered(file: _File, path: str, data: Data) -> _File:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
@@ -206,6 +207,9 @@ class DataStep(Step):
         def progress(rows: int) -> None:
             self.post_message(RowsChecked(opened.source, None, f"Looking at every row … {rows:,}"))
 
+        # Rows that cannot be read any more are told by the look at them.
+        with suppress(FtError):
+            opened.far.find_all(progress, lambda: worker.is_cancelled)
         if opened.shape is not None:
             cancel = lambda: worker.is_cancelled  # noqa: E731
             report = check_apart(opened.source, opened.choice, progress, cancel, held_out=held_out)

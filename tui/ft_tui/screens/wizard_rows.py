@@ -76,8 +76,16 @@ class RowPages(Vertical):
 
     @work(thread=True, exclusive=True, group="page", exit_on_error=False)
     def _read_page(self, opened: Opened, number: int, start: int) -> None:
+        worker = get_current_worker()
+
+        def progress(seen: int) -> None:
+            news = f"Row {number:,} is not found yet: {seen:,} rows seen … (any other row gives it up)"
+            self.post_message(Found(opened.source, "", None, news))
+
+        if not opened.far.wait_for(number, progress, lambda: worker.is_cancelled):
+            return
         try:
-            rows = tuple(opened.file.first(PAGE, start))
+            rows = tuple(opened.far.rows(start, PAGE))
         except (FtError, OSError):
             rows = ()
         self.post_message(PageRead(opened.source, number, rows))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ft_core.data.far_rows import FarRows
 from ft_core.data.hub import fetch_all
 from ft_core.data.open import SUFFIXES, Row, RowFile, open_rows
 from ft_core.data.shapes import Choice, Shape, recognise, training_refusal
@@ -21,7 +22,8 @@ SAMPLE: Final = 1000
 class Opened:
     """A file that could be opened: its rows are read from it as one walks through them.
 
-    `problems` say why its rows cannot be trained on; `choice` is what the recipe says of them by hand.
+    `problems` say why its rows cannot be trained on; `choice` is what the recipe says of them by hand; `far` goes to
+    rows wherever they are.
     """
 
     source: str
@@ -30,6 +32,7 @@ class Opened:
     first: tuple[Row, ...]
     shape: Shape | None
     problems: tuple[Problem, ...]
+    far: FarRows
 
 
 def open_source(
@@ -49,9 +52,10 @@ def open_source(
     file = open_rows(source)
     first = file.first(SAMPLE)
     shown = tuple(first[:page])
+    far = FarRows(source, file)
     try:
         shape = recognise(first, choice)
     except FtError as error:
-        return Opened(source, choice, file, shown, None, error.problems)
+        return Opened(source, choice, file, shown, None, error.problems, far)
     refused = training_refusal(shape)
-    return Opened(source, choice, file, shown, shape, () if refused is None else (refused,))
+    return Opened(source, choice, file, shown, shape, () if refused is None else (refused,), far)
