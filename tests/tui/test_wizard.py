@@ -764,6 +764,37 @@ async def test_a_hostile_row_is_only_text(here: Path) -> None:
         assert "\x1b" not in plain(app)
 
 
+async def test_hostile_names_of_columns_and_files_are_only_text_in_the_dialogs(here: Path) -> None:
+    column, name = "[b]frage[/b] [red]", "[i]rows[red].jsonl"
+    row = {column: "What is \x1b[2Jit, then?", "antwort": "A \x9b31mfox [bold]indeed[/bold].", "\x1b[31m\u202e": 1}
+    (here / name).write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        wizard(pilot).on_typed(Typed("data.source", name))
+        await sees(pilot, "the shape of the rows is not known")
+        await pilot.press("c")
+        await sees(pilot, "What the rows are")
+        app.screen.query_one("#map-shape", Select).value = "alpaca"
+        await until(pilot, lambda: app.screen.query("#part-instruction"), "the parts are there")
+        app.screen.query_one("#part-instruction", Select).value = column
+        app.screen.query_one("#part-output", Select).value = "antwort"
+        await sees(pilot, "[bold]indeed[/bold]")
+        app.screen.query_one("#part-instruction").focus()
+        await pilot.press("enter")
+        await sees(pilot, "[b]frage[/b]")
+        shown = plain(app)
+        await pilot.press("escape", "f2")
+        await sees(pilot, "2 rows, ")
+        await pilot.press("m")
+        await sees(pilot, "1 rows to learn from, 1 held out.")
+        await app.screen._add(str(here / name))  # type: ignore[attr-defined]
+        await sees(pilot, "[i]rows[red].jsonl")
+        shown += plain(app)
+    assert not {letter for letter in shown if (ord(letter) < 32 and letter != "\n") or letter in "\x9b\u202e"}
+
+
 async def test_a_thread_that_dies_of_a_defect_is_told_and_nothing_waits_in_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
