@@ -356,7 +356,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
         if counts and report.tally.roles:
             output.data(f"{name}: " + ", ".join(f"{word}: {count:,}" for word, count in counts.items()))
     for found in report.findings:
-        rows = f", {found.count:,} rows" if found.of_rows else ""
+        rows = f", {found.count:,} row{'' if found.count == 1 else 's'}" if found.of_rows else ""
         output.data(f"{found.kind.severity}: {found.kind.name}{rows}: {found.words or found.kind.words}")
         for example in found.examples[:3]:
             place = f" {example.field}" if example.field else ""
