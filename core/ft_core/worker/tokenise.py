@@ -75,11 +75,12 @@ class UnlikePrompt:
     """An answer that will not be asked with what stands before it in the row.
 
     Its turn; and whether the prompt `opened` the answer in another way (with a thought, say), the template has
-    `rewritten` what came before, or only tokens at the seam are `joined` into others.
+    `rewritten` what came before, only tokens at the seam are `joined` into others, or the training form of the
+    template has `formed` earlier turns in another way than the template itself.
     """
 
     turn: int
-    how: Literal["opened", "rewritten", "joined"]
+    how: Literal["opened", "rewritten", "joined", "formed"]
     words: str
 
 
@@ -144,7 +145,7 @@ class Encoder:
         prompt, _ = self._render(chat.upto(place), prompt=True)
         asked = self._tokens(prompt)[0]
         if encoded.input_ids[: len(asked)] == asked:
-            return None
+            return self._unlike_own(chat, place, encoded)
         same = _common(prompt, encoded.text)
         if same == len(prompt):
             return UnlikePrompt(place, "joined", self._first_unlike(asked, encoded))
@@ -152,6 +153,17 @@ class Encoder:
         # Behind the turns before it, a prompt opens the answer: that is the template's own.
         how: Literal["opened", "rewritten"] = "opened" if same >= _common(prompt, before) else "rewritten"
         return UnlikePrompt(place, how, f"asked with {prompt[same:][:40]!r}, learnt as {encoded.text[same:][:40]!r}")
+
+    def _unlike_own(self, chat: _Chat, place: int, encoded: Encoded) -> UnlikePrompt | None:
+        """As `_unlike`, where rows are written by the training form of the template that programs ask by."""
+        if self._own == self._template:
+            return None
+        prompt, _ = self._render(chat.upto(place), prompt=True, template=self._own)
+        same = _common(prompt, encoded.text)
+        if same == len(prompt):
+            return None
+        words = f"asked with {prompt[same:][:40]!r}, learnt as {encoded.text[same:][:40]!r}"
+        return UnlikePrompt(place, "formed", words)
 
     def _first_unlike(self, asked: list[int], encoded: Encoded) -> str:
         pairs = zip(asked, encoded.input_ids, strict=False)
@@ -300,15 +312,19 @@ class Encoder:
     @cached_property
     def _template(self) -> str:
         """The template rows are rendered with: the model's own, or TRL's training form of it."""
+        return self._own if _has_marks(self._own) else training_template(self._own) or self._own
+
+    @cached_property
+    def _own(self) -> str:
+        """The template that programs will ask by."""
         try:
-            own = self._tokenizer.get_chat_template()
+            return self._tokenizer.get_chat_template()
         except ValueError as error:
             raise self._refused(
                 "the model has no chat template, and the rows are conversations",
                 "a base model was never taught a form for turns" if not self._tokenizer.chat_template else str(error),
                 "choose the -Instruct or -chat form of the model, or write rows as prompt and completion",
             ) from error
-        return own if _has_marks(own) else training_template(own) or own
 
     @cached_property
     def _has_marks(self) -> bool:
@@ -356,14 +372,14 @@ class Encoder:
 
     # Small tools.
 
-    def _render(self, chat: _Chat, *, prompt: bool = False) -> tuple[str, list[Span]]:
+    def _render(self, chat: _Chat, *, prompt: bool = False, template: str = "") -> tuple[str, list[Span]]:
         """The conversation as text, and the parts the template marks as the assistant's.
 
         A template is somebody's program: whatever it raises becomes an FtError.
         """
         allowed = chat.size * _GROWTH + _OVERHEAD
-        options: dict[str, Any] = {**self._tokenizer.special_tokens_map, "chat_template": self._template}
-        options |= {"return_assistant_tokens_mask": self._has_marks, "add_generation_prompt": prompt}
+        options: dict[str, Any] = {**self._tokenizer.special_tokens_map, "chat_template": template or self._template}
+        options |= {"return_assistant_tokens_mask": self._has_marks and not template, "add_generation_prompt": prompt}
         options["tools"] = chat.tools or None
         try:
             texts, marks = cast("Rendered", render_jinja_template(conversations=[chat.turns], **options))

@@ -49,7 +49,8 @@ def failing(report: GateReport) -> set[str]:
 def test_the_templates_people_use_pass(name: str) -> None:
     report = gate_of(shipped_template(name))
     # The end token of the tokenizer made here is no model's own; DeepSeek's prompt opens a thought.
-    assert failing(report) <= {"stop-known", *(["answer-opened"] if name == "deepseekv3" else [])}
+    more = {"deepseekv3": {"answer-opened"}, "qwen3": {"earlier-turns-alike"}}.get(name, set())
+    assert more <= failing(report) <= {"stop-known", *more}
     assert report.passed
     assert report.compared == 1
 
@@ -72,6 +73,14 @@ def test_a_template_that_rewrites_what_stands_before_an_answer_keeps_the_run_fro
     assert "context-kept" in {check.name for check in report.failed}
     (problem,) = (one for one in report.problems() if one.kind == "gate-context-kept")
     assert "turn 2: asked with '1 turns" in problem.why
+
+
+def test_a_training_form_that_writes_earlier_turns_otherwise_is_told_where_there_are_any() -> None:
+    alone = Conversation(1, ROW.messages[:2])
+    report = gate_of(shipped_template("qwen3"), ROW, alone)
+    found = next(check for check in report.checks if check.name == "earlier-turns-alike")
+    assert (found.rows, report.passed) == (1, True)
+    assert "turn 4: asked with" in found.examples[0][1]
 
 
 def test_tokens_that_join_prompt_and_completion_are_told() -> None:
