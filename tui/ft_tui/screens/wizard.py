@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from textual import events, work
@@ -32,7 +31,7 @@ from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
 from ft_tui.wizard.data_words import gate_question
-from ft_tui.wizard.disk_stamp import Stamp, data_stamp, stamp
+from ft_tui.wizard.disk_stamp import Stamp, data_stamp, model_stamp
 from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft, save_draft
 from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
 from ft_tui.wizard.summary import summaries
@@ -93,6 +92,7 @@ class WizardScreen(Screen[None]):
         self._launching = False
         self._saved_text = ""
         self._disk: WizardScreen.DiskLooked | None = None
+        self._looking = False
 
     @property
     def draft(self) -> Draft:
@@ -275,19 +275,20 @@ class WizardScreen(Screen[None]):
     # Files that change while one looks at them
 
     def _watch_disk(self) -> None:
-        if self.is_current and not self._launching:
+        # A disk that does not answer holds up one thread, not one more every time.
+        if self.is_current and not self._launching and not self._looking:
+            self._looking = True
             self._look_at_disk(self.session.recipe)
 
-    @work(thread=True, exclusive=True, group="disk", exit_on_error=False)
+    @work(thread=True, group="disk", exit_on_error=False)
     def _look_at_disk(self, recipe: Recipe) -> None:
         data, source = recipe.data, recipe.model.source
         names = (data.source, data.held_out, tuple(data.mix), source)
-        folder = Path(source).expanduser()
-        model = stamp(folder) if folder.is_absolute() or folder.exists() else ()
-        self.post_message(self.DiskLooked(names, data_stamp(data), model))
+        self.post_message(self.DiskLooked(names, data_stamp(data), model_stamp(source)))
 
     def on_wizard_screen_disk_looked(self, message: DiskLooked) -> None:
         """Read again what is another file than a moment ago."""
+        self._looking = False
         before, self._disk = self._disk, message
         if before is None or before.names != message.names:
             return

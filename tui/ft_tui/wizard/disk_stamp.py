@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -23,11 +24,19 @@ def data_stamp(data: Data) -> Stamp:
     """The files of rows a recipe names; what is not there is not in it."""
     found: list[tuple[str, int, int, int]] = []
     for source in (data.source, *((data.held_out,) if data.held_out else ()), *data.mix):
-        try:
+        # `~nobody` has no home, and is told where it is opened.
+        with suppress(FtError, OSError, RuntimeError):
             found += stamp(resolve_source(source))
-        except FtError:
-            continue
     return tuple(found)
+
+
+def model_stamp(source: str) -> Stamp:
+    """The files of a model's folder; empty where the source names none."""
+    with suppress(OSError, RuntimeError):
+        folder = Path(source).expanduser()
+        if folder.is_dir():
+            return stamp(folder)
+    return ()
 
 
 def stamp(path: Path) -> Stamp:
