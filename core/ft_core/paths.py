@@ -23,6 +23,11 @@ def home() -> Path:
     return private_folder(_absolute(chosen) if chosen else user_data_path("ft-tui"))
 
 
+def expanded(text: str | Path) -> Path:
+    """The path with `~` as the user's home; `~nobody`, who has none, stays as it is and is then not found."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - pathlib's raises for a user without a home
+
+
 def _absolute(chosen: str) -> Path:
     try:
         return Path(chosen).expanduser().absolute()

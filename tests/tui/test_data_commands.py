@@ -74,8 +74,9 @@ def test_what_cannot_be_trained_is_refused_by_name(value: dict[str, Any], kind: 
     assert refused["fix"]
 
 
-def test_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    result = ft("check", str(tmp_path / "none.jsonl"), "--json")
+@pytest.mark.parametrize("name", ["none.jsonl", "~nobody-of-this-name/rows.jsonl"])
+def test_a_file_that_is_missing_is_refused(name: str, tmp_path: Path) -> None:
+    result = ft("check", name if name.startswith("~") else str(tmp_path / name), "--json")
     assert result.exit_code == 2
     assert "no such file" in json.loads(result.stdout)["refused"]["why"]
 

@@ -11,6 +11,7 @@ from ft_core.data.containers.sniff import SUFFIXES, open_file
 from ft_core.data.hub import HUB, looks_like_id, stored
 from ft_core.data.parse import parse
 from ft_core.errors import problem
+from ft_core.paths import expanded
 from ft_core.text import one_line
 
 __all__ = [
@@ -53,7 +54,7 @@ def resolve_source(source: str, *, held_out: bool = False) -> Path:
         )
     if source.startswith(HUB):
         return stored(source)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if looks_like_id(source) and not path.exists():
         raise problem(
             "there is no such file",

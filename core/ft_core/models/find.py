@@ -11,6 +11,7 @@ from pathlib import Path
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.facts import ModelFacts
 from ft_core.models.inspect import inspect_folder
+from ft_core.paths import expanded
 from ft_core.recipe.schema import DEMO
 from ft_core.text import one_line
 
@@ -39,7 +40,7 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     """
     if source == DEMO:
         return _demo()
-    path = Path(source).expanduser()
+    path = expanded(source)
     if _is_path(source) or path.is_dir():
         return _folder(path.absolute(), source)
     _check_id(source, revision)
@@ -72,7 +73,7 @@ def hub_cache() -> Path:
 
 
 def _expanded(text: str) -> Path:
-    return Path(os.path.expandvars(text)).expanduser()
+    return expanded(os.path.expandvars(text))
 
 
 def _demo() -> ModelFacts:
@@ -150,7 +151,7 @@ def _snapshot(repository: Path, revision: str | None) -> Path | None:
 def _folder_models(folders: Sequence[Path]) -> Iterator[ModelFacts]:
     seen: set[Path] = set()
     for folder in folders:
-        top = folder.expanduser().absolute()
+        top = expanded(folder).absolute()
         for path in (top, *_folders_in(top)):
             if path not in seen and (path / "config.json").is_file():
                 seen.add(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ft_core.data.hub import HUB
 from ft_core.data.templates import AUTO, SHIPPED
@@ -12,6 +11,7 @@ from ft_core.errors import FtError, Problem, gather
 from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
+from ft_core.paths import expanded
 from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.amount import rank_warning
 from ft_core.plan.facts import DataFacts, Situation
@@ -121,7 +121,7 @@ def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:
 
 
 def _absolute_path(text: str) -> str:
-    return text if text == DEMO or text.startswith(HUB) else str(Path(text).expanduser().absolute())
+    return text if text == DEMO or text.startswith(HUB) else str(expanded(text).absolute())
 
 
 def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from pydantic import ValidationError
 
 from ft_core.errors import FtError, Problem
+from ft_core.paths import expanded
 from ft_core.recipe.explain import Place, field_path, problems_of
 from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
 from ft_core.text import one_line
@@ -57,9 +58,7 @@ def _named_files(recipe: Recipe) -> list[tuple[str, str]]:
 def _spellings(value: str) -> set[str]:
     """How a path of the recipe can be written in a problem."""
     path = Path(value)
-    return {
-        one_line(text, 300) for text in (value, str(path), str(path.expanduser()), str(path.expanduser().absolute()))
-    }
+    return {one_line(text, 300) for text in (value, str(path), str(expanded(path)), str(expanded(path).absolute()))}
 
 
 def settle(data: object, place: Place) -> Given:

@@ -18,6 +18,7 @@ from textual.widgets import Button, Input
 from textual.worker import Worker
 
 from ft_core.errors import FtError, Problem
+from ft_core.paths import expanded
 from ft_core.plan.facts import DataFacts
 from ft_core.plan.rows import count_rows
 from ft_core.recipe.check import check, with_values
@@ -221,7 +222,7 @@ class MixRows(ModalScreen[dict[str, str] | None]):
             self._count_now()
 
     def _browse(self) -> None:
-        start = Path(self._recipe.data.source).expanduser().absolute().parent
+        start = expanded(self._recipe.data.source).absolute().parent
         folder = start if start.is_dir() else Path.cwd()
         self.app.push_screen(FileBrowser("Choose rows to mix in", folder, SUFFIXES, folders=True), self._add)
 

@@ -23,6 +23,7 @@ from ft_core.data.check_apart import check_apart
 from ft_core.data.findings.tally import Tally
 from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
+from ft_core.paths import expanded
 from ft_core.plan.rows import count_rows
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import DEMO, Recipe
@@ -455,7 +456,7 @@ class DataStep(Step):
 
     def browse(self) -> None:
         """Choose a file, or a folder of shards."""
-        named = Path(self.session.recipe.data.source).expanduser().absolute()
+        named = expanded(self.session.recipe.data.source).absolute()
         start = named.parent if named.parent.is_dir() else Path.cwd()
         self.app.push_screen(
             FileBrowser("Choose rows: a file, or a folder of them", start, SUFFIXES, folders=True), self._take_file

@@ -18,6 +18,7 @@ from textual.widgets import Button, Input
 from ft_core.errors import FtError, Problem
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by, list_models
+from ft_core.paths import expanded
 from ft_core.plan.memory import estimate
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
@@ -244,7 +245,7 @@ class ModelStep(Step):
 
     def browse(self) -> None:
         """Choose a model's folder."""
-        start = Path(self.session.recipe.model.source).expanduser()
+        start = expanded(self.session.recipe.model.source)
         folder = start if start.is_absolute() and start.is_dir() else Path.cwd()
         self.app.push_screen(FileBrowser("Choose a model's folder", folder, ("/",), folders=True), self._take_folder)
 

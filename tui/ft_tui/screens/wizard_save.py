@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from ft_core.errors import FtError
+from ft_core.paths import expanded
 from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import save
 from ft_core.text import clean, one_line
@@ -82,7 +83,7 @@ class SaveRecipe(ModalScreen[str | None]):
         if not typed:
             self.query_one("#save-problem", Words).say("Give the file a name.")
             return
-        self._write(Path(typed).expanduser().absolute(), overwrite=overwrite)
+        self._write(expanded(typed).absolute(), overwrite=overwrite)
 
     @work(thread=True, exclusive=True, group="save", exit_on_error=False)
     def _write(self, path: Path, *, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.suggester import Suggester
 from textual.widgets import Input
 
+from ft_core.paths import expanded
 from ft_core.text import clean
 
 ENTRIES_LOOKED_AT: Final = 5000
@@ -26,7 +27,7 @@ def complete(text: str, suffixes: Sequence[str]) -> str | None:
     if not text.strip():
         return None
     head, slash, start = text.rpartition("/")
-    folder = Path(head + slash).expanduser() if slash else Path()
+    folder = expanded(head + slash) if slash else Path()
     names = sorted(_names(folder, start, suffixes), key=lambda name: (name.startswith("."), name.casefold()))
     return next((head + slash + name for name in names if head + slash + name != text), None)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from ft_core.data.open import resolve_source
 from ft_core.errors import FtError
+from ft_core.paths import expanded
 from ft_core.recipe.schema import Data
 
 _MOST_FILES: Final = 2000
@@ -24,16 +25,15 @@ def data_stamp(data: Data) -> Stamp:
     """The files of rows a recipe names; what is not there is not in it."""
     found: list[tuple[str, int, int, int]] = []
     for source in (data.source, *((data.held_out,) if data.held_out else ()), *data.mix):
-        # `~nobody` has no home, and is told where it is opened.
-        with suppress(FtError, OSError, RuntimeError):
+        with suppress(FtError, OSError):
             found += stamp(resolve_source(source))
     return tuple(found)
 
 
 def model_stamp(source: str) -> Stamp:
     """The files of a model's folder; empty where the source names none."""
-    with suppress(OSError, RuntimeError):
-        folder = Path(source).expanduser()
+    with suppress(OSError):
+        folder = expanded(source)
         if folder.is_dir():
             return stamp(folder)
     return ()

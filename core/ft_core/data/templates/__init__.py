@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from ft_core.errors import problem
+from ft_core.paths import expanded
 from ft_core.text import one_line
 
 AUTO: Final = "auto"
@@ -25,7 +26,7 @@ def template_text(named: str) -> str | None:
         return None
     if named in SHIPPED:
         return (Path(__file__).parent / f"{named}.jinja").read_text(encoding="utf-8")
-    path = Path(named).expanduser()
+    path = expanded(named)
     try:
         with path.open("rb") as stream:
             raw = stream.read(_LARGEST + 1)
