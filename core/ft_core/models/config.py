@@ -25,6 +25,10 @@ class Shapes(TypedDict):
     head_dim: int | None
     vocabulary: int | None
     context: int | None
+    experts: int | None
+    experts_per_token: int | None
+    expert_width: int | None
+    shared_width: int | None
 
 
 JSON_LIMIT = 16 * 2**20
@@ -41,6 +45,10 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "kv_heads": ("num_key_value_heads", "n_kv_heads"),
     "head_dim": ("head_dim",),
     "vocabulary": ("vocab_size",),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
+    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "moe_topk"),
+    "expert_width": ("moe_intermediate_size",),
+    "shared_width": ("shared_expert_intermediate_size",),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "seq_length"),
 }
 
@@ -110,22 +118,28 @@ def shapes(config: dict[str, Any]) -> Shapes:
     part = text_part(config)
     found = {name: next((n for key in keys if (n := _count(part.get(key)))), None) for name, keys in _NAMES.items()}
     hidden, heads = found["hidden"], found["heads"]
+    intermediate = found["intermediate"] or (4 * hidden if hidden else None)
+    experts, met, width = found["experts"], found["experts_per_token"], found["expert_width"]
+    mixture = bool(experts and met)
+    if mixture:
+        # Where experts have no width of their own, the one MLP width that is given is theirs.
+        width = width or intermediate
+        # What one token meets: the experts it is sent to, side by side, and the shared one.
+        intermediate = met * width + (found["shared_width"] or 0) if met and width else intermediate
     return Shapes(
         hidden=hidden,
-        intermediate=_expert_width(part) or found["intermediate"] or (4 * hidden if hidden else None),
+        intermediate=intermediate,
         layers=found["layers"],
         heads=heads,
         kv_heads=found["kv_heads"] or heads,
         head_dim=found["head_dim"] or (hidden // heads if hidden and heads else None),
         vocabulary=found["vocabulary"],
         context=found["context"],
+        experts=experts if mixture else None,
+        experts_per_token=met if mixture else None,
+        expert_width=width if mixture else None,
+        shared_width=found["shared_width"] if mixture else None,
     )
-
-
-def _expert_width(part: dict[str, Any]) -> int | None:
-    """The width a token meets in a mixture of experts: the experts it is sent to, side by side."""
-    experts, width = _count(part.get("num_experts_per_tok")), _count(part.get("moe_intermediate_size"))
-    return experts * width if experts and width else None
 
 
 def text_part(config: dict[str, Any]) -> dict[str, Any]:

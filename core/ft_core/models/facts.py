@@ -13,7 +13,10 @@ class ModelFacts:
     """A model as its files describe it; None is "unknown". `problem` says why it cannot be tuned here.
 
     `kind` is demo, folder, cache or hub (a hub model that is not on this machine: path None, all unknown).
-    Shapes are those of the language part: `hidden` H, `intermediate` I (widest MLP), `context` in tokens.
+    Shapes are those of the language part: `hidden` H, `intermediate` I (widest MLP), `context` in tokens. A mixture of
+    experts has `experts` of `expert_width` in each layer, of which a token meets `experts_per_token`, and perhaps one
+    of `shared_width` that all tokens meet; its `intermediate` is what one token meets. `gated`: the hub asks for
+    consent.
     `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files. `modules` are the last
     names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise.
     """
@@ -34,6 +37,11 @@ class ModelFacts:
     vocabulary: int | None = None
     context: int | None = None
     tied: bool = False
+    experts: int | None = None
+    experts_per_token: int | None = None
+    expert_width: int | None = None
+    shared_width: int | None = None
+    gated: bool | None = None
     dtype: str | None = None
     licence: str | None = None
     has_chat_template: bool | None = None

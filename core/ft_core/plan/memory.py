@@ -1,32 +1,36 @@
 """How much memory a training step needs, in closed form: microseconds, no torch.
 
-Every constant is the number of bytes a Llama-like decoder layer keeps for its backward pass under TRL's fused
-head and flash-type attention, found by tracing steps with fake tensors: over 72 configurations the formula was
-0.31 % off at the median and 3.4 % at worst. In float32 all of them count twice, which is an upper bound: 12 % above
-the peak of torch's allocator on a CPU. T is tokens in a micro-batch, H hidden, I intermediate,
-KV key/value width, nh heads, r rank, L layers, V vocabulary.
+The layer's figures come from `ft_core.plan.blocks`. T is tokens in a micro-batch, H hidden, L layers, V vocabulary. The
+trace of `ft_core.worker.trace` is what the formula is held against: within 5 % everywhere, 1 % at the median.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ft_core.models.facts import ModelFacts
-from ft_core.recipe.schema import ALL_LINEAR, Recipe
+from ft_core.plan.attention import attention_used, masked, score_bytes
+from ft_core.plan.blocks import Kept
+from ft_core.plan.sizes import DEFAULT_LENGTH, Sizes, adapter_width, length_of, sizes
+from ft_core.recipe.schema import Recipe
+
+__all__ = [
+    "CONTEXT_BYTES", "DEFAULT_LENGTH", "RESERVE_SHARE", "MemoryEstimate", "adapter_width", "bytes_per_parameter",
+    "estimate", "length_of", "with_reserve",
+]  # fmt: skip
 
 GIB = 2**30
-DEFAULT_LENGTH = 2048
 # CUDA's own context takes 0.3-0.6 GiB; Python with torch, transformers and TRL loaded takes about 0.5 GiB of host
 # memory, and tokenised rows and buffers come on top.
 CONTEXT_BYTES = {"cuda": int(0.5 * GIB), "cpu": int(0.8 * GIB)}
 # The allocator rounds sizes and cannot use every gap: 3-5 % was seen; a little more is kept.
 RESERVE_SHARE = 0.07
-# The fused head takes tokens and vocabulary in tiles of these sizes (TRL 1.16).
+# The fused head takes tokens and vocabulary in tiles of these sizes (TRL 1.16, whatever the vocabulary).
 _HEAD_TOKENS, _HEAD_TILE = 4096, 32768
-# Attention over packed rows without a varlen kernel: bytes for each pair of tokens while a mask is used, beside one
-# copy of it a layer in the number format of the products. CUDA: a trace (22 GiB at 16k tokens and 32 layers); CPU:
-# measured with torch's allocator.
+# Without Triton torch folds them, in copies of float32: this many bytes for each number of a tile (traced).
+_FOLDED_BYTES = 29
+# Attention with a mask: bytes for each pair of tokens while it is used, beside one copy of it a layer in the number
+# format of the products. CUDA: a trace (22 GiB at 16k tokens and 32 layers); CPU: measured with torch's allocator.
 _MASK_BYTES = {"cuda": 24, "cpu": 6}
 _BLOCK_8BIT = 256
 
@@ -35,33 +39,17 @@ _BLOCK_8BIT = 256
 class MemoryEstimate:
     """Bytes at the moment of the highest need, by what they are for. `parts` adds up to `total`.
 
-    Parts: weights, adapter, gradients, optimiser, activations, reserve (context of the device and gaps).
+    Parts: weights, adapter, gradients, optimiser, activations, loss, reserve (context of the device and gaps).
     """
 
     parts: dict[str, int]
     total: int
     method: str = "closed form"
 
-
-@dataclass(frozen=True)
-class _Shape:
-    """The sizes the formulas need: those of the model, and of the trained part. Widths are bytes per number."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    queries: int
-    keys: int
-    vocabulary: int
-    parameters: int
-    linear: int
-    adapter: int
-    rank: int
-    weight_width: int
-    compute_width: int
-    trained_width: int
-    trained: int
+    @property
+    def peak(self) -> int:
+        """Bytes that tensors take: the total without the reserve."""
+        return self.total - self.parts["reserve"]
 
 
 def estimate(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate | None:
@@ -69,106 +57,29 @@ def estimate(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate |
 
     Fields still on auto count as: micro-batch 1, 2048 tokens (or the model's context), checkpointing on.
     """
-    shape = _shape(model, recipe, device)
+    shape = sizes(model, recipe, device)
     if shape is None:
         return None
-    gradients, activations = _peak(shape, recipe, length_of(model, recipe), _MASK_BYTES[device])
-    parts = {
-        "weights": _weights(shape, model, recipe),
-        "adapter": shape.adapter * shape.trained_width,
-        "gradients": gradients,
-        "optimiser": _optimiser(shape, recipe),
-        "activations": activations,
-    }
-    used = sum(parts.values())
-    parts["reserve"] = CONTEXT_BYTES[device] + int(RESERVE_SHARE * used)
-    return MemoryEstimate(parts, used + parts["reserve"])
-
-
-def length_of(model: ModelFacts, recipe: Recipe) -> int:
-    """Tokens in a sequence: as the recipe says, else 2048 or the model's context."""
-    return recipe.data.max_length or min(DEFAULT_LENGTH, model.context or DEFAULT_LENGTH)
-
-
-def _shape(model: ModelFacts, recipe: Recipe, device: str) -> _Shape | None:
-    hidden, intermediate, layers = model.hidden, model.intermediate, model.layers
-    heads, head_dim, vocabulary = model.heads, model.head_dim, model.vocabulary
-    if not (hidden and intermediate and layers and heads and head_dim and vocabulary):
-        return None
-    queries, keys = heads * head_dim, (model.kv_heads or heads) * head_dim
-    layer = _layer(hidden, intermediate, queries, keys)
-    head = vocabulary * hidden * (1 if model.tied else 2)
-    small = (2 * layers + 1) * hidden
-    linear = layers * sum(a * b for a, b in layer.values())
-    parameters = model.parameters or linear + head + small
-    full = recipe.adapter.kind == "none"
-    adapter = 0 if full else layers * _adapter_of_layer(layer, recipe)
-    weight_width, compute_width = _widths(recipe, device)
-    return _Shape(
-        hidden=hidden,
-        intermediate=intermediate,
-        layers=layers,
-        heads=heads,
-        queries=queries,
-        keys=keys,
-        vocabulary=vocabulary,
-        parameters=parameters,
-        # Architectures without a gated MLP have fewer; what is not there cannot be compressed.
-        linear=max(0, min(linear, parameters - head)),
-        adapter=adapter,
-        rank=0 if full else recipe.adapter.rank,
-        weight_width=weight_width,
-        compute_width=compute_width,
-        # PEFT keeps an adapter in float32 on a 16-bit base; TRL turns it to bfloat16 on a quantised one, where
-        # gradients need no scaling.
-        trained_width=weight_width if full else (2 if _quantised(model, recipe) and not _scaled(recipe) else 4),
-        trained=parameters if full else adapter,
+    step = _Step(shape, recipe, length_of(model, recipe), device)
+    moment = max(step.moments(), key=sum)
+    return with_reserve(
+        {
+            "weights": _weights(shape, model, recipe),
+            "adapter": shape.adapter * shape.trained_width,
+            "gradients": moment[0],
+            "optimiser": _optimiser(shape, recipe),
+            "activations": moment[1],
+            "loss": moment[2],
+        },
+        device,
     )
 
 
-def _layer(hidden: int, intermediate: int, queries: int, keys: int) -> dict[str, tuple[int, int]]:
-    """Input and output sizes of a layer's linear modules, by their usual names."""
-    return {
-        "q_proj": (hidden, queries),
-        "k_proj": (hidden, keys),
-        "v_proj": (hidden, keys),
-        "o_proj": (queries, hidden),
-        "gate_proj": (hidden, intermediate),
-        "up_proj": (hidden, intermediate),
-        "down_proj": (intermediate, hidden),
-    }
-
-
-def _adapter_of_layer(layer: dict[str, tuple[int, int]], recipe: Recipe) -> int:
-    """LoRA: A is rank x in, B is out x rank (Hu et al. 2021, arXiv 2106.09685, section 4.1)."""
-    targets = recipe.adapter.target_modules
-    chosen = [size for name, size in layer.items() if targets != ALL_LINEAR and name in targets]
-    return sum(recipe.adapter.rank * (a + b) for a, b in chosen or layer.values())
-
-
-def _widths(recipe: Recipe, device: str) -> tuple[int, int]:
-    """Bytes of a weight in memory, and of a number in the matrix products."""
-    if recipe.model.dtype == "float32" or (recipe.model.dtype == "auto" and device == "cpu"):
-        return 4, 4
-    # Full tuning in float16 keeps float32 weights, and autocast keeps a 16-bit copy of them.
-    return (6 if _scaled(recipe) and recipe.adapter.kind == "none" else 2), 2
-
-
-def _scaled(recipe: Recipe) -> bool:
-    """Whether gradients are scaled, and what is trained is kept in float32 for that."""
-    return recipe.model.dtype == "float16"
-
-
-def _quantised(model: ModelFacts, recipe: Recipe) -> bool:
-    return recipe.quantization.method != "none" or model.quantized is not None
-
-
-def _weights(shape: _Shape, model: ModelFacts, recipe: Recipe) -> int:
-    """The base in memory: linear layers compressed as the recipe says; embeddings, head and norms never are."""
-    if model.quantized is not None and model.size_bytes:
-        return model.size_bytes
-    other = (shape.parameters - shape.linear) * shape.weight_width
-    return int(shape.linear * bytes_per_parameter(recipe, shape.weight_width)) + other
+def with_reserve(parts: dict[str, int], device: str, method: str = "closed form") -> MemoryEstimate:
+    """These parts, and with them what the device's context and the allocator's gaps take."""
+    used = sum(parts.values())
+    reserve = CONTEXT_BYTES[device] + int(RESERVE_SHARE * used)
+    return MemoryEstimate({**parts, "reserve": reserve}, used + reserve, method)
 
 
 def bytes_per_parameter(recipe: Recipe, width: int) -> float:
@@ -184,92 +95,166 @@ def bytes_per_parameter(recipe: Recipe, width: int) -> float:
     return 1.001 if method == "int8" else float(width)
 
 
-def _optimiser(shape: _Shape, recipe: Recipe) -> int:
+def _weights(shape: Sizes, model: ModelFacts, recipe: Recipe) -> int:
+    """The base in memory: linear layers compressed as the recipe says; embeddings, head and experts never are."""
+    if model.quantized is not None and model.size_bytes:
+        return model.size_bytes
+    other = (shape.parameters - shape.linear) * shape.weight_width
+    return int(shape.linear * bytes_per_parameter(recipe, shape.weight_width)) + other
+
+
+def _optimiser(shape: Sizes, recipe: Recipe) -> int:
     """Adam's two moments in the format of the weights they belong to, or in 8 bits with a float32 for 256 of them.
 
     transformers keeps those of embeddings in float32 even then (Trainer.create_optimizer).
     """
     if recipe.training.optimizer == "sgd":
         return 0
-    # A 16-bit copy made by autocast has no moments of its own.
-    width = min(shape.trained_width, 4)
     if recipe.training.optimizer == "adamw_8bit":
-        embeddings = 0 if shape.rank else min(shape.vocabulary * shape.hidden, shape.trained)
+        embeddings = min(shape.head, shape.trained) if shape.full else 0
         return int(2 * (shape.trained - embeddings) * (1 + 4 / _BLOCK_8BIT)) + 8 * embeddings
-    return 2 * shape.trained * width
+    return 2 * shape.trained * shape.trained_width
 
 
-def _peak(shape: _Shape, recipe: Recipe, length: int, mask_bytes: int) -> tuple[int, int]:
-    """Gradients and activations at the moment when both together need most.
+class _Step:
+    """One training step: what is in memory at the moments when the most may be."""
 
-    Gradients are gone at the loss unless micro-batches are summed; they are all there when the first layer's
-    backward pass ends and when the optimiser steps.
-    """
-    gradients = shape.trained * min(shape.trained_width, 4)
-    summed = gradients if recipe.training.accumulation not in {None, 1} else 0
-    tokens, mask = _tokens(recipe, length)
-    unpacked = 2 * _largest_linear(shape) if recipe.quantization.method != "none" else 0
-    scale = shape.compute_width // 2
-    head = scale * tokens * 6 * shape.hidden + _loss(shape, tokens)
-    if recipe.training.activation_checkpointing is False:
-        kept = scale * shape.layers * tokens * _kept_per_token(shape, recipe) + shape.layers * mask * 2 * scale
-        during = max(head, scale * tokens * 4 * shape.hidden + unpacked)
-        moments = [(summed, int(kept + during + mask_bytes * mask)), (gradients, 0)]
-    else:
-        kept = scale * 2 * shape.hidden * tokens * (shape.layers + 1)
-        layer = scale * tokens * _layer_per_token(shape, recipe) + (mask_bytes + 2 * scale) * mask
-        moments = [(summed, int(kept + head)), (gradients, int(layer + unpacked))]
-    return max(moments, key=sum)
+    def __init__(self, shape: Sizes, recipe: Recipe, length: int, device: str) -> None:
+        self.shape, self.recipe, self.device = shape, recipe, device
+        rows = recipe.training.micro_batch or 1
+        self.tokens = rows * length
+        # Packed rows share one long sequence, padded ones have a mask each.
+        width = self.tokens if recipe.data.packing == "bfd" else length
+        self.pairs = self.tokens * width if masked(recipe, shape.model_type, device) else 0
+        self.eager = attention_used(recipe, shape.model_type, device) == "eager"
+        self.scale = shape.compute_width // 2
+        self.half = shape.compute_width == 2
 
+    def moments(self) -> list[tuple[int, int, int]]:
+        """Gradients, activations and loss, in bytes, at the moments of greatest need.
 
-def _tokens(recipe: Recipe, length: int) -> tuple[int, int]:
-    """Tokens in a micro-batch, and pairs of tokens in its attention mask.
+        Gradients are gone at the loss unless micro-batches are summed; all are there when the first layer's backward
+        pass ends, and when the optimiser steps.
+        """
+        shape = self.shape
+        all_gradients = shape.trained * shape.trained_width
+        summed = all_gradients if self.recipe.training.accumulation not in {None, 1} else 0
+        head = shape.head * shape.trained_width if shape.full else 0
+        # A tied embedding's gradient comes apart from the head's, and both are added up into a third.
+        last = (all_gradients, 2 * head if shape.tied else 0, 0)
+        # When the first layer's backward pass is under way, its own and the embedding's gradients are still to come.
+        nearly = all_gradients - int(all_gradients - 2 * head) // shape.layers - head if shape.full else all_gradients
+        checkpoints = shape.compute_width * shape.hidden * self.tokens
+        if self.recipe.training.activation_checkpointing is False:
+            layer = self.kept_layer()
+            everything = int(shape.layers * layer + self._while_masked())
+            unpacked = self._unpacked()
+            return [
+                (summed, everything + self._head(), self._loss()),
+                (max(summed, head), everything + max(self._transient() // 2, unpacked), 0),
+                (nearly, int(layer) + self._transient() + unpacked, 0),
+                last,
+            ]
+        layer = int(self.kept_layer() + self._while_masked() + self._transient() + self._unpacked())
+        return [
+            (summed, checkpoints * (shape.layers + 1) + self._head(), self._loss()),
+            (max(summed, head), checkpoints * shape.layers + layer, 0),
+            (nearly, checkpoints + layer, 0),
+            last,
+        ]
 
-    Packed rows share one long sequence and are kept apart by a mask; padded ones need one each, a single row none.
-    """
-    rows = recipe.training.micro_batch or 1
-    tokens = rows * length
-    if recipe.data.packing == "bfd":
-        return tokens, tokens * tokens
-    return tokens, tokens * length if rows > 1 else 0
+    def kept_layer(self) -> float:
+        """Bytes one layer keeps for its backward pass."""
+        shape, kept = self.shape, self.shape.block.kept
+        each = self._per_token(kept)
+        if not self.half:
+            # What is kept in float32 anyway is not kept twice as wide, and counts of heads and rows are float32.
+            each = 2 * each - self._per_token(shape.block.upcast) - kept.once
+            each -= kept.heads * shape.heads + kept.key_heads * shape.key_heads
+        if shape.full:
+            each += (1 if shape.block.wide else self.scale) * self._per_token(shape.block.trained)
+        else:
+            each += self.scale * (2 * shape.rank * len(shape.adapted) - self._unadapted()) + self._dropped()
+        return self.tokens * (each + self._routed()) + self._written_out() + self._scores()
 
+    def _per_token(self, kept: Kept) -> int:
+        shape = self.shape
+        return (
+            kept.hidden * shape.hidden
+            + kept.queries * shape.queries
+            + kept.keys * shape.keys
+            + kept.inner * shape.intermediate
+            + kept.heads * shape.heads
+            + kept.key_heads * shape.key_heads
+            + kept.once
+        )
 
-def _kept_per_token(shape: _Shape, recipe: Recipe) -> float:
-    """Bytes a layer keeps for each token: 16H + 4KV + 8I + 4nh + 14r + 8; + 8H with PEFT's casts; + dropout masks."""
-    kept: float = 16 * shape.hidden + 4 * shape.keys + 8 * shape.intermediate + 4 * shape.heads + 14 * shape.rank + 8
-    cast = _is_cast(shape)
-    if cast:
-        kept += 8 * shape.hidden
-    if shape.rank and recipe.adapter.dropout:
-        kept += _dropped_per_token(shape) + (0 if cast else 8 * shape.hidden)
-    return kept
+    def _routed(self) -> int:
+        """A mixture of experts keeps a token's hidden state for every expert it is sent to, and the router's."""
+        if self.shape.mixture is None:
+            return 0
+        experts, met = self.shape.mixture
+        copies = 4 if self.shape.full or self.shape.delta else 2
+        return self.scale * (copies * met * self.shape.hidden + 4 * experts) + 40 * met
 
+    def _written_out(self) -> int:
+        """Weights in the format of the products: of adapters in float32 under autocast, and of adapted experts."""
+        shape = self.shape
+        trained = shape.linear if shape.full else shape.adapter
+        cast = 2 * trained // shape.layers if self.half and shape.trained_width == 4 else 0
+        return cast + shape.compute_width * shape.delta
 
-def _layer_per_token(shape: _Shape, recipe: Recipe) -> float:
-    """Bytes for each token while one layer is computed again: 12I + 18H + 4KV + 4nh, and 2H kept for each layer."""
-    layer: float = 12 * shape.intermediate + 18 * shape.hidden + 4 * shape.keys + 4 * shape.heads
-    if _is_cast(shape):
-        layer += 8 * shape.hidden + 2 * shape.intermediate
-    if shape.rank and recipe.adapter.dropout:
-        layer += _dropped_per_token(shape)
-    return layer + 2 * shape.hidden * shape.layers
+    def _unadapted(self) -> int:
+        """Inputs that a frozen layer without an adapter need not keep."""
+        shape, names = self.shape, self.shape.adapted
+        if shape.full or not names or names == frozenset(shape.block.modules):
+            return 0
+        saved = 0 if names & {"q_proj", "k_proj", "v_proj", "qkv_proj"} else 2 * shape.hidden
+        saved += 0 if names & {"gate_proj", "up_proj", "gate_up_proj", "c_fc"} else 2 * shape.hidden
+        return saved + (0 if names & {"down_proj", "c_proj"} else 2 * shape.intermediate)
 
+    def _dropped(self) -> int:
+        """With dropout each adapter keeps an input of its own, and a byte for each number of it."""
+        shape = self.shape
+        if not self.recipe.adapter.dropout:
+            return 0
+        inputs = 5 * shape.hidden + shape.queries + shape.intermediate
+        return (1 + shape.compute_width) * inputs - shape.compute_width * shape.hidden
 
-def _is_cast(shape: _Shape) -> bool:
-    """Whether PEFT keeps copies of its inputs: a float32 adapter on a base that computes in 16 bits."""
-    return bool(shape.rank) and shape.trained_width == 4 and shape.compute_width == 2
+    def _transient(self) -> int:
+        """Beside what a layer keeps, while its backward pass is computed: about two gradients of its MLP."""
+        shape = self.shape
+        return shape.compute_width * self.tokens * (2 * shape.intermediate + 2 * shape.hidden)
 
+    def _scores(self) -> int:
+        """What a layer keeps for each pair of tokens: its mask, or with eager attention each head's scores."""
+        each = score_bytes(self.shape.model_type)[0] * self.shape.heads if self.eager else 2
+        return self.scale * each * self.pairs
 
-def _dropped_per_token(shape: _Shape) -> int:
-    """A byte for each input of each adapted layer: which of them were dropped."""
-    return 5 * shape.hidden + shape.queries + shape.intermediate
+    def _while_masked(self) -> int:
+        """Beside that, while attention over all pairs of tokens is computed."""
+        if self.eager:
+            return score_bytes(self.shape.model_type)[1] * self.shape.heads * self.scale * self.pairs
+        return _MASK_BYTES[self.device] * self.pairs
 
+    def _unpacked(self) -> int:
+        """The largest layer, unpacked from its compressed form for its product; adapted experts are written out."""
+        shape = self.shape
+        unpacked = 2 * shape.largest if self.recipe.quantization.packed else 0
+        return unpacked + shape.compute_width * shape.delta // 4
 
-def _loss(shape: _Shape, tokens: int) -> int:
-    """The head is fused with the loss and tiled: logits of a tile, and 6H a token."""
-    tile = min(tokens, _HEAD_TOKENS) * min(_HEAD_TILE, shape.vocabulary) * shape.compute_width
-    return math.ceil(tile + 6 * shape.hidden * tokens * shape.compute_width / 2)
+    def _head(self) -> int:
+        """The last norm's input in float32, and the gradient of its output."""
+        more = 6 if self.shape.full else 0
+        return self.tokens * self.shape.hidden * (8 + more)
 
+    def _loss(self) -> int:
+        """The head is fused with the loss and tiled: logits of one tile, and the head's gradient where it is trained.
 
-def _largest_linear(shape: _Shape) -> int:
-    return max(a * b for a, b in _layer(shape.hidden, shape.intermediate, shape.queries, shape.keys).values())
+        That one is added up in float32 before it is turned to the weights' format.
+        """
+        shape = self.shape
+        folded = 0 if self.device == "cuda" else _FOLDED_BYTES * min(shape.vocabulary, _HEAD_TILE)
+        tile = min(self.tokens, _HEAD_TOKENS) * (_HEAD_TILE * shape.compute_width + folded)
+        trained = shape.head * (4 + (shape.trained_width if shape.trained_width < 4 else 0)) if shape.full else 0
+        return tile + trained

@@ -1,0 +1,48 @@
+"""How attention is computed over packed and padded rows, and where that needs a mask of all pairs of tokens."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ft_core.recipe.schema import Recipe
+
+# Architectures that cap their scores or add a sink to them, which the kernels without a mask do not compute.
+_OWN: Final = {
+    "gemma2": "its scores are capped, which the kernels without a mask do not compute",
+    "gpt_oss": "its scores have a sink, which the kernels without a mask do not compute",
+}
+# Bytes for each head and pair of tokens in 16-bit products: kept, and beside that in the backward pass (traced).
+_SCORE_BYTES: Final = {"gemma2": (8, 5), "gpt_oss": (2, 4)}
+
+
+def attention(recipe: Recipe, model_type: str | None, *, sixteen_bits: bool, device: str) -> tuple[str, str]:
+    """The attention a recipe on auto gets, and why. `sixteen_bits`: whether the products are computed in 16 bits."""
+    own = _OWN.get((model_type or "").removesuffix("_text"))
+    if own is not None:
+        return "eager", own
+    if recipe.data.packing == "none":
+        return "sdpa", "rows are padded, and torch's kernels take their mask"
+    if device == "cuda" and not sixteen_bits:
+        return "sdpa", "the kernel for packed rows computes in 16 bits only"
+    return "varlen", "packed rows are kept apart by their boundaries, without a mask of all pairs of tokens"
+
+
+def attention_used(recipe: Recipe, model_type: str | None, device: str) -> str:
+    """The attention of a recipe: what it names, or what it gets on auto."""
+    if recipe.training.attention != "auto":
+        return recipe.training.attention
+    half = recipe.model.dtype in {"bfloat16", "float16"} or (recipe.model.dtype == "auto" and device == "cuda")
+    return attention(recipe, model_type, sixteen_bits=half, device=device)[0]
+
+
+def masked(recipe: Recipe, model_type: str | None, device: str) -> bool:
+    """Whether attention takes a mask of all pairs of tokens."""
+    used = attention_used(recipe, model_type, device)
+    if recipe.data.packing == "none":
+        return used == "eager" or (used == "sdpa" and (recipe.training.micro_batch or 1) > 1)
+    return used in {"sdpa", "eager"}
+
+
+def score_bytes(model_type: str | None) -> tuple[int, int]:
+    """Bytes of eager attention for each head and pair of tokens: kept, and beside that while it is computed."""
+    return _SCORE_BYTES.get((model_type or "").removesuffix("_text"), (6, 5))

@@ -1,0 +1,100 @@
+"""The traced estimate, from the side that asks: a worker process, and what it found the last time."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from ft_core.errors import FtError, Problem, problem
+from ft_core.files import write_atomic
+from ft_core.models.facts import ModelFacts
+from ft_core.paths import cache_root
+from ft_core.plan.memory import MemoryEstimate, with_reserve
+from ft_core.recipe.schema import Recipe
+from ft_core.text import one_line
+
+_SECONDS: Final = 180.0
+_FIELDS: Final = (
+    "model.dtype", "quantization.method", "quantization.double", "adapter.kind", "adapter.rank", "adapter.dropout",
+    "adapter.target_modules", "data.max_length", "data.packing", "training.micro_batch", "training.accumulation",
+    "training.optimizer", "training.activation_checkpointing",
+)  # fmt: skip
+_LIBRARIES: Final = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+_ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def traced(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate:
+    """Need of a training step on `device` (cuda or cpu), traced with fake tensors in a worker process.
+
+    It takes a few seconds, the first time. Raises FtError when the model is not on this machine, or its step cannot be
+    traced.
+    """
+    if model.path is None:
+        raise problem(
+            "the model is not on this machine",
+            where="model.source",
+            why="a step is traced from its config.json",
+            remedy="the estimate stands until it has been downloaded",
+        )
+    kept = cache_root() / "traces" / f"{_key(model.path, recipe, device)}.json"
+    found = _remembered(kept) or _ask(model.path, recipe, device)
+    if "problem" in found:
+        raise FtError(Problem(**found["problem"]))
+    with suppress(OSError):
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(kept, json.dumps(found))
+    return with_reserve(found["parts"], device, "trace")
+
+
+def _key(folder: Path, recipe: Recipe, device: str) -> str:
+    versions = [importlib.metadata.version(name) for name in _LIBRARIES]
+    values = [recipe.get(name) for name in _FIELDS]
+    config = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+    return hashlib.sha256(json.dumps([config, values, device, versions]).encode()).hexdigest()[:32]
+
+
+def _remembered(path: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict) and isinstance(found.get("parts"), dict):
+            return found
+    return None
+
+
+def _ask(folder: Path, recipe: Recipe, device: str) -> dict[str, Any]:
+    request = {"folder": str(folder), "recipe": recipe.model_dump(mode="json"), "device": device}
+    command = [sys.executable, "-P", "-m", "ft_core.worker.trace"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            env={**os.environ, **_ENVIRONMENT},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _failed(f"it took more than {_SECONDS:.0f} s") from error
+    with suppress(ValueError):
+        found = json.loads(done.stdout)
+        if isinstance(found, dict):
+            return found
+    lines = done.stderr.strip().splitlines()
+    raise _failed(one_line(lines[-1], 200) if lines else f"its process ended with code {done.returncode}")
+
+
+def _failed(why: str) -> FtError:
+    return problem(
+        "the step could not be traced",
+        where="model.source",
+        why=why,
+        remedy="the estimate stands; the run measures the memory when it starts",
+    )

@@ -1,0 +1,220 @@
+"""The trace against real steps, and the closed form against the trace."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ft_core.errors import FtError
+from ft_core.models.config import shapes
+from ft_core.models.facts import ModelFacts
+from ft_core.models.inspect import inspect_folder
+from ft_core.plan.memory import estimate
+from ft_core.plan.traced import traced
+from ft_core.recipe.schema import Recipe
+from tests.core.plan.cases import recipe
+from tests.core.worker import tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+_COMMON: dict[str, Any] = {"max_position_embeddings": 131072, "pad_token_id": 0}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {
+        "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256, "tie_word_embeddings": True,
+    },
+    "qwen2": {
+        "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+        "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+    },
+    "qwen3": {
+        "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": True,
+    },
+    "gemma3_text": {
+        "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208, "tie_word_embeddings": True,
+        "sliding_window": 1024, "layer_types": ["full_attention"] * 34,
+    },
+    "phi3": {
+        "hidden_size": 5120, "intermediate_size": 17920, "num_hidden_layers": 40, "num_attention_heads": 40,
+        "num_key_value_heads": 10, "vocab_size": 100352, "tie_word_embeddings": False,
+    },
+    "olmo2": {
+        "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 32, "vocab_size": 100352, "tie_word_embeddings": False,
+    },
+    "qwen3_moe": {
+        "hidden_size": 2048, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128,
+        "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
+        "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": False,
+    },
+    "gpt_oss": {
+        "hidden_size": 2880, "intermediate_size": 2880, "num_local_experts": 32, "num_experts_per_tok": 4,
+        "num_hidden_layers": 24, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64,
+        "vocab_size": 201088, "tie_word_embeddings": False,
+    },
+}  # fmt: skip
+METHODS: dict[str, dict[str, object]] = {
+    "lora": {},
+    "qlora": {"quantization.method": "nf4"},
+    "full": {"adapter.kind": "none"},
+}
+GRID = [
+    (METHODS["lora"], False, 1024), (METHODS["lora"], True, 8192), (METHODS["qlora"], True, 1024),
+    (METHODS["full"], True, 2048),
+]  # fmt: skip
+VARIANTS: dict[str, dict[str, object]] = {
+    "dropout": {"adapter.dropout": 0.05},
+    "few layers": {"adapter.target_modules": ["q_proj", "v_proj"]},
+    "rank 128": {"adapter.rank": 128},
+    "summed": {"training.accumulation": 4},
+    "float16": {"model.dtype": "float16"},
+    "8-bit Adam": {"training.optimizer": "adamw_8bit", "adapter.kind": "none"},
+    "SGD": {"training.optimizer": "sgd", "adapter.kind": "none"},
+    "eager": {"training.attention": "eager"},
+}
+
+
+def config_of(kind: str) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(kind, **{**_COMMON, **ARCHITECTURES[kind]})
+
+
+def facts_of(config: Any) -> ModelFacts:
+    found = config.to_dict()
+    kind = config.model_type
+    return ModelFacts(source=kind, kind="hub", model_type=kind, tied=config.tie_word_embeddings, **shapes(found))
+
+
+def error(config: Any, values: dict[str, object], device: str = "cuda") -> float:
+    """By what share the closed form is off the trace."""
+    from ft_core.worker.trace import trace
+
+    asked = recipe({"model.dtype": "bfloat16", "training.micro_batch": 1, **values})
+    guess = estimate(facts_of(config), asked, device)
+    assert guess is not None
+    return guess.peak / trace(config, asked, device).peak - 1
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_closed_form_is_within_5_percent_of_the_trace_and_1_at_the_median(kind: str) -> None:
+    config = config_of(kind)
+    errors = [
+        error(config, {**values, "training.activation_checkpointing": checkpointing, "data.max_length": length})
+        for values, checkpointing, length in GRID
+    ]
+    assert max(map(abs, errors)) < 0.05, errors
+    assert statistics.median(map(abs, errors)) < 0.01, errors
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_closed_form_follows_every_setting(variant: str) -> None:
+    values = {"training.activation_checkpointing": False, "data.max_length": 2048, **VARIANTS[variant]}
+    assert abs(error(config_of("llama"), values)) < 0.05
+
+
+@pytest.mark.parametrize("kind", ["none", "lora"])
+def test_on_a_cpu_in_float32_the_closed_form_counts_the_folded_tiles_too(kind: str) -> None:
+    for length in (512, 4096):
+        values: dict[str, object] = {"model.dtype": "float32", "adapter.kind": kind, "data.max_length": length}
+        assert abs(error(config_of("qwen3"), values, "cpu")) < 0.05
+
+
+def real_peak(folder: Path, asked: Recipe) -> int:
+    """Bytes of tensors at the peak of a second step that the trainer really takes, counted as the trace counts."""
+    import torch
+    from datasets import Dataset
+
+    from ft_core.worker import device, levers
+    from ft_core.worker.arguments import lora_config, sft_config
+    from ft_core.worker.load import load_model, load_tokenizer
+    from ft_core.worker.trace import FORWARD, Tally
+    from ft_core.worker.trainer import Trainer
+
+    chosen = device.choose(asked)
+    model = load_model(folder, asked, chosen)
+    levers.set_attention(model, asked, chosen)
+    length = asked.data.max_length or 0
+    rows = Dataset.from_dict({"input_ids": [[5] * length] * 4, "labels": [[5] * length] * 4})
+    trainer: Any = Trainer(
+        model=model,
+        args=sft_config(asked, chosen, folder / "out"),
+        train_dataset=rows,
+        processing_class=load_tokenizer(folder),
+        peft_config=lora_config(asked),
+    )
+    tally = Tally()
+
+    class Begin(__import__("transformers").TrainerCallback):  # type: ignore[misc, name-defined]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            tally.peaks.clear()
+            tally.begin(FORWARD)
+
+    trainer.add_callback(Begin())
+    for tensor in (*trainer.model.parameters(), *trainer.model.buffers()):
+        tally.add(tensor, "weights")
+    torch.manual_seed(0)
+    with tally:
+        trainer.train()
+    return max(parts.total() for parts in tally.peaks.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", ["lora", "none"])
+def test_the_trace_is_what_the_trainer_allocates(kind: str, checkpointing: bool, model: Path) -> None:
+    from transformers import AutoConfig
+
+    from ft_core.worker.trace import trace
+
+    asked = tiny.make_recipe(
+        model,
+        model,
+        adapter__kind=kind,
+        data__max_length=200,
+        training__micro_batch=1,
+        training__accumulation=1,
+        training__max_steps=2,
+        training__epochs=None,
+        training__activation_checkpointing=checkpointing,
+    )
+    expected = trace(AutoConfig.from_pretrained(str(model)), asked, "cpu").peak
+    assert real_peak(model, asked) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_model_in_a_folder_is_traced_by_a_process_and_remembered(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tiny.make_recipe(model, model, training__micro_batch=1)
+    facts = inspect_folder(model, source="tiny", kind="folder")
+    first = traced(facts, asked, "cpu")
+    guess = estimate(facts, asked, "cpu")
+    assert guess is not None
+    assert first.method == "trace"
+    assert first.peak == pytest.approx(guess.peak, rel=0.05)
+
+    def nothing(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started again")
+
+    monkeypatch.setattr("ft_core.plan.traced.subprocess.run", nothing)
+    assert traced(facts, asked, "cpu") == first
+    with pytest.raises(AssertionError, match="again"):
+        traced(facts, tiny.make_recipe(model, model, adapter__rank=5), "cpu")
+
+
+def test_what_cannot_be_traced_is_told_with_what_stands_instead(model: Path, tmp_path: Path) -> None:
+    from ft_core.worker.trace import answer
+
+    asked = tiny.make_recipe(model, model, quantization__method="int8").model_dump(mode="json")
+    refused = answer({"folder": str(model), "recipe": asked, "device": "cuda"})
+    assert "int8" in refused["problem"]["why"]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "nothing_known"}))
+    unknown = answer({"folder": str(tmp_path), "recipe": asked, "device": "cuda"})
+    assert "unknown" in unknown["problem"]["what"]
+    with pytest.raises(FtError, match="not on this machine"):
+        traced(ModelFacts(source="org/unseen", kind="hub"), Recipe(), "cuda")
