@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,19 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from ft_core.errors import problem
 from ft_core.text import one_line
+from ft_core.worker.attention import packed_rows
 
 _ADAPTER = "adapter_model.safetensors"
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer that puts an adapter's weights back into the parameters it has."""
+    """SFTTrainer that puts an adapter's weights back into the parameters it has, and tells attention of packed rows."""
+
+    def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401 - as the method it replaces
+        """One forward and backward pass."""
+        with packed_rows() if self.padding_free else nullcontext():
+            loss: torch.Tensor = super().training_step(*arguments, **named)  # type: ignore[no-untyped-call]
+        return loss
 
     def _load_from_checkpoint(
         self,

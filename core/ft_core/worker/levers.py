@@ -1,0 +1,97 @@
+"""What makes steps faster without changing what is learnt; what cannot be had is left out, with its reason."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Final
+
+import torch
+from peft.tuners.lora.layer import LoraLayer
+from transformers import PreTrainedModel
+
+from ft_core.recipe.schema import Recipe
+from ft_core.text import one_line
+from ft_core.worker.attention import use_varlen
+from ft_core.worker.device import Device
+
+ON: Final = "on"
+_FLASH: Final = "flash_attention_2"
+
+
+def set_attention(model: PreTrainedModel, recipe: Recipe, device: Device) -> str:
+    """Choose how attention is computed, before adapters are put on; gives `on`, or why it is another than asked for."""
+    wanted = recipe.training.attention
+    if wanted == "auto":
+        wanted = "varlen" if recipe.data.packing == "bfd" else "sdpa"
+    if wanted == "varlen":
+        why = _no_kernel(device) or use_varlen(model)
+    elif wanted == "flash":
+        why = _no_flash(device) or _switch(model, _FLASH)
+    else:
+        why = _switch(model, wanted)
+    return ON if why is None else one_line(f"{why}; {model.config._attn_implementation} instead", 300)
+
+
+def _no_kernel(device: Device) -> str | None:
+    """Why torch's variable-length kernel cannot be used here; on a CPU rows are computed one by one."""
+    if device.kind == "cpu":
+        return None
+    if (device.autocast or device.dtype) == torch.float32:
+        return "the kernel for packed rows computes in 16 bits only"
+    if torch.cuda.get_device_capability(0) < (8, 0):
+        return "the kernel for packed rows needs compute capability 8.0 or newer"
+    return None
+
+
+def _no_flash(device: Device) -> str | None:
+    if device.kind == "cpu":
+        return "flash-attn computes on GPUs only"
+    return None if importlib.util.find_spec("flash_attn") else "flash-attn is not installed"
+
+
+def _switch(model: PreTrainedModel, name: str) -> str | None:
+    if model.config._attn_implementation == name:
+        return None
+    try:
+        model.set_attn_implementation(name)
+    except (ValueError, ImportError, KeyError) as error:
+        return one_line(str(error), 200)
+    return None
+
+
+def set_precision(device: Device) -> None:
+    """Let float32 products of a GPU use its tensor cores (TF32): 10 bits of mantissa, as bfloat16 has 7."""
+    if device.kind == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
+def spare_casts(model: torch.nn.Module, device: Device) -> str | None:
+    """Let adapters take their inputs as they are where autocast casts them anyway: bit for bit the same, and faster.
+
+    Gives `on`, or None where there is nothing to spare.
+    """
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    if device.autocast is None or not layers:
+        return None
+    for layer in layers:
+        layer.cast_input_dtype_enabled = False
+    return ON
+
+
+def compile_layers(model: torch.nn.Module, recipe: Recipe, no_triton: str | None) -> str | None:
+    """Compile each decoder layer in place; gives `on`, or why not, or None when it is not asked for.
+
+    What cannot be compiled after all runs as it is: compilers fail at the first step, when it is too late to choose.
+    """
+    if not recipe.training.compile:
+        return None
+    if no_triton is not None:
+        return no_triton
+    found = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 1]
+    if not found:
+        return "its layers were not found"
+    torch._dynamo.config.suppress_errors = True
+    for layer in found[0]:
+        # Packed rows come in many lengths; a program for each would be compiled for longer than it runs.
+        layer.compile(dynamic=True)
+    return ON
