@@ -145,7 +145,7 @@ async def test_the_keyboard_alone_leads_from_the_first_step_to_a_saved_recipe(
         await sees(pilot, "Train on")
         await pilot.press("right", "right", "n")
         await sees(pilot, "quantise")
-        await pilot.press("tab", "tab", "tab", "right", "right", "n")
+        await pilot.press("tab", "tab", "tab", "right", "right", "right", "n")
         await sees(pilot, "QLoRA" if session(pilot).draft.step == MODEL else "rows from")
         await put(pilot, "data.source", "rows.jsonl")
         await sees(pilot, "8 rows")

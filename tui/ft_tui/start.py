@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ft_core.data.hub import fetch_all
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import Prepared, prepare
+from ft_core.plan.report import plan_data
 from ft_core.recipe.schema import Recipe
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir
@@ -82,8 +82,5 @@ def continue_run(run: RunDir) -> None:
 
 
 def plan_of(prepared: Prepared) -> dict[str, object]:
-    """What `plan.json` keeps of the plan: the steps and the memory that were predicted."""
-    return {
-        "steps": asdict(prepared.steps) if prepared.steps else None,
-        "memory": asdict(prepared.memory) if prepared.memory else None,
-    }
+    """What `plan.json` keeps of the plan: steps, memory, speed, and what was chosen; later also what was measured."""
+    return plan_data(prepared)

@@ -11,9 +11,11 @@ from pathlib import PurePath
 from ft_core.hardware.choose import choose_device
 from ft_core.hardware.look import Hardware
 from ft_core.models.facts import ModelFacts
+from ft_core.plan.adapt import advise_adapter, advise_quantisation
 from ft_core.plan.batching import advise_batch
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.memory import DEFAULT_LENGTH
+from ft_core.plan.speedups import advise_attention, advise_compiling
 from ft_core.plan.steps import Steps, count_steps
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import DEMO, Recipe
@@ -210,5 +212,6 @@ def _slug(source: str) -> str:
 
 
 _RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
-    _device, _dtype, _learning_rate, _epochs, _max_length, advise_batch, _every_steps, _name,
+    _device, _dtype, advise_adapter, _learning_rate, _epochs, _max_length, advise_quantisation, advise_attention,
+    advise_batch, advise_compiling, _every_steps, _name,
 )  # fmt: skip

@@ -14,7 +14,7 @@ _LOW_RANK: Final = 16
 
 def rank_warning(recipe: Recipe, rows: int) -> Problem | None:
     """Said of a rank above 16, the default, for which there are fewer than 20 training rows for each of it."""
-    rank = recipe.adapter.rank
+    rank = recipe.adapter.rank_or_usual
     if recipe.adapter.kind == "none" or rank <= _LOW_RANK or not 0 < rows < _ROWS_FOR_A_RANK * rank:
         return None
     # Ranks are powers of two by custom.

@@ -69,6 +69,13 @@ class Situation:
         return self.hardware.host.memory_available
 
     @property
+    def memory_total(self) -> int:
+        """Bytes of memory its device has."""
+        if self.device == "cuda":
+            return min(gpu.memory_total for gpu in self.gpus)
+        return self.hardware.host.memory_total
+
+    @property
     def memory_name(self) -> str:
         """The memory the run lives in, in words."""
         return "GPU memory" if self.device == "cuda" else "memory"

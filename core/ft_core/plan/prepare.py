@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ft_core.data.hub import HUB
@@ -13,11 +13,14 @@ from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
 from ft_core.paths import expanded
 from ft_core.plan.advice import advise, apply, situation, steps_of
+from ft_core.plan.alternatives import Alternative, alternatives
 from ft_core.plan.amount import rank_warning
-from ft_core.plan.facts import DataFacts, Situation
+from ft_core.plan.calibration import remembered
+from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.fit import disk_problem, memory_warning
 from ft_core.plan.memory import MemoryEstimate, estimate
 from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
+from ft_core.plan.speed import Speed, speed
 from ft_core.plan.steps import Steps
 from ft_core.plan.targets import targets_in_files
 from ft_core.recipe.check import check, with_values
@@ -31,7 +34,11 @@ _DEVICE_FIELDS = ("hardware.device", "hardware.gpus")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe ready to run, with what is known of its run. `warnings` do not forbid it."""
+    """A recipe ready to run, with what is known of its run. `warnings` do not forbid it.
+
+    `choices` are the values that were on auto, and `alternatives` what else fields that decide memory and speed could
+    be; `situation` is the recipe with all that it meets.
+    """
 
     recipe: Recipe
     hardware: Hardware
@@ -39,6 +46,10 @@ class Prepared:
     data: DataFacts | None
     steps: Steps | None
     memory: MemoryEstimate | None
+    speed: Speed | None
+    choices: tuple[Choice, ...]
+    alternatives: Mapping[str, tuple[Alternative, ...]]
+    situation: Situation
     warnings: tuple[Problem, ...]
 
 
@@ -101,6 +112,10 @@ def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
         data=now.data,
         steps=steps_of(now),
         memory=memory,
+        speed=speed(now, steps_of(now), remembered(now)),
+        choices=choices,
+        alternatives=alternatives(now),
+        situation=now,
         warnings=(*more, *warnings),
     )
 
@@ -133,7 +148,7 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
         found.append(_out_of_reach(model, forbidden))
     if model.quantized is not None and model.quantized != "bitsandbytes":
         found.append(_packed(model))
-    elif model.quantized is not None and (recipe.quantization.method != "none" or recipe.adapter.kind == "none"):
+    elif model.quantized is not None and (recipe.quantization.packed or recipe.adapter.kind == "none"):
         found.append(_packed_already(recipe, model))
     if (unknown := targets_in_files(recipe, model)) is not None:
         found.append(unknown)

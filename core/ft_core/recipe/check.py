@@ -25,7 +25,7 @@ def check(recipe: Recipe, broken: frozenset[str] = frozenset()) -> tuple[Problem
 
 
 def _quantised_full(recipe: Recipe) -> Problem | None:
-    if recipe.quantization.method == "none" or recipe.adapter.kind == "lora":
+    if not recipe.quantization.packed or recipe.adapter.kind == "lora":
         return None
     return Problem(
         f"{recipe.quantization.method} needs an adapter",

@@ -16,6 +16,7 @@ from ft_core.recipe.fields import AutoBool, AutoFloat, AutoInt, AutoStr, FieldGu
 RECIPE_VERSION = 1
 DEMO = "demo"
 ALL_LINEAR = "all-linear"
+USUAL_RANK = 16
 
 
 def _no_control_characters(value: str) -> str:
@@ -54,12 +55,17 @@ class Model(Section):
 class Quantization(Section):
     """How the frozen base is compressed in memory."""
 
-    method: Literal["none", "int8", "nf4"] = setting(
-        "none",
+    method: Literal["auto", "none", "int8", "nf4"] = setting(
+        "auto",
         "Compress the frozen base: nf4 needs about a quarter of the memory of 16 bits, int8 half.",
         level="first",
     )
     double: bool = setting(True, "Quantise the scales of nf4 too: saves 0.4 bits a parameter.")
+
+    @property
+    def packed(self) -> bool:
+        """Whether the base is compressed; on auto it is not."""
+        return self.method in {"int8", "nf4"}
 
 
 class Adapter(Section):
@@ -68,16 +74,25 @@ class Adapter(Section):
     kind: Literal["lora", "none"] = setting(
         "lora", "`lora` trains a small adapter; `none` trains every weight.", level="first"
     )
-    rank: int = setting(
-        16, "Rank r of the adapter's matrices: more can learn more and needs more memory.", ge=1, le=1024, level="first"
+    rank: AutoInt = setting(
+        None,
+        "Rank r of the adapter's matrices: more can learn more and needs more memory.",
+        ge=1,
+        le=1024,
+        level="first",
     )
-    alpha: float = setting(
-        16, "LoRA alpha; the adapter's output is scaled by alpha / rank.", gt=0, le=4096, level="first"
+    alpha: AutoFloat = setting(
+        None, "LoRA alpha; the adapter's output is scaled by alpha / rank.", gt=0, le=4096, level="first"
     )
     dropout: float = setting(0.0, "Share of adapter inputs dropped in training; 0 is fastest.", ge=0, lt=1)
     target_modules: Text | list[Text] = setting(
         ALL_LINEAR, "Layers that get an adapter: `all-linear`, or a list of module names such as q_proj."
     )
+
+    @property
+    def rank_or_usual(self) -> int:
+        """The rank, and while it is on auto the usual one."""
+        return self.rank or USUAL_RANK
 
 
 class Data(Section):
@@ -181,6 +196,13 @@ class Training(Section):
     activation_checkpointing: AutoBool = setting(
         None, "Recompute activations instead of keeping them: far less memory, about 1.4 times the time."
     )
+    attention: Literal["auto", "varlen", "flash", "sdpa", "eager"] = setting(
+        "auto",
+        "How attention is computed: varlen and flash need no mask for packed rows; flash needs flash-attn installed.",
+    )
+    compile: AutoBool = setting(
+        None, "Compile each layer when the run starts: a minute or so, then steps in about 0.85 of the time on a GPU."
+    )
 
 
 class Samples(Section):
@@ -225,6 +247,9 @@ class Hardware(Section):
     device: Literal["auto", "cuda", "cpu"] = setting("auto", "Train on the GPU or the CPU.", level="first")
     gpus: list[GpuName] = setting(
         list, "UUIDs or indices of the GPUs to use, such as [0]; the freest one when empty.", level="first"
+    )
+    price_per_hour: float | None = setting(
+        None, "What an hour on this machine costs, in your currency, for the estimate of a run's cost.", gt=0, le=10_000
     )
 
 

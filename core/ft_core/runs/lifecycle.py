@@ -23,13 +23,13 @@ _SLUG_LENGTH = 40
 _NOT_MADE = "the run directory cannot be made"
 
 
-def create(recipe: Recipe, plan: dict[str, object]) -> RunDir:
-    """Make a run from a resolved recipe and its plan, private (0700); it is not started.
+def create(recipe: Recipe, plan: dict[str, object], root: Path | None = None) -> RunDir:
+    """Make a run from a resolved recipe and its plan, private (0700), among the runs or in `root`; it is not started.
 
     The recipe is written last, and a directory without one is not a run: a run is there whole, or not at all.
     Raises FtError when the disk refuses.
     """
-    root = runs_root()
+    root = root or runs_root()
     try:
         run = _reserve(root, _slug(recipe))
     except OSError as error:

@@ -25,10 +25,11 @@ def lora_config(recipe: Recipe) -> LoraConfig | None:
     if adapter.kind == "none":
         return None
     named = adapter.target_modules
+    alpha = adapter.alpha or float(adapter.rank_or_usual)
     return LoraConfig(
-        r=adapter.rank,
+        r=adapter.rank_or_usual,
         # PEFT types it as a whole number, yet only ever divides it by the rank.
-        lora_alpha=int(adapter.alpha) if adapter.alpha == int(adapter.alpha) else adapter.alpha,  # type: ignore[arg-type]
+        lora_alpha=int(alpha) if alpha == int(alpha) else alpha,  # type: ignore[arg-type]
         lora_dropout=adapter.dropout,
         target_modules=named if named == ALL_LINEAR or isinstance(named, list) else [named],
         bias="none",

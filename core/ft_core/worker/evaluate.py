@@ -46,6 +46,19 @@ def held_out_loss(
     return total / count if count else float("nan")
 
 
+def longest_batch(
+    model: Any,  # noqa: ANN401 - as above
+    tokens: Tokens,
+    pad: int,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> None:
+    """Compute the first batch of `held_out_loss`, which is the largest, for what it takes."""
+    order = sorted(range(len(tokens)), key=lambda place: -len(tokens.input_ids[place]))
+    places = order[: max(1, _BATCH_TOKENS // len(tokens.input_ids[order[0]]))]
+    with undisturbed(model):
+        _sums(model, _padded(tokens, places, pad, model.device), autocast)
+
+
 def _sums(
     model: Any,  # noqa: ANN401 - as above
     inputs: dict[str, torch.Tensor],

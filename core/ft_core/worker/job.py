@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,16 @@ from transformers import TrainerState
 from transformers.trainer_callback import PrinterCallback
 
 from ft_core.errors import FtError, problem
+from ft_core.files import write_atomic
+from ft_core.hardware.look import look
+from ft_core.models.inspect import inspect_folder
+from ft_core.plan.advice import situation
+from ft_core.plan.calibration import remember
+from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Recipe
+from ft_core.runs.directory import read_plan
 from ft_core.text import bytes_text
-from ft_core.worker import baseline, checkpoints, device
+from ft_core.worker import baseline, checkpoints, device, levers
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
 from ft_core.worker.callbacks import StepEnd, Telemetry
 from ft_core.worker.chat_template import use_template
@@ -31,6 +40,7 @@ from ft_core.worker.generate import Generator, untuned
 from ft_core.worker.judging import Jury
 from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
 from ft_core.worker.prepare import find_base, kept_template, read_data
+from ft_core.worker.probe import probe
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
@@ -62,6 +72,7 @@ class Job:
     def work(self) -> str | None:
         """Do everything; gives why the run was stopped, None when it came to its end. Raises on failure."""
         self.prepare()
+        self.probe()
         self.ask_base()
         self.signals.at_once = False
         self.fit()
@@ -70,6 +81,11 @@ class Job:
             return TERMINATED
         self.save()
         return f"{stopped} after step {self.step}; base and tuned model were not compared" if stopped else None
+
+    def only_probe(self) -> None:
+        """Prepare everything and measure the longest batch; nothing is trained."""
+        self.prepare()
+        self.probe()
 
     @property
     def step(self) -> int:
@@ -91,10 +107,13 @@ class Job:
         self.tokenizer = use_template(load_tokenizer(self.base.path), template)
         earlier = self.resumed.notes.get("data") if self.resumed else None
         self.data = read_data(self.recipe, self.tokenizer, self.report, self.controls, earlier)
-        if self.device.kind == "cuda" and (why := without_triton()):
-            self.report.log(f"the loss is computed without Triton, which takes a little longer: {why}")
+        self.no_triton = without_triton() if self.device.kind == "cuda" else None
+        if self.no_triton:
+            self.report.log(f"the loss is computed without Triton, which takes a little longer: {self.no_triton}")
         method = self.recipe.quantization.method
-        self.report.state("preparing", "loading model" if method == "none" else f"quantising the model to {method}")
+        self.report.state(
+            "preparing", "loading model" if not self.recipe.quantization.packed else f"quantising the model to {method}"
+        )
         self._build_trainer(load_model(self.base.path, self.recipe, self.device))
         if self.device.autocast == torch.float16:
             keep_in_float32(self.model)
@@ -102,6 +121,8 @@ class Job:
 
     def _build_trainer(self, model: Any) -> None:  # noqa: ANN401 - a transformers model
         check_targets(self.recipe, model)
+        levers.set_precision(self.device)
+        self.levers = {"attention": levers.set_attention(model, self.recipe, self.device)}
         self.trainer: Any = Trainer(
             model=model,
             args=sft_config(self.recipe, self.device, self.run.checkpoints),
@@ -112,11 +133,22 @@ class Job:
         )
         self.trainer.remove_callback(PrinterCallback)
         self.model: Any = self.trainer.model
+        self._take_levers()
         # The token that ends a trained turn ends an answer too, even where the model names another.
         self.stops = self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
         self.generator = Generator(self.model, self.tokenizer, self.stops, self._autocast)
         self.samples = Samples(self.recipe, self.model, self.generator, self.report, self.data)
         self.jury = Jury(self.recipe, self.model, self.generator, self.controls, self.data.held_out_rows)
+
+    def _take_levers(self) -> None:
+        taken = {
+            "casts spared": levers.spare_casts(self.model, self.device),
+            "compiled layers": levers.compile_layers(self.model, self.recipe, self.no_triton),
+        }
+        self.levers |= {name: how for name, how in taken.items() if how is not None}
+        for name, how in self.levers.items():
+            if how != levers.ON:
+                self.report.log(f"{name}: {how}")
 
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.device.autocast is not None
@@ -144,8 +176,24 @@ class Job:
             dtype=str(self.device.dtype).removeprefix("torch."),
             tokens=self.data.train.total,
             memory_total=self.device.memory_total,
+            levers=self.levers,
         )
         self.report.position(total=self.total, step=self.saved_step)
+
+    def probe(self) -> None:
+        """Measure memory and speed on the longest batch, and put them beside the plan."""
+        if self.again:
+            return
+        self.report.state("preparing", "measuring memory and speed")
+        found = probe(self.trainer, self.device, self.data.held_out, self._autocast)
+        measured = {**asdict(found), "tokens_per_s": found.tokens_per_s}
+        self.report.event("probe", **measured)
+        facts = inspect_folder(self.base.path, source=self.base.name, kind="folder")
+        lengths = tuple(map(len, self.data.train.input_ids))
+        known = DataFacts(len(lengths), len(self.data.held_out), lengths, max(lengths))
+        remember(situation(self.recipe, look(), facts, known), found.tokens_per_s)
+        predicted = read_plan(self.run)
+        write_atomic(self.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
 
     # ---- the base ----
 

@@ -48,7 +48,7 @@ def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
 
 
 def _quantization(recipe: Recipe, device: Device) -> dict[str, Any]:
-    if recipe.quantization.method == "none":
+    if not recipe.quantization.packed:
         return {}
     from transformers import BitsAndBytesConfig
 

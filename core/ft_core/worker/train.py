@@ -1,4 +1,6 @@
-"""The trainer's process: `python -P -m ft_core.worker.train RUN_DIR [--resume]`.
+"""The trainer's process: `python -P -m ft_core.worker.train RUN_DIR [--resume | --probe]`.
+
+With `--probe` it prepares everything and measures the longest batch, and trains nothing.
 
 Everything it does is told through the run directory. Exit codes: 0 done or stopped, 2 wrong use, 3 failed; 143 ended
 by a signal, of which the supervisor tells once the process is gone.
@@ -36,9 +38,9 @@ _QUIET = {
 def main(arguments: list[str] | None = None) -> int:
     """Train the run named on the command line; gives the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    folders = [word for word in words if word != "--resume"]
+    folders = [word for word in words if word not in {"--resume", "--probe"}]
     if len(folders) != 1 or not Path(folders[0]).is_dir():
-        sys.stderr.write("use: python -P -m ft_core.worker.train RUN_DIR [--resume]\n")
+        sys.stderr.write("use: python -P -m ft_core.worker.train RUN_DIR [--resume | --probe]\n")
         return WRONG_USE
     os.umask(0o077)
     for name, value in _QUIET.items():
@@ -47,12 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     signals.install()
     reporter = Reporter(RunDir(Path(folders[0]).absolute()))
     try:
-        return _train(reporter, Controls(reporter, signals), signals, resume="--resume" in words)
+        return _train(reporter, Controls(reporter, signals), signals, words)
     finally:
         reporter.close()
 
 
-def _train(reporter: Reporter, controls: Controls, signals: Signals, *, resume: bool) -> int:
+def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list[str]) -> int:
     try:
         reporter.state("preparing", "importing")
         recipe = yaml_io.load(reporter.run.recipe_file)
@@ -60,7 +62,12 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, *, resume: 
         # Seconds of imports: the run is already visible while they last.
         from ft_core.worker.job import Job
 
-        cause = Job(recipe, reporter, controls, signals, resume=resume).work()
+        job = Job(recipe, reporter, controls, signals, resume="--resume" in words)
+        cause = None
+        if "--probe" in words:
+            job.only_probe()
+        else:
+            cause = job.work()
     except Stopped as stop:
         cause = str(stop)
     except BaseException as error:  # noqa: BLE001 - whatever ends the run is told, then the process ends

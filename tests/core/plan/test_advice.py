@@ -229,8 +229,8 @@ def test_a_run_that_fits_has_no_warning() -> None:
 
 
 def test_a_run_that_does_not_fit_is_told_what_would() -> None:
-    _, words = warning_for({}, 10)
-    assert "18.5 GiB of GPU memory, and 10.0 GiB are free" in words
+    _, words = warning_for({"quantization.method": "none"}, 10)
+    assert "18.2 GiB of GPU memory, and 10.0 GiB are free" in words
     assert "quantization.method nf4" in words
 
 

@@ -47,7 +47,7 @@ def test_changing_a_field_drops_the_reason_of_the_automatic_value() -> None:
         ("training.learning_rate", " 2e-4 ", 2e-4),
         ("training.learning_rate", "auto", None),
         ("training.learning_rate", "", None),
-        ("adapter.rank", "", 16),
+        ("adapter.rank", "", None),
         ("quantization.double", "false", False),
         ("adapter.target_modules", "[q_proj, v_proj]", ["q_proj", "v_proj"]),
         ("model.source", "0123", "0123"),

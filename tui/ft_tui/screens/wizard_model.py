@@ -34,6 +34,7 @@ from ft_tui.wizard.session import MODEL, Session, guides_of
 
 TYPING_PAUSE: Final = 0.3
 METHODS: Final = ("none", "int8", "nf4")
+CHOICES: Final = ("auto", *METHODS)
 METHOD_WORDS: Final = {
     "none": "The weights stay as they are: the fastest steps and the most exact base, for the most memory.",
     "int8": "Half the memory of 16 bits for the frozen base; steps are slower, its answers all but the same.",
@@ -95,7 +96,7 @@ class ModelStep(Step):
         yield Words("Looking for models …", id="model-details")
         with HorizontalGroup(classes="line"):
             yield Line("quantise", classes="line-label")
-            yield ChoiceRow([(name, name) for name in METHODS], "none", id="field-quantization-method")
+            yield ChoiceRow([(name, name) for name in CHOICES], "auto", id="field-quantization-method")
         yield Words(id="quantisation-words")
         yield Words(id="quantisation-problem")
         yield MemoryBar(id="memory")
@@ -180,7 +181,8 @@ class ModelStep(Step):
 
     def _method_words(self) -> Content:
         session = self.session
-        words = METHOD_WORDS[session.recipe.quantization.method]
+        chosen = session.recipe.quantization.method
+        words = METHOD_WORDS.get(chosen) or _on_auto(session)
         figures = self._method_figures()
         return Content(f"{words} {figures}".strip())
 
@@ -235,7 +237,7 @@ class ModelStep(Step):
         """Another quantisation."""
         if event.control.id == "field-quantization-method":
             event.stop()
-            self.post_message(Typed("quantization.method", "" if event.value == "none" else event.value))
+            self.post_message(Typed("quantization.method", "" if event.value == "auto" else event.value))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Browse."""
@@ -252,6 +254,13 @@ class ModelStep(Step):
     def _take_folder(self, chosen: str | None) -> None:
         if chosen is not None:
             self.post_message(Typed("model.source", chosen))
+
+
+def _on_auto(session: Session) -> str:
+    """What is chosen while the form of the base is on auto, and why."""
+    reason = session.resolved.reasons.get("quantization.method")
+    method = session.resolved.quantization.method
+    return f"{method}: {reason}." if reason else "Chosen by what fits, once the model's shapes are known."
 
 
 def details(model: ModelFacts, *, chosen: bool) -> Content:

@@ -180,7 +180,7 @@ def what_will_happen(prepared: Prepared) -> Content:
 def _method(recipe: Recipe) -> str:
     if recipe.adapter.kind == "none":
         return "every weight"
-    base = {"none": "LoRA", "int8": "LoRA on an int8 base", "nf4": "QLoRA (LoRA on an nf4 base)"}
+    base = {"auto": "LoRA", "none": "LoRA", "int8": "LoRA on an int8 base", "nf4": "QLoRA (LoRA on an nf4 base)"}
     return f"{base[recipe.quantization.method]} of rank {recipe.adapter.rank}"
 
 

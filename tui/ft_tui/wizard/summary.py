@@ -25,8 +25,8 @@ def _hardware(session: Session) -> str:
 def _model(session: Session) -> str:
     recipe = session.recipe
     name = recipe.model.source.rstrip("/").rpartition("/")[2]
-    method = recipe.quantization.method
-    return name if method == "none" else f"{name}, {method}"
+    method = session.resolved.quantization.method
+    return f"{name}, {method}" if session.resolved.quantization.packed else name
 
 
 def _data(session: Session) -> str:
@@ -38,8 +38,8 @@ def _data(session: Session) -> str:
 
 
 def _settings(session: Session) -> str:
-    adapter = session.recipe.adapter
-    kind = f"LoRA rank {adapter.rank}" if adapter.kind == "lora" else "every weight"
+    adapter = session.resolved.adapter
+    kind = f"LoRA rank {adapter.rank_or_usual}" if adapter.kind == "lora" else "every weight"
     return f"{kind}, {session.steps.total} steps" if session.steps is not None else kind
 
 

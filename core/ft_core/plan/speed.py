@@ -1,0 +1,199 @@
+"""How fast a run can be: the arithmetic limit, what is reached of it, and time, energy and money that follow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ft_core.plan.facts import Situation
+from ft_core.plan.memory import length_of
+from ft_core.plan.sizes import Sizes, sizes
+from ft_core.plan.steps import Steps
+from ft_core.recipe.schema import Recipe
+
+# Dense tensor-core rates for 16-bit inputs with float32 sums, in TFLOP/s, from the vendors' data sheets; the first
+# pattern that fits the driver's name of the device counts.
+_PEAKS: Final = (
+    (r"B300|B200|GB200", 2250), (r"H100.*PCIe", 756), (r"H100.*NVL", 835), (r"H100|H200|GH200|H800", 989),
+    (r"A100|A800", 312), (r"L40S", 362), (r"L40", 181), (r"L4\b", 121), (r"A10G", 70), (r"A10\b", 125),
+    (r"A40", 150), (r"A30", 165), (r"RTX PRO 6000", 503), (r"RTX 6000 Ada|6000 Ada", 364), (r"A6000", 155),
+    (r"A5000", 111), (r"5090", 210), (r"5080", 113), (r"5070 Ti", 88), (r"4090", 165), (r"4080", 98),
+    (r"4070 Ti", 80), (r"4070", 58), (r"4060 Ti", 44), (r"3090 Ti", 80), (r"3090", 71), (r"3080", 60), (r"3060", 26),
+    (r"V100", 125), (r"T4", 65), (r"RTX 8000|TITAN RTX", 130),
+)  # fmt: skip
+# float32 multiplications and additions a CPU core does in a second, with AVX2 at 2-3 GHz: 32 each cycle.
+_CORE_FLOPS: Final = 80e9
+# What a product of large matrices reaches of the data sheet's rate, and what training reaches of that: low, middle,
+# high. An 8B LoRA on one H100 is reported at 0.54 of its limit (NeMo AutoModel); small models reach less.
+_MATMUL_SHARE: Final = 0.8
+_REACHED: Final[dict[str, tuple[float, float, float]]] = {"cuda": (0.25, 0.45, 0.65), "cpu": (0.15, 0.4, 0.8)}
+# Unpacking a 4-bit base costs as much for a short micro-batch as for a long one: about the time of this many tokens
+# (1.04 times the time of 16 bits at 4096 tokens a micro-batch, 1.45 times at 512).
+_UNPACKING_TOKENS: Final = 200
+_DROPOUT_FACTOR: Final = 1.07
+_COMPILED_FACTOR: Final = 0.85
+_COMPILE_SECONDS: Final = 60.0
+# Imports, loading, the base's answers; then the verdict: rough, and small beside a run of hours.
+_AROUND_SECONDS: Final[dict[str, tuple[float, float, float]]] = {"cuda": (20, 60, 240), "cpu": (10, 30, 180)}
+
+
+@dataclass(frozen=True)
+class Range:
+    """An honest guess: as low as, about, as high as."""
+
+    low: float
+    mid: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens a second, and what follows from them for the whole run.
+
+    `limit` is what the device's arithmetic allows; `reached` the share of it that is expected. `seconds` is the
+    duration of the run, `tokens` what it trains on in all, `energy_kwh` and `cost` are None where the power limit
+    or the price is unknown. `method` says where `reached` comes from.
+    """
+
+    tokens_per_s: Range
+    limit: float
+    reached: Range
+    seconds: Range | None
+    tokens: int | None
+    energy_kwh: Range | None
+    cost: Range | None
+    method: str
+
+
+def useful_flops(shape: Sizes, length: float, supervised: float = 1.0) -> float:
+    """Floating-point operations that one trained token cannot do without.
+
+    LoRA: 4 N + 6 P + 4 s V H + 7 L Q l; full: 6 N + 6 V H + 7 L Q l. N are the matrix parameters of the layers that a
+    token meets, P those of the adapter, s the share of tokens with a loss, l the mean length of what a token sees.
+    Forward and backward passes are 2 and 4 operations a parameter; a frozen weight needs no gradient of its own.
+    """
+    attention = 7 * shape.layers * shape.queries * length
+    head = shape.vocabulary * shape.hidden
+    if shape.full:
+        return 6 * shape.active + 6 * head + attention
+    return 4 * shape.active + 6 * shape.adapter + 4 * supervised * head + attention
+
+
+def done_flops(shape: Sizes, recipe: Recipe, length: float) -> float:
+    """Operations that are done: the useful ones, and with checkpointing the forward pass of the layers once more."""
+    useful = useful_flops(shape, length)
+    if recipe.training.activation_checkpointing is False:
+        return useful
+    return useful + 2 * shape.active + 2 * shape.adapter + 2 * shape.layers * shape.queries * length
+
+
+def peak_flops(now: Situation) -> float | None:
+    """Operations a second that large matrix products reach on the situation's device; None where it is unknown."""
+    if now.device == "cpu":
+        return now.hardware.host.cores * _CORE_FLOPS
+    rates = [_rate(gpu.name) for gpu in now.gpus]
+    if not rates or None in rates:
+        return None
+    rate = min(rate for rate in rates if rate is not None) * _MATMUL_SHARE
+    # float32 runs on the tensor cores as TF32, at half the rate.
+    return rate / 2 if now.recipe.model.dtype == "float32" else rate
+
+
+def _rate(name: str) -> float | None:
+    return next((rate * 1e12 for pattern, rate in _PEAKS if re.search(pattern, name, re.IGNORECASE)), None)
+
+
+def relative_time(shape: Sizes, recipe: Recipe, length: float) -> float:
+    """Time for a token in units of one useful operation: what compares two recipes on the same device."""
+    time = done_flops(shape, recipe, length)
+    if recipe.quantization.packed:
+        tokens = (recipe.training.micro_batch or 1) * (recipe.data.max_length or length)
+        time *= 1 + _UNPACKING_TOKENS / tokens
+    if recipe.adapter.dropout and recipe.adapter.kind == "lora":
+        time *= _DROPOUT_FACTOR
+    return time * (_COMPILED_FACTOR if recipe.training.compile else 1.0)
+
+
+def speed(now: Situation, steps: Steps | None, measured: float | None = None) -> Speed | None:
+    """The speed of this run; None where the model's shapes or the device's rate are unknown.
+
+    `measured` is the share of the device's arithmetic that was used on it before, or by the probe (`used_share`).
+    """
+    shape = sizes(now.model, now.recipe, now.device)
+    peak = peak_flops(now)
+    if shape is None or peak is None:
+        return None
+    length = seen_length(now)
+    useful = useful_flops(shape, length)
+    limit = peak / useful
+    slower = relative_time(shape, now.recipe, length) / useful
+    low, mid, high = _REACHED[now.device]
+    if measured is not None:
+        low, mid, high = 0.85 * measured, measured, 1.15 * measured
+    reached = Range(low / slower, mid / slower, high / slower)
+    rate = Range(reached.low * limit, reached.mid * limit, reached.high * limit)
+    tokens = None if steps is None or now.data is None or now.data.tokens is None else trained_tokens(now, steps)
+    seconds = None if tokens is None else _duration(now, tokens, rate)
+    return Speed(
+        tokens_per_s=rate,
+        limit=limit,
+        reached=reached,
+        seconds=seconds,
+        tokens=tokens,
+        energy_kwh=_energy(now, seconds),
+        cost=_cost(now.recipe, seconds),
+        method="typical" if measured is None else "measured on this machine",
+    )
+
+
+def used_share(now: Situation, tokens_per_s: float) -> float | None:
+    """The share of the device's arithmetic that a measured speed makes use of, work done twice included."""
+    shape, peak = sizes(now.model, now.recipe, now.device), peak_flops(now)
+    if shape is None or peak is None:
+        return None
+    return tokens_per_s * relative_time(shape, now.recipe, seen_length(now)) / peak
+
+
+def seen_length(now: Situation) -> float:
+    """The mean length of the row that a token stands in, in tokens: sum of squares over sum."""
+    lengths = now.data.token_lengths if now.data is not None else None
+    most = length_of(now.model, now.recipe)
+    if not lengths:
+        return min(most, 512)
+    cut = [min(length, most) for length in lengths]
+    return sum(length * length for length in cut) / max(1, sum(cut))
+
+
+def trained_tokens(now: Situation, steps: Steps) -> int:
+    """Tokens the run goes through, those without a loss included, padding left out."""
+    assert now.data is not None
+    lengths, most = now.data.token_lengths, length_of(now.model, now.recipe)
+    epoch = sum(min(length, most) for length in lengths) if lengths else now.data.tokens or 0
+    return round(epoch * steps.epochs)
+
+
+def _duration(now: Situation, tokens: int, rate: Range) -> Range:
+    low, mid, high = _AROUND_SECONDS[now.device]
+    compiling = _COMPILE_SECONDS if now.recipe.training.compile else 0.0
+    return Range(tokens / rate.high + low, tokens / rate.mid + mid + compiling, tokens / rate.low + high + compiling)
+
+
+def _energy(now: Situation, seconds: Range | None) -> Range | None:
+    watts = [gpu.power_limit_watts for gpu in now.gpus]
+    if seconds is None or not watts or None in watts:
+        return None
+    # A GPU that trains draws most of what it may.
+    kilowatts = sum(watt for watt in watts if watt is not None) / 1000
+    each = [
+        share * kilowatts * time / 3600
+        for share, time in ((0.7, seconds.low), (0.85, seconds.mid), (1.0, seconds.high))
+    ]
+    return Range(*each)
+
+
+def _cost(recipe: Recipe, seconds: Range | None) -> Range | None:
+    price = recipe.hardware.price_per_hour
+    if seconds is None or price is None:
+        return None
+    return Range(*(price * time / 3600 for time in (seconds.low, seconds.mid, seconds.high)))

@@ -1,0 +1,51 @@
+"""Attention and compilation where they are on auto."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ft_core.plan.attention import attention
+from ft_core.plan.facts import Choice, Situation
+from ft_core.plan.speed import speed
+from ft_core.plan.steps import count_steps
+from ft_core.text import duration_text
+
+# Compilation costs a minute or so and gains about 15 % of the steps' time: it pays for a run of this many seconds.
+_LEAST_SECONDS: Final = 1200.0
+
+
+def advise_attention(now: Situation) -> list[Choice]:
+    """How attention is computed."""
+    if now.recipe.training.attention != "auto":
+        return []
+    half = now.recipe.model.dtype in {"bfloat16", "float16"}
+    value, reason = attention(now.recipe, now.model.model_type, sixteen_bits=half, device=now.device)
+    old = next(
+        (gpu for gpu in now.gpus if gpu.compute_capability is not None and gpu.compute_capability < (8, 0)), None
+    )
+    if value == "varlen" and old is not None:
+        value, reason = "sdpa", f"the kernel for packed rows needs compute capability 8.0, and {old.name} has less"
+    return [Choice("training.attention", value, reason)]
+
+
+def advise_compiling(now: Situation) -> list[Choice]:
+    """Whether each layer is compiled: where the run is long enough to pay for it."""
+    if now.recipe.training.compile is not None:
+        return []
+    value, reason = _compiling(now)
+    return [Choice("training.compile", value, reason)]
+
+
+def _compiling(now: Situation) -> tuple[bool, str]:
+    if now.device == "cpu":
+        return False, "off: on a CPU compiling takes longer than it gains"
+    steps = (
+        count_steps(now.recipe, now.data.rows, len(now.gpus) or 1, now.data.tokens) if now.data is not None else None
+    )
+    expected = speed(now, steps)
+    if expected is None or expected.seconds is None:
+        return False, "off: how long the run takes is unknown, and compiling costs about a minute"
+    about = duration_text(expected.seconds.mid)
+    if expected.seconds.mid < _LEAST_SECONDS:
+        return False, f"off: the run takes about {about}, too short for the minute that compiling takes"
+    return True, f"on: steps take about 0.85 of the time, and of about {about} that is more than the minute it costs"

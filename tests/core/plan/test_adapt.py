@@ -1,0 +1,105 @@
+"""The form of the base, the adapter, attention and compilation where they are on auto; and what else there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ft_core.models.facts import ModelFacts
+from ft_core.plan.advice import Choice, advise, resolve, situation
+from ft_core.plan.alternatives import alternatives
+from ft_core.plan.facts import DataFacts
+from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, data, recipe
+from tests.fakes import gpu, machine
+
+
+def choices(
+    values: dict[str, object] | None = None,
+    free_gib: float = 79,
+    model: ModelFacts = LLAMA_8B,
+    facts: DataFacts | None = None,
+) -> dict[str, Choice]:
+    return {made.field: made for made in advise(recipe(values), machine(gpu(free_gib=free_gib)), model, facts)}
+
+
+@pytest.mark.parametrize(("free", "method"), [(79, "none"), (24, "none"), (16, "nf4"), (4, "nf4")])
+def test_the_base_is_compressed_only_where_it_does_not_fit_otherwise(free: float, method: str) -> None:
+    made = choices(free_gib=free)["quantization.method"]
+    assert made.value == method
+    assert f"{free:.1f} GiB" in made.reason
+
+
+def test_what_cannot_be_compressed_is_not() -> None:
+    assert choices({"adapter.kind": "none"}, free_gib=4)["quantization.method"].value == "none"
+    packed = replace(LLAMA_8B, quantized="bitsandbytes", size_bytes=5_700_000_000)
+    assert choices(free_gib=4, model=packed)["quantization.method"].value == "none"
+    assert "unknown" in choices(model=UNKNOWN)["quantization.method"].reason
+
+
+def test_the_smallest_layout_counts_unless_the_user_has_set_a_larger_one() -> None:
+    assert choices(free_gib=20)["quantization.method"].value == "none"
+    large = choices({"training.micro_batch": 8, "data.max_length": 4096}, free_gib=20)
+    assert large["quantization.method"].value == "nf4"
+
+
+@pytest.mark.parametrize(
+    ("rows", "mean", "rank"), [(100, 200, 8), (2000, 200, 16), (200_000, 200, 32), (1_000_000, 200, 64)]
+)
+def test_the_rank_grows_with_the_tokens(rows: int, mean: int, rank: int) -> None:
+    made = choices(facts=data(rows, mean))
+    assert (made["adapter.rank"].value, made["adapter.alpha"].value) == (rank, float(rank))
+    assert "tokens" in made["adapter.rank"].reason
+
+
+def test_alpha_follows_a_rank_that_is_given_and_full_tuning_has_neither() -> None:
+    assert choices({"adapter.rank": 64})["adapter.alpha"].value == 64.0
+    assert not {"adapter.rank", "adapter.alpha"} & choices({"adapter.kind": "none"}).keys()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "capability", "attention", "why"),
+    [
+        ({}, "llama", (9, 0), "varlen", "boundaries"),
+        ({"data.packing": "none"}, "llama", (9, 0), "sdpa", "padded"),
+        ({}, "gemma2", (9, 0), "eager", "capped"),
+        ({}, "gpt_oss", (9, 0), "eager", "sink"),
+        ({}, "llama", (7, 5), "sdpa", "compute capability 8.0"),
+        ({"model.dtype": "float32"}, "llama", (9, 0), "sdpa", "16 bits"),
+    ],
+)
+def test_attention_is_the_one_that_needs_no_mask_where_it_can_be(
+    values: dict[str, object], kind: str, capability: tuple[int, int], attention: str, why: str
+) -> None:
+    hardware = machine(gpu(capability=capability))
+    model = replace(LLAMA_8B, model_type=kind)
+    made = {choice.field: choice for choice in advise(recipe(values), hardware, model, None)}["training.attention"]
+    assert made.value == attention
+    assert why in made.reason
+
+
+def test_layers_are_compiled_for_a_long_run_on_a_gpu_only() -> None:
+    named = machine(gpu(name="NVIDIA H100 80GB HBM3"))
+    long, short = (resolve(recipe(), named, LLAMA_8B, data(rows)) for rows in (400_000, 500))
+    assert (long.training.compile, short.training.compile) == (True, False)
+    assert "too short" in short.reasons["training.compile"]
+    on_cpu = resolve(recipe(), machine(memory_gib=64), QWEN_600M, data(400_000))
+    assert on_cpu.training.compile is False
+
+
+def test_each_choice_has_alternatives_with_what_they_cost() -> None:
+    hardware, facts = machine(gpu(free_gib=79)), data(2000)
+    done = resolve(recipe(), hardware, LLAMA_8B, facts)
+    now = situation(done, hardware, LLAMA_8B, facts)
+    found = alternatives(now)
+    again = found["training.activation_checkpointing"][0]
+    assert again.value is (done.training.activation_checkpointing is False)
+    packed = {other.value: other for other in found["quantization.method"]}
+    assert set(packed) == {"int8", "nf4"}
+    assert packed["nf4"].fits
+    assert packed["nf4"].time > 1
+    ranks = {other.value: other for other in found["adapter.rank"]}
+    assert ranks[32].memory_bytes > ranks[8].memory_bytes
+    lengths = {other.value: other for other in found["data.max_length"]}
+    assert sorted(lengths) == [1024, 4096]
+    assert alternatives(replace(now, model=UNKNOWN)) == {}

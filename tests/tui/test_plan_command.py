@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ft_core.paths import cache_root, runs_root
+from ft_tui.cli import cli
+from ft_tui.commands.plan import memory_of
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> str:
+    path = tmp_path / "demo.yaml"
+    assert ft("recipe", "new", str(path), "--demo", "--set", "hardware.device=cpu").exit_code == 0
+    return str(path)
+
+
+def ft(*words: str) -> Result:
+    return CliRunner().invoke(cli, list(words))
+
+
+def planned(*words: str) -> dict[str, Any]:
+    result = ft("plan", *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_the_plan_tells_memory_speed_duration_and_choices(demo: str) -> None:
+    found = planned(demo, "--set", "hardware.price_per_hour=2")
+    memory = found["memory"]
+    assert sum(memory["parts"].values()) == memory["total"] > memory["peak_bytes"]
+    assert (memory["fits"], memory["method"], found["measured"]) == (True, "closed form", None)
+    assert found["steps"]["total"] == 150
+    assert found["speed"]["tokens_per_s"]["mid"] < found["speed"]["limit_tokens_per_s"]
+    assert found["duration_s"]["low"] < found["duration_s"]["mid"] < found["duration_s"]["high"]
+    assert found["cost"]["mid"] == pytest.approx(found["duration_s"]["mid"] * 2 / 3600)
+    made = {choice["field"]: choice for choice in found["choices"]}
+    checkpointing = made["training.activation_checkpointing"]
+    assert checkpointing["reason"]
+    assert checkpointing["alternatives"][0]["time"] > 1
+
+
+def test_people_read_the_same_in_80_columns(demo: str) -> None:
+    result = ft("plan", demo)
+    assert result.exit_code == 0
+    assert "memory" in result.stdout
+    assert "chosen automatically:" in result.stdout
+    head, _, _ = result.stdout.partition("chosen automatically:")
+    assert max(map(len, head.splitlines())) <= 80
+
+
+def test_a_gpu_that_is_not_here_can_be_planned_for(demo: str) -> None:
+    found = planned(demo, "--gpu", "24GB", "--set", "hardware.device=auto")
+    assert found["memory"]["device_bytes"] == 24 * 2**30
+    assert {choice["field"]: choice["value"] for choice in found["choices"]}["hardware.device"] == "cuda"
+
+
+@pytest.mark.parametrize(("size", "gib"), [("24GB", 24), ("24 GiB", 24), ("79.5", 79.5), ("8g", 8)])
+def test_sizes_of_gpus_are_read_as_cards_are_sold(size: str, gib: float) -> None:
+    assert memory_of(size) == gib * 2**30
+
+
+@pytest.mark.parametrize("size", ["", "much", "0", "-3GB", "1e9GB", "24 MB"])
+def test_what_is_no_size_is_refused(size: str, demo: str) -> None:
+    result = ft("plan", demo, "--gpu", size)
+    assert result.exit_code == 2
+    assert "no size" in result.stderr
+
+
+def test_an_imagined_gpu_cannot_be_measured(demo: str) -> None:
+    result = ft("plan", demo, "--gpu", "24GB", "--probe")
+    assert result.exit_code == 2
+    assert "cannot be measured" in result.stderr
+
+
+def test_a_traced_plan_agrees_with_the_closed_form(demo: str) -> None:
+    guess, traced = planned(demo), planned(demo, "--trace")
+    assert traced["memory"]["method"] == "trace"
+    assert traced["memory"]["peak_bytes"] == pytest.approx(guess["memory"]["peak_bytes"], rel=0.05)
+
+
+def test_what_cannot_be_traced_is_a_warning_beside_the_plan(demo: str) -> None:
+    result = ft("plan", demo, "--trace", "--set", "quantization.method=int8")
+    assert result.exit_code == 0
+    assert "(closed form)" in result.stdout
+    assert "cannot be traced" in result.stderr
+
+
+def test_a_probe_measures_the_longest_batch_and_leaves_no_run_behind(demo: str) -> None:
+    found = planned(demo, "--probe", "--set", "evaluation.questions=1")
+    measured = found["measured"]
+    assert 0 < measured["peak"] < found["memory"]["total"]
+    assert measured["tokens_per_s"] == pytest.approx(measured["tokens"] / measured["seconds"])
+    assert list(runs_root().iterdir()) == []
+    assert list((cache_root() / "probes").iterdir()) == []
+    again = planned(demo)
+    assert again["speed"]["method"] == "measured on this machine"
+
+
+def test_a_probe_that_fails_says_why(demo: str, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "completion": "b"}\n')
+    result = ft("plan", demo, "--probe", "--set", f"data.source={rows}", "--set", "data.held_out=", "--set",
+                "data.max_length=16", "--set", "model.chat_template=/nowhere.jinja")  # fmt: skip
+    assert result.exit_code == 2
+    assert "/nowhere.jinja" in result.stderr

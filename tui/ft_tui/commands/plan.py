@@ -1,0 +1,180 @@
+"""`ft-tui plan`: whether a recipe fits, how long it takes and what was chosen for it, before anything is started."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ft_core.errors import FtError, problem
+from ft_core.text import count_text, duration_text, memory_text, one_line
+from ft_tui.commands import output
+from ft_tui.commands.common import as_json, assignments, examples
+
+if TYPE_CHECKING:
+    from ft_core.hardware.look import Hardware
+    from ft_core.plan.prepare import Prepared
+
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(GB|GIB|G)?\s*", re.IGNORECASE)
+
+
+@click.command(
+    "plan",
+    epilog=examples(
+        "ft-tui plan mine.yaml",
+        "ft-tui plan mine.yaml --gpu 24GB --set adapter.rank=64",
+        "ft-tui plan mine.yaml --probe --json > plan.json",
+    ),
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--gpu", help="Plan for a GPU with this much memory, such as 24GB, instead of the one that is here.")
+@click.option("--trace", is_flag=True, help="Trace a training step without weights: exact for any architecture.")
+@click.option("--probe", is_flag=True, help="Load the model and measure the longest batch on the device.")
+@assignments
+@as_json
+def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Tell memory, speed, duration and every automatic choice of the recipe in FILE. Nothing is trained."""
+    from ft_core.plan.prepare import prepare
+    from ft_core.plan.report import plan_data
+    from ft_core.recipe.read import read
+
+    if gpu is not None and probe:
+        raise problem(
+            "a GPU that is not here cannot be measured",
+            where="--probe",
+            why="--gpu plans for a GPU by its size",
+            remedy="leave out one of them",
+        )
+    prepared = prepare(read(file, assignments), hardware=None if gpu is None else _imagined(gpu))
+    traced, untraced = _traced(prepared) if trace else (None, None)
+    found: dict[str, Any] = plan_data(prepared, traced)
+    found["measured"] = _measured(prepared) if probe else None
+    if as_json:
+        output.data_json(found)
+    else:
+        for line in _lines(found, prepared):
+            output.data(line)
+    output.show_problems((*prepared.warnings, *(untraced.problems if untraced else ())), kind="warning")
+
+
+def _imagined(size: str) -> Hardware:
+    """This machine, with one GPU of that size instead of its own."""
+    from dataclasses import replace
+
+    from ft_core.hardware.look import Gpu, look
+
+    total = memory_of(size)
+    gpu = Gpu(
+        index=0,
+        uuid="GPU-imagined",
+        name=f"a GPU of {size.strip()}",
+        memory_total=total,
+        memory_used=0,
+        memory_free=total,
+        processes=(),
+        compute_capability=(8, 0),
+        bf16=True,
+        utilisation=None,
+        temperature=None,
+        power_watts=None,
+        power_limit_watts=None,
+    )
+    return replace(look(), gpus=(gpu,), problem=None)
+
+
+def memory_of(size: str) -> int:
+    """Bytes of `24GB`, `24 GiB` or `24`: the gibibytes that a card is sold as having. Raises FtError."""
+    found = _SIZE.fullmatch(size)
+    if found is None or not 0 < float(found.group(1)) <= 4096:
+        raise problem(
+            f"`{one_line(size, 40)}` is no size of a GPU's memory",
+            where="--gpu",
+            why="it is a number of GB between 1 and 4096",
+            remedy="give a size such as 24GB",
+        )
+    return int(float(found.group(1)) * 2**30)
+
+
+def _traced(prepared: Prepared) -> tuple[Any, FtError | None]:
+    from ft_core.plan.traced import traced
+
+    output.words("tracing a step ...")
+    now = prepared.situation
+    try:
+        return traced(prepared.model, prepared.recipe, now.device), None
+    except FtError as error:
+        return None, error
+
+
+def _measured(prepared: Prepared) -> dict[str, Any]:
+    from ft_core.runs.preflight import preflight
+
+    return preflight(prepared.recipe, lambda phase: output.words(f"{phase} ..."))
+
+
+def _lines(found: dict[str, Any], prepared: Prepared) -> list[str]:
+    now = prepared.situation
+    where = ", ".join(gpu.name for gpu in now.gpus) or f"the CPU, {now.hardware.host.cores} cores"
+    lines = [f"{one_line(prepared.model.source, 200)} on {one_line(where, 200)}", ""]
+    lines += _memory_lines(found["memory"], found["measured"])
+    lines += _speed_lines(found)
+    lines += ["", "chosen automatically:"]
+    for made in found["choices"]:
+        lines.append(f"  {made['field']}: {_value(made['value'])}")
+        lines.append(f"      {one_line(made['reason'], 400)}")
+        lines += [f"      or {_alternative(other)}" for other in made["alternatives"]]
+    return lines
+
+
+def _memory_lines(memory: dict[str, Any] | None, measured: dict[str, Any] | None) -> list[str]:
+    if memory is None:
+        return ["memory     unknown until the model is on this machine"]
+    verdict, method = "fits" if memory["fits"] else "does not fit", memory["method"]
+    parts = [f"{name} {memory_text(size)}" for name, size in memory["parts"].items() if size]
+    lines = [
+        f"memory     {memory_text(memory['total'])} of {memory_text(memory['free_bytes'])} free: {verdict} ({method})",
+        f"           {', '.join(parts[:4])},",
+        f"           {', '.join(parts[4:])}",
+    ]
+    if measured is not None:
+        on_gpu = measured["reserved"] is not None
+        predicted = memory_text(memory["peak_bytes"] if on_gpu else memory["total"])
+        what = "of tensors" if on_gpu else "of the process"
+        lines.append(f"measured   {memory_text(measured['peak'])} {what}, predicted {predicted}")
+        lines.append(f"           {measured['tokens_per_s']:,.0f} tokens/s on the longest batch")
+    return lines
+
+
+def _speed_lines(found: dict[str, Any]) -> list[str]:
+    speed, seconds, cost = found["speed"], found["duration_s"], found["cost"]
+    if speed is None:
+        return ["speed      unknown for this device or model"]
+    rate = speed["tokens_per_s"]
+    lines = [
+        f"speed      about {rate['mid']:,.0f} tokens/s ({rate['low']:,.0f} to {rate['high']:,.0f}, {speed['method']})",
+        f"           of {speed['limit_tokens_per_s']:,.0f} that the arithmetic allows",
+    ]
+    if found["steps"] is not None and speed["tokens"] is not None:
+        steps = found["steps"]
+        lines.append(f"steps      {steps['total']:,} over about {count_text(speed['tokens'])} tokens")
+    if seconds is not None:
+        low, mid, high = (duration_text(seconds[name]) for name in ("low", "mid", "high"))
+        lines.append(f"duration   about {mid} ({low} to {high})")
+    if found["energy_kwh"] is not None:
+        lines.append(f"energy     about {found['energy_kwh']['mid']:.2g} kWh")
+    if cost is not None:
+        lines.append(f"cost       about {cost['mid']:.2f} ({cost['low']:.2f} to {cost['high']:.2f})")
+    return lines
+
+
+def _alternative(other: dict[str, Any]) -> str:
+    fits = "" if other["fits"] else ", does not fit"
+    return f"{_value(other['value'])}: {memory_text(other['memory_bytes'])}, {other['time']:.2f} x the time{fits}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return one_line(f"{value:g}" if isinstance(value, float) else str(value), 100)
