@@ -42,4 +42,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # A worker that waits for a launch takes seconds to import; the tests of it let it.
+    monkeypatch.setenv("FT_TUI_WARM", "0")
     return folder

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ft_core import demo
 from ft_core.recipe.schema import DEMO
-from ft_core.text import one_line
+from ft_core.runs.journal import number
+from ft_core.text import memory_text, one_line
 
 _ASCII_VARIABLE: Final = "FT_TUI_ASCII"
 
@@ -26,6 +27,28 @@ def ascii_only() -> bool:
 def glyph(picture: str, plain: str) -> str:
     """A picture character, or its ASCII stand-in where only ASCII can be shown."""
     return plain if ascii_only() else picture
+
+
+def measured_words(plan: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
+    """What the preflight measured, beside what was predicted: memory and speed."""
+    on_gpu = number(probe.get("reserved")) is not None
+    memory = _beside(
+        number(probe.get("peak")), _found(plan, "memory", "peak_bytes" if on_gpu else "total"), memory_text
+    )
+    speed = _beside(number(probe.get("tokens_per_s")), _found(plan, "speed", "tokens_per_s", "mid"), "{:,.0f}".format)
+    return f"measured on the longest batch: {memory} of memory, {speed} tokens/s"
+
+
+def _beside(measured: float | None, predicted: float | None, words: Callable[[float], str]) -> str:
+    shown = "?" if measured is None else words(measured)
+    return shown if predicted is None else f"{shown} (predicted {words(predicted)})"
+
+
+def _found(plan: Mapping[str, Any], *path: str) -> float | None:
+    value: object = plan
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return number(value)
 
 
 class Looks(NamedTuple):

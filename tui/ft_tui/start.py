@@ -18,6 +18,7 @@ from ft_core.runs.status import shown_state
 
 if TYPE_CHECKING:
     from ft_core.recipe.given import Given
+    from ft_core.runs.warm import WarmWorker
 
 
 def start_run(
@@ -25,14 +26,16 @@ def start_run(
     *,
     lengths: tuple[int, ...] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    warm: WarmWorker | None = None,
 ) -> tuple[RunDir, tuple[Problem, ...]]:
     """Check the recipe, fill in what is automatic, make the run directory and start the run detached.
 
     `lengths` are the token counts of the training rows where they are known. Data sets of the hub are fetched first,
-    where they are not here yet; `progress` is called with bytes here and bytes in all. Gives the run and what the
-    user should know of. Raises FtError with every problem; then nothing was started.
+    where they are not here yet; `progress` is called with bytes here and bytes in all. A `warm` worker takes the run
+    where it can. Gives the run and what the user should know of. Raises FtError with every problem; then nothing was
+    started.
     """
-    return start_prepared(fetch_and_prepare(recipe, lengths=lengths, progress=progress))
+    return start_prepared(fetch_and_prepare(recipe, lengths=lengths, progress=progress), warm)
 
 
 def fetch_and_prepare(
@@ -46,18 +49,18 @@ def fetch_and_prepare(
     return prepare(recipe, lengths=lengths)
 
 
-def start_prepared(prepared: Prepared) -> tuple[RunDir, tuple[Problem, ...]]:
+def start_prepared(prepared: Prepared, warm: WarmWorker | None = None) -> tuple[RunDir, tuple[Problem, ...]]:
     """The second half of `start_run`; takes a fraction of a second."""
     run = create(prepared.recipe, plan_of(prepared))
-    _launch_or_remove(run)
+    _launch_or_remove(run, warm)
     risk = launch.logout_risk()
     return run, (*prepared.warnings, *((risk,) if risk else ()))
 
 
-def _launch_or_remove(run: RunDir) -> None:
+def _launch_or_remove(run: RunDir, warm: WarmWorker | None) -> None:
     """Start the run. One that never began leaves nothing behind; one that failed keeps its log."""
     try:
-        launch.launch(run)
+        launch.launch(run, warm=warm)
     except FtError:
         if shown_state(run) == "created":
             with suppress(FtError):

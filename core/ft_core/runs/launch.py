@@ -18,6 +18,7 @@ from ft_core.runs.status import Status, live, read_status, write_status
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
+    from ft_core.runs.warm import WarmWorker
 
 __all__ = ["detach", "environment", "launch", "logout_risk", "resume"]
 
@@ -25,10 +26,11 @@ _START_SECONDS = 60.0
 _LOG_LINES = 20
 
 
-def launch(run: RunDir, *, resume: bool = False) -> int:
+def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None) -> int:
     """Start the run's supervisor, detached, and give its pid once it is at work; takes a fraction of a second.
 
-    `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. Raises FtError when
+    `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. A new run is handed to
+    the `warm` worker where it fits. Raises FtError when
     the run is at work, was already started (or, with `resume`, has nothing to continue from), its recipe is
     damaged, or the supervisor cannot start; the last is also written down as the run's end.
     """
@@ -41,7 +43,8 @@ def launch(run: RunDir, *, resume: bool = False) -> int:
         command.append("--resume")
     if killed_at_logout() and can_escape():
         command = [*SCOPE_COMMAND, *command]
-    why = _start(run, command, variables)
+    handed = warm is not None and not resume and warm.take(run, variables)
+    why = None if handed else _start(run, command, variables)
     status = read_status(run)
     if why is None and status is not None and status.supervisor is not None:
         return status.supervisor.pid

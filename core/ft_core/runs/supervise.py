@@ -1,6 +1,7 @@
 """The supervisor: a small process without torch that starts the trainer, watches it, and tells how it ended.
 
-Started as `python -P -m ft_core.runs.supervise DIR [--resume]` by `launch`; survives the terminal.
+Started as `python -P -m ft_core.runs.supervise DIR [--resume]` by `launch`; survives the terminal. With `--warm`
+instead of a directory it waits for one on standard input, with a trainer that is ready by then (`ft_core.runs.warm`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ft_core.runs.journal import Event, Journal, Tail
 from ft_core.runs.lock import RunLock
 from ft_core.runs.log import last_lines
 from ft_core.runs.status import Status, read_status, write_status
+from ft_core.runs.warm import WarmTrainer, wait_for_run
 
 _LOOK_SECONDS = 0.3
 _GRACE_SECONDS = 10.0
@@ -48,16 +50,18 @@ def run(
     command: Sequence[str] | None = None,
     ready: Callable[[], None] = lambda: None,
     grace: float = _GRACE_SECONDS,
+    warm: WarmTrainer | None = None,
 ) -> Ending:
     """Supervise one attempt at a run, from start to end, in this process.
 
     `ready` is called once the run is ours. `grace` is the time in seconds between SIGTERM and SIGKILL when the run
-    is to stop at once. Raises FtError when another process is at work on the run.
+    is to stop at once. A `warm` trainer is used where it is still there. Raises FtError when another process is at
+    work on the run.
     """
     lock = RunLock(run)
     _refuse_second(run, lock)
     try:
-        supervisor = Supervisor(run, command or trainer_command(run, resume=resume), grace)
+        supervisor = Supervisor(run, command or trainer_command(run, resume=resume), grace, warm)
         supervisor.begin(resume=resume)
         ready()
         return supervisor.work()
@@ -143,7 +147,8 @@ class _Signals:
 class Supervisor:
     """One attempt at a run. `begin` makes the run ours, `work` starts the trainer and stays until it has ended."""
 
-    def __init__(self, run: RunDir, command: Sequence[str], grace: float) -> None:
+    def __init__(self, run: RunDir, command: Sequence[str], grace: float, warm: WarmTrainer | None = None) -> None:
+        self._warm = warm
         self._run = run
         self._command = list(command)
         self._grace = grace
@@ -202,13 +207,18 @@ class Supervisor:
         log = os.open(self._run.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._log_start = os.fstat(log).st_size
-            trainer = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
+            trainer = self._trainer(log)
         except OSError as error:
             return Ending("failed", f"the trainer could not be started: {error}", "install ft-tui again")
         finally:
             os.close(log)
         code = self._watch(trainer, signals)
         return self._explain(code)
+
+    def _trainer(self, log: int) -> subprocess.Popen[bytes]:
+        if self._warm is not None and self._warm.give([str(self._run.path)]):
+            return self._warm.process
+        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
 
     def _watch(self, trainer: subprocess.Popen[bytes], signals: _Signals) -> int:
         while (code := trainer.poll()) is None:
@@ -333,11 +343,16 @@ def _detach() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: a run directory, `--resume`, and `--foreground` to stay with the caller."""
     parser = argparse.ArgumentParser(prog="ft_core.runs.supervise", description=__doc__)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, nargs="?")
+    parser.add_argument("--warm", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--foreground", action="store_true")
     chosen = parser.parse_args(arguments)
     os.umask(0o077)
+    if chosen.warm:
+        return _warm()
+    if chosen.directory is None:
+        parser.error("a run directory is needed")
     writer = None if chosen.foreground else _detach()
 
     def ready() -> None:
@@ -351,6 +366,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return 1
     return 0
+
+
+def _warm() -> int:
+    """Wait with a warm trainer for a run; then supervise it as any other."""
+    if os.fork():
+        os._exit(0)
+    trainer = WarmTrainer()
+    directory = wait_for_run(trainer)
+    if directory is None:
+        trainer.end()
+        return 0
+    answer = os.dup(1)
+    run_dir = RunDir(directory)
+    _write_to_log(run_dir)
+
+    def ready() -> None:
+        os.write(answer, b"1")
+        os.close(answer)
+
+    try:
+        run(run_dir, ready=ready, warm=trainer)
+    except FtError as error:
+        _say(str(error))
+        trainer.end()
+        return 1
+    return 0
+
+
+def _write_to_log(run_dir: RunDir) -> None:
+    log = os.open(run_dir.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, number)
+    os.close(log)
+    os.close(nothing)
 
 
 if __name__ == "__main__":

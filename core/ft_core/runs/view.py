@@ -64,6 +64,7 @@ class RunView:
         self._work = WorkTime()
         self.memory_total: int | None = None
         self._plan_event: dict[str, Any] = {}
+        self.probes: list[Event] = []
         self.samples: list[Event] = []
         self.checkpoints: list[Event] = []
         self.evals: list[Event] = []
@@ -75,6 +76,7 @@ class RunView:
         self.end: dict[str, Any] | None = None
         self._pace: deque[tuple[int, float]] = deque(maxlen=_PACE_STEPS)
         self._lists = {
+            "probe": self.probes,
             "sample": self.samples,
             "checkpoint": self.checkpoints,
             "eval": self.evals,

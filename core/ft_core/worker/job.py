@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from ft_core.worker.generate import Generator, untuned
 from ft_core.worker.judging import Jury
 from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
 from ft_core.worker.prepare import find_base, kept_template, read_data
-from ft_core.worker.probe import probe
+from ft_core.worker.probe import Probed, evaluation_peak, meter, probe
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result, save_weights
@@ -68,11 +68,13 @@ class Job:
         self.saved_step = self.resumed.step if self.resumed else 0
         self.sampled_step = 0
         self.measured: tuple[int, float] | None = None
+        self.probed: Probed | None = None
 
     def work(self) -> str | None:
         """Do everything; gives why the run was stopped, None when it came to its end. Raises on failure."""
         self.prepare()
-        self.probe()
+        if not self.again:
+            self.probe()
         self.ask_base()
         self.signals.at_once = False
         self.fit()
@@ -86,6 +88,10 @@ class Job:
         """Prepare everything and measure the longest batch; nothing is trained."""
         self.prepare()
         self.probe()
+        if self.probed is not None:
+            pad = int(self.tokenizer.pad_token_id)
+            peak = evaluation_peak(self.model, self.data.held_out, pad, self._autocast, self.device)
+            self.tell_probe(replace(self.probed, evaluation_peak=peak))
 
     @property
     def step(self) -> int:
@@ -181,19 +187,20 @@ class Job:
         self.report.position(total=self.total, step=self.saved_step)
 
     def probe(self) -> None:
-        """Measure memory and speed on the longest batch, and put them beside the plan."""
-        if self.again:
-            return
+        """Measure memory and speed on the longest batch."""
         self.report.state("preparing", "measuring memory and speed")
-        found = probe(self.trainer, self.device, self.data.held_out, self._autocast)
+        self.probed = probe(self.trainer, self.device, self._autocast)
+
+    def tell_probe(self, found: Probed) -> None:
+        """Put what was measured beside the plan, and keep the speed for later plans on this device."""
         measured = {**asdict(found), "tokens_per_s": found.tokens_per_s}
         self.report.event("probe", **measured)
+        predicted = read_plan(self.run)
+        write_atomic(self.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
         facts = inspect_folder(self.base.path, source=self.base.name, kind="folder")
         lengths = tuple(map(len, self.data.train.input_ids))
         known = DataFacts(len(lengths), len(self.data.held_out), lengths, max(lengths))
         remember(situation(self.recipe, look(), facts, known), found.tokens_per_s)
-        predicted = read_plan(self.run)
-        write_atomic(self.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
 
     # ---- the base ----
 
@@ -205,9 +212,13 @@ class Job:
         """The untouched base: its held-out loss, its samples, and before full fine-tuning all its answers."""
         kept = self.kept
         if kept.loss is None and len(self.data.held_out):
-            with untuned(self.model):
-                telling = self.controls.progress("preparing", "held-out loss of the base", "rows")
+            telling = self.controls.progress("preparing", "held-out loss of the base", "rows")
+            with untuned(self.model), meter(self.device) as most:
                 kept.loss = self._measure_loss(0, telling)
+                if self.probed is not None:
+                    self.probed = replace(self.probed, evaluation_peak=most.peak())
+        if self.probed is not None:
+            self.tell_probe(self.probed)
         if kept.samples is None and self.samples.questions:
             self.report.state("preparing", "base samples")
             kept.samples = self.samples.ask_base()

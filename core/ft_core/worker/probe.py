@@ -24,7 +24,8 @@ from ft_core.worker.dataset import Tokens
 from ft_core.worker.device import Device
 from ft_core.worker.evaluate import longest_batch
 
-_PASSES: Final = 3
+# The first pass makes what later ones find; on a CPU they are dear.
+_PASSES: Final = {"cuda": 4, "cpu": 2}
 # A device on which one pass takes longer is not asked for more of them.
 _LONG_SECONDS: Final = 5.0
 
@@ -54,7 +55,6 @@ class Probed:
 def probe(
     trainer: Any,  # noqa: ANN401 - TRL's, which has no types
     device: Device,
-    held_out: Tokens,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Probed:
     """Measure the step of a trainer that has not begun. Raises what torch raises when the memory does not suffice."""
@@ -62,10 +62,10 @@ def probe(
     batch, tokens = _longest_training_batch(trainer)
     summed = trainer.args.gradient_accumulation_steps > 1
     model.train()
-    with _untouched(model), _meter(device) as meter:
+    with _untouched(model), meter(device) as most:
         states = _optimiser_states(trainer)
         seconds = []
-        for number in range(_PASSES):
+        for number in range(_PASSES[device.kind]):
             begun = time.perf_counter()
             _pass(model, batch, autocast, packed=trainer.padding_free)
             _wait(device)
@@ -76,10 +76,8 @@ def probe(
                 break
         del states
         model.zero_grad(set_to_none=True)
-        peak, reserved, used = meter.peak(), meter.reserved(), meter.device_used()
-        evaluated = _evaluation_peak(model, held_out, trainer.data_collator.pad_token_id, autocast, meter, device)
-    # The first pass also makes what later ones find.
-    return Probed(peak, reserved, used, evaluated, tokens, min(seconds[1:] or seconds))
+        peak, reserved, used = most.peak(), most.reserved(), most.device_used()
+    return Probed(peak, reserved, used, None, tokens, min(seconds[1:] or seconds))
 
 
 def _longest_training_batch(trainer: Any) -> tuple[dict[str, Any], int]:  # noqa: ANN401
@@ -113,20 +111,19 @@ def _optimiser_states(trainer: Any) -> list[torch.Tensor]:  # noqa: ANN401
     return [torch.ones(int(size), dtype=torch.uint8, device=trainer.model.device) for size in sizes if size]
 
 
-def _evaluation_peak(
-    model: Any,  # noqa: ANN401
+def evaluation_peak(
+    model: Any,  # noqa: ANN401 - as above
     held_out: Tokens,
     pad: int,
     autocast: Callable[[], AbstractContextManager[Any]],
-    meter: _Meter,
     device: Device,
 ) -> int | None:
+    """Bytes at the most while the largest batch of held-out rows is computed; None where no row is held out."""
     if not len(held_out):
         return None
-    meter.reset()
-    longest_batch(model, held_out, pad, autocast)
-    _wait(device)
-    return meter.peak()
+    with meter(device) as most:
+        longest_batch(model, held_out, pad, autocast)
+        return most.peak()
 
 
 @contextmanager
@@ -147,15 +144,17 @@ def _wait(device: Device) -> None:
         torch.cuda.synchronize()
 
 
-class _Meter:
+class Meter:
     """Peaks of memory since the last reset."""
 
     def __init__(self, device: Device) -> None:
+        self._device = device
         self._cuda = device.kind == "cuda"
         self._gpus = GpuMeter(device.gpu_uuids)
         self.reset()
 
     def reset(self) -> None:
+        """Begin anew."""
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
         else:
@@ -164,14 +163,18 @@ class _Meter:
                 Path("/proc/self/clear_refs").write_text("5")
 
     def peak(self) -> int:
+        """Bytes of tensors on a GPU, of the process on a CPU."""
+        _wait(self._device)
         if self._cuda:
             return int(torch.cuda.max_memory_allocated())
         return _status("VmHWM")
 
     def reserved(self) -> int | None:
+        """Bytes the GPU's allocator has held."""
         return int(torch.cuda.max_memory_reserved()) if self._cuda else None
 
     def device_used(self) -> int | None:
+        """Bytes in use on the GPU now, whoever uses them; of the process on a CPU."""
         if not self._cuda:
             return _status("VmRSS")
         used = [reading.memory_used for reading in self._gpus.read()]
@@ -179,10 +182,11 @@ class _Meter:
 
 
 @contextmanager
-def _meter(device: Device) -> Iterator[_Meter]:
+def meter(device: Device) -> Iterator[Meter]:
+    """Count peaks of memory anew within; what was taken there is given back afterwards."""
     if device.kind == "cuda":
         torch.cuda.empty_cache()
-    yield _Meter(device)
+    yield Meter(device)
     if device.kind == "cuda":
         # What the longest batch took must not keep the first steps from it.
         torch.cuda.empty_cache()

@@ -43,8 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("use: python -P -m ft_core.worker.train RUN_DIR [--resume | --probe]\n")
         return WRONG_USE
     os.umask(0o077)
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    be_quiet()
     signals = Signals()
     signals.install()
     reporter = Reporter(RunDir(Path(folders[0]).absolute()))
@@ -52,6 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _train(reporter, Controls(reporter, signals), signals, words)
     finally:
         reporter.close()
+
+
+def be_quiet() -> None:
+    """Set what the libraries read when they are imported: nothing is told to anyone, no bars in the log."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list[str]) -> int:

@@ -11,7 +11,7 @@ from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.commands import interrupts, output
-from ft_tui.run_words import MEASURES, loading_lines
+from ft_tui.run_words import MEASURES, loading_lines, measured_words
 
 if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
@@ -49,7 +49,7 @@ class Follower:
         self._say = say
         self._began = time.monotonic()
         self._last_step_line = float("-inf")
-        self._told = {"states": 0, "evals": 0, "samples": 0, "checkpoints": 0, "alarms": 0}
+        self._told = {"probes": 0, "states": 0, "evals": 0, "samples": 0, "checkpoints": 0, "alarms": 0}
         self._phases: set[tuple[str, str]] = set()
         self._paused = False
         self._step = -1
@@ -81,7 +81,9 @@ class Follower:
 
     def tell_news(self) -> None:
         """One line for everything new since the last look; steps only as often as a person wants to read."""
-        for kind, tell in (("states", self._state_line), ("alarms", self._alarm_line)):
+        for kind, tell in (
+            ("states", self._state_line), ("probes", self._probe_line), ("alarms", self._alarm_line),
+        ):  # fmt: skip
             self._each_new(kind, tell)
         self._tell_step()
         for kind, tell in (("evals", _eval_line), ("checkpoints", _checkpoint_line), ("samples", self._sample_lines)):
@@ -93,6 +95,9 @@ class Follower:
             if line := line_of(event):
                 self._say(line)
         self._told[kind] = len(events)
+
+    def _probe_line(self, event: dict[str, Any]) -> str:
+        return measured_words(self.view.plan, event)
 
     def _state_line(self, event: dict[str, Any]) -> str:
         """A phase is told once, a pause and its end every time; measurements have lines of their own."""

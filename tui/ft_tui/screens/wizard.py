@@ -35,6 +35,7 @@ from ft_tui.wizard.disk_stamp import Stamp, data_stamp, model_stamp
 from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft, save_draft
 from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
 from ft_tui.wizard.summary import summaries
+from ft_tui.wizard.warm_link import WarmLink
 
 SAVE_PAUSE = 0.4
 REREAD_PAUSE = 0.05
@@ -90,6 +91,7 @@ class WizardScreen(Screen[None]):
         self._save_timer: Timer | None = None
         self._reread_timer: Timer | None = None
         self._launching = False
+        self._warm = WarmLink()
         self._saved_text = ""
         self._disk: WizardScreen.DiskLooked | None = None
         self._looking = False
@@ -157,6 +159,8 @@ class WizardScreen(Screen[None]):
         for name, wanted in (("next", number != REVIEW), ("save", number == REVIEW), ("launch", number == REVIEW)):
             self.query_one(f"#way-{name}").display = wanted
         self._refresh()
+        if number == REVIEW and not self.session.problems():
+            self._warm_up(self.session.resolved)
         (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
         self.refresh_bindings()
         self._save_soon()
@@ -348,6 +352,15 @@ class WizardScreen(Screen[None]):
 
     # Saving and launching
 
+    @work(thread=True, exclusive=True, group="warm", exit_on_error=False)
+    def _warm_up(self, recipe: Recipe) -> None:
+        """While the review is read, a worker imports what the run will need."""
+        self._warm.warm_up(recipe)
+
+    def on_unmount(self) -> None:
+        """Nobody waits for a launch any more."""
+        self._warm.close()
+
     def _note(self, text: str) -> None:
         self.query_one("#note", Line).say(text)
 
@@ -409,9 +422,12 @@ class WizardScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, group="launch", exit_on_error=False)
     def _launch(self, recipe: Recipe, lengths: tuple[int, ...] | None) -> None:
+        warm = self._warm.hand()
         try:
-            run, _ = start_run(recipe, lengths=lengths)
+            run, _ = start_run(recipe, lengths=lengths, warm=warm)
         except FtError as error:
+            if warm is not None:
+                warm.close()
             self.post_message(self.LaunchFailed(error.problems))
         else:
             drop_draft(self.draft)

@@ -15,10 +15,11 @@ from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware
 from ft_core.paths import runs_root
 from ft_core.plan.prepare import Prepared, prepare
+from ft_core.plan.speed import Speed
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs.launch import logout_risk
-from ft_core.text import bytes_text, clean, count_text, one_line
+from ft_core.text import bytes_text, clean, count_text, duration_text, one_line
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.memory_bar import MemoryBar
@@ -173,8 +174,25 @@ def what_will_happen(prepared: Prepared) -> Content:
             if recipe.training.learning_rate is not None
             else f"{steps.total} steps.\n"
         )
+    parts += [f"{line}\n" for line in speed_lines(prepared.speed)]
     parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
     return Content.assemble(*parts)
+
+
+def speed_lines(speed: Speed | None) -> list[str]:
+    """How long the run takes and what it costs, with its range; nothing where the device's rate is unknown."""
+    if speed is None or speed.seconds is None:
+        return []
+    seconds = speed.seconds
+    low, mid, high = (duration_text(value) for value in (seconds.low, seconds.mid, seconds.high))
+    cost = (
+        f", at a cost of about {speed.cost.mid:.2f} ({speed.cost.low:.2f} to {speed.cost.high:.2f})"
+        if speed.cost
+        else ""
+    )
+    energy = f", {speed.energy_kwh.mid:.2g} kWh" if speed.energy_kwh else ""
+    rate = f"{speed.tokens_per_s.mid:,.0f} tokens/s"
+    return [f"About {mid} ({low} to {high}){cost}{energy}; {rate}, {speed.method}."]
 
 
 def _method(recipe: Recipe) -> str:

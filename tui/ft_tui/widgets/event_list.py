@@ -8,7 +8,7 @@ from typing import Any, Final
 from ft_core.runs.journal import Event, number
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
-from ft_tui.run_words import glyph
+from ft_tui.run_words import glyph, measured_words
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, line_width, wrapped
 from ft_tui.widgets.states import state_span
@@ -19,7 +19,9 @@ _WORDS: Final = 400
 
 def event_lines(view: RunView, width: int) -> list[Line]:
     """The newest 500 events in order of time; steps are in the charts, not here. What is said is wrapped."""
-    lists = (view.states, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
+    # The plan is not in the journal, so the view lays it beside what was measured.
+    probes = [{**event, "words": measured_words(view.plan, event)} for event in view.probes]
+    lists = (probes, view.states, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
     # A view tells in a result's `kind` what it is.
     result = {**view.result, "kind": "result", "what": view.result.get("kind")} if view.result else None
     single = (view.verdict, result, view.end)
@@ -94,6 +96,8 @@ def _plain_words(kind: str, event: dict[str, Any]) -> str:
             return f"{glyph('≡', '=')} step {step}: {event.get('count')} answers"
         case "checkpoint":
             return f"{glyph('▼', 'v')} step {step}: checkpoint{weight}{took}"
+        case "probe":
+            return f"{glyph('◷', 'o')} {one_line(str(event['words']), _WORDS)}"
         case "result":
             return f"{glyph('✓', '+')} {one_line(str(event.get('what') or 'result'), 20)} saved{weight}"
         case _:

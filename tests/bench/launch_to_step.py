@@ -1,0 +1,119 @@
+"""From the launch to the first optimiser step, on the demo: `python tests/bench/launch_to_step.py [--json FILE]`.
+
+A worker that was waiting (as in the wizard, once the review is shown), one that starts cold, and a plain TRL script
+with the same model, rows and settings, in turns; medians, and ratios to the script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROUNDS = 3
+# What a person reads a review for; the stack is imported meanwhile.
+READING_SECONDS = 15.0
+SCRIPT = """
+import sys, time
+from datasets import load_dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+from peft import LoraConfig
+
+class First(TrainerCallback):
+    def on_step_end(self, args, state, control, **_):
+        print(time.time(), flush=True)
+        control.should_training_stop = True
+
+trainer = SFTTrainer(
+    model=sys.argv[1],
+    args=SFTConfig(output_dir=sys.argv[3], per_device_train_batch_size=8, max_length=1024, learning_rate=1e-3,
+                   use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True),
+    train_dataset=load_dataset("json", data_files=sys.argv[2], split="train"),
+    peft_config=LoraConfig(r=16, target_modules="all-linear"),
+    callbacks=[First()],
+)
+trainer.train()
+"""
+
+
+def first_step(warm: bool) -> float:
+    """Seconds from the launch to the first step of the demo."""
+    from ft_core import demo
+    from ft_core.plan.prepare import prepare
+    from ft_core.recipe.check import with_values
+    from ft_core.recipe.schema import Recipe
+    from ft_core.runs import control
+    from ft_core.runs.journal import Tail
+    from ft_core.runs.launch import environment
+    from ft_core.runs.warm import WarmWorker
+    from ft_tui.start import start_run
+
+    recipe = with_values(Recipe(), {**demo.recipe_values(), "hardware.device": "cpu"})
+    waiting = WarmWorker(environment(prepare(recipe).recipe)) if warm else None
+    if waiting is not None:
+        time.sleep(READING_SECONDS)
+    begun = time.time()
+    run, _ = start_run(recipe, warm=waiting)
+    tail = Tail(run.events_file)
+    while True:
+        for event in tail.read():
+            if event["kind"] == "step":
+                control.ask(run, "stop_now")
+                _until_ended(tail)
+                return float(event["t"]) - begun
+        time.sleep(0.01)
+
+
+def _until_ended(tail: object) -> None:
+    while not any(event["kind"] == "end" for event in tail.read()):  # type: ignore[attr-defined]
+        time.sleep(0.1)
+
+
+def script(folder: Path) -> float:
+    """Seconds from the start of a plain TRL script to its first step."""
+    from ft_core import demo
+
+    path = folder / "script.py"
+    path.write_text(SCRIPT)
+    rows = Path(demo.__file__).parent / "train.jsonl"
+    begun = time.time()
+    command = [sys.executable, str(path), str(demo.model_dir()), str(rows), str(folder / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(next(line for line in done.stdout.splitlines() if line[:1].isdigit())) - begun
+
+
+def main() -> None:
+    """Measure in turns, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FT_TUI_HOME"] = str(Path(folder) / "home")
+        Path(os.environ["FT_TUI_HOME"]).mkdir()
+        ways: dict[str, Callable[[], float]] = {
+            "waiting worker": lambda: first_step(warm=True),
+            "cold worker": lambda: first_step(warm=False),
+            "plain TRL script": lambda: script(Path(folder)),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, way in ways.items():
+                seconds[name].append(way())
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    baseline = medians["plain TRL script"]
+    for name, value in medians.items():
+        print(f"{name:18} {value:6.2f} s  {value / baseline:5.2f} of the script")
+    if chosen.json:
+        chosen.json.write_text(json.dumps({"seconds": seconds, "medians": medians}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
