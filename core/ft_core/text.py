@@ -50,7 +50,8 @@ def count_text(count: float) -> str:
 
 def _scaled(value: float, units: tuple[str, ...], *, space: str) -> str:
     power = 0
-    while abs(value) >= 1000 and power < len(units) - 1:
+    # What would be rounded up to a thousand is one of the next unit.
+    while abs(value) >= 999.5 and power < len(units) - 1:
         value, power = value / 1000, power + 1
     number = f"{value:.3g}" if power and abs(value) < 1000 else f"{value:.0f}"
     return f"{number}{space if units[power] else ''}{units[power]}"

@@ -22,6 +22,7 @@ from ft_tui.commands.common import (
 )
 from ft_tui.commands.data import data_group
 from ft_tui.commands.data_generate import generate_command, review_command
+from ft_tui.commands.models import models
 from ft_tui.commands.plan import plan
 from ft_tui.commands.recipe import recipe_group
 from ft_tui.commands.runs import logs, runs, sample, status, stop
@@ -77,7 +78,7 @@ def cli(ctx: click.Context, *, no_mouse: bool) -> None:
 
 data_group.add_command(generate_command)
 data_group.add_command(review_command)
-for command in (plan, recipe_group, data_group, runs, status, logs, stop, sample):
+for command in (models, plan, recipe_group, data_group, runs, status, logs, stop, sample):
     cli.add_command(command)
 
 

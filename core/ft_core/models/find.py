@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ft_core.errors import FtError, Problem, problem
+from ft_core.models.catalogue import from_catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.inspect import inspect_folder
 from ft_core.paths import expanded
@@ -33,8 +34,9 @@ def list_models(extra_folders: Sequence[Path] = ()) -> tuple[ModelFacts, ...]:
 
 
 def find(source: str, revision: str | None = None) -> ModelFacts:
-    """The model a recipe names: `demo`, a folder, or a hub id (from the cache, else kind `hub` with all unknown).
+    """The model a recipe names: `demo`, a folder, or a hub id, from the cache.
 
+    One that is not there is of kind `hub`, and only the catalogue may know more of it.
     A model whose download broke off is on the hub still.
     Raises FtError for a folder that is not there or holds no model, and for text that is neither path nor id.
     """
@@ -47,12 +49,18 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     repository = hub_cache() / (_CACHE_PREFIX + source.replace("/", "--"))
     snapshot = _snapshot(repository, revision)
     if snapshot is None:
-        return ModelFacts(source=source, kind="hub", revision=revision)
+        return _on_hub(source, revision)
     facts = inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
     if facts.problem is not None and any((repository / "blobs").glob("*.incomplete")):
         # A download broke off: the next one goes on where it stopped.
-        return ModelFacts(source=source, kind="hub", revision=revision)
+        return _on_hub(source, revision)
     return facts
+
+
+def _on_hub(source: str, revision: str | None) -> ModelFacts:
+    """A model that is to be downloaded: with its shapes where the catalogue has them, else all unknown."""
+    known = from_catalogue(source) if revision is None else None
+    return ModelFacts(source=source, kind="hub", revision=revision) if known is None else known
 
 
 def hub_forbidden_by() -> str | None:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from ft_core.models.catalogue import from_catalogue
+from ft_core.plan.verdicts import Verdict, rank, verdicts
+from tests.core.plan.cases import LLAMA_8B, UNKNOWN
+
+GIB = 2**30
+
+
+def judged(gib: float) -> dict[str, Verdict]:
+    return {found.method: found for found in verdicts(LLAMA_8B, int(gib * GIB))}
+
+
+@pytest.mark.parametrize(
+    ("gib", "full", "lora", "qlora"),
+    [
+        # What people report: an 8B takes LoRA on 24 GB and QLoRA on 12, and full tuning not on one 48 GB card.
+        (8, "no", "no", "tight"), (12, "no", "no", "room"), (24, "no", "room", "room"), (48, "no", "room", "room"),
+        (80, "room", "room", "room"),
+    ],
+)  # fmt: skip
+def test_an_8b_fits_where_people_report_it_does(gib: float, full: str, lora: str, qlora: str) -> None:
+    found = judged(gib)
+    assert (found["full"].fit, found["lora"].fit, found["qlora"].fit) == (full, lora, qlora)
+
+
+def test_what_does_not_fit_says_by_how_much_and_what_fits_up_to_which_length() -> None:
+    found = judged(24)
+    assert found["full"].length is None
+    assert found["full"].needs - found["full"].over == 24 * GIB
+    assert found["full"].words.startswith("lacks")
+    assert (found["qlora"].length or 0) > (found["lora"].length or 0) >= 2048
+    assert found["qlora"].needs <= 24 * GIB
+    assert not judged(80)["lora"].checkpointing
+    assert found["lora"].checkpointing
+
+
+def test_a_70b_needs_an_80_gb_card_and_4_bits() -> None:
+    llama = from_catalogue("meta-llama/Llama-3.3-70B-Instruct")
+    assert llama is not None
+    small, large = ({one.method: one.fit for one in verdicts(llama, int(gib * GIB))} for gib in (24, 80))
+    assert set(small.values()) == {"no"}
+    assert (large["full"], large["lora"]) == ("no", "no")
+    assert large["qlora"] in {"room", "tight"}
+
+
+def test_models_are_ranked_by_what_fits_and_unknown_ones_come_last() -> None:
+    assert verdicts(UNKNOWN, 24 * GIB) == ()
+    order = [rank(verdicts(LLAMA_8B, int(gib * GIB))) for gib in (24, 8, 4)]
+    assert order == [2, 1, 0]
+    assert rank(()) == -1

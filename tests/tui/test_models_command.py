@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from ft_tui.cli import cli
+
+
+def ft(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["models", *words])
+
+
+def test_what_fits_best_comes_first_and_each_says_what_fits() -> None:
+    result = ft("--gpu", "24GB", "--json")
+    assert result.exit_code == 0
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert (found["memory_bytes"], found["device"]) == (24 * 2**30, "cuda")
+    fits = [
+        max(("no", "tight", "room").index(one["fit"]) for one in row["verdicts"].values()) for row in found["models"]
+    ]
+    assert fits == sorted(fits, reverse=True)
+    by_name = {row["source"]: row for row in found["models"]}
+    assert by_name["demo"]["kind"] == "demo"
+    llama = by_name["meta-llama/Llama-3.1-8B-Instruct"]
+    assert (llama["gated"], llama["family"], llama["licence"]) == (True, "Llama 3", "llama3.1")
+    assert llama["verdicts"]["full"]["over"] > 0
+    assert llama["verdicts"]["lora"]["length"] >= 4096
+
+
+def test_the_table_fits_80_columns_and_says_what_it_was_judged_for() -> None:
+    result = ft("--gpu", "24GB")
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "24.0 GiB free" in result.stderr
+    assert "Qwen/Qwen3-8B" in result.stdout
+
+
+def test_without_a_gpu_it_judges_for_the_cpu_and_a_bad_size_is_refused() -> None:
+    assert "on the CPU" in ft().stderr
+    refused = ft("--gpu", "lots")
+    assert refused.exit_code == 2
+    assert "no size" in refused.stderr

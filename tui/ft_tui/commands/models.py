@@ -1,0 +1,97 @@
+"""`ft-tui models`: what one can tune here, and on what it fits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ft_core.text import count_text, memory_text, one_line
+from ft_tui.commands import output
+from ft_tui.commands.common import as_json, examples
+from ft_tui.commands.plan import memory_of
+
+if TYPE_CHECKING:
+    from ft_core.models.facts import ModelFacts
+    from ft_core.plan.verdicts import Verdict
+
+
+@click.command("models", epilog=examples("ft-tui models", "ft-tui models --gpu 24GB", "ft-tui models --json"))
+@click.option("--gpu", help="Judge for a GPU with this much memory, such as 24GB, instead of the one that is here.")
+@as_json
+def models(*, gpu: str | None, as_json: bool) -> None:
+    """List models worth tuning and those on this machine, and what fits: full fine-tuning, LoRA, QLoRA."""
+    from ft_core.models.catalogue import provenance
+
+    free, device, where = _memory(gpu)
+    rows = _judged(free, device)
+    source, date = provenance()
+    if as_json:
+        output.data_json(
+            {
+                "memory_bytes": free,
+                "device": device,
+                "source": source,
+                "as_of": date,
+                "models": [_data(model, found) for model, found in rows],
+            }
+        )
+        return
+    head = ("model", "params", "here", "full", "LoRA", "QLoRA")
+    output.data(output.table(head, [_row(model, found) for model, found in rows]))
+    output.words(f"Judged for {where}, {memory_text(free)} free. 32k: fits, rows of up to 32k tokens;")
+    output.words("~2k: tightly; -12G: 12 GiB are missing; *: the hub asks for your consent first.")
+    output.words(f"The catalogue is of {date}; any other folder or hub id can be tuned too.")
+
+
+def _memory(gpu: str | None) -> tuple[int, str, str]:
+    """Free bytes, the kind of device, and its name."""
+    from ft_core.hardware.look import look
+
+    if gpu is not None:
+        return memory_of(gpu), "cuda", f"a GPU of {one_line(gpu, 20)}"
+    found = look()
+    if found.gpus:
+        freest = max(found.gpus, key=lambda one: one.memory_free)
+        return freest.memory_free, "cuda", f"GPU {freest.index} ({one_line(freest.name, 40)})"
+    return found.host.memory_available, "cpu", "training on the CPU (--gpu judges for a GPU)"
+
+
+def _judged(free: int, device: str) -> list[tuple[ModelFacts, tuple[Verdict, ...]]]:
+    """Models on this machine and of the catalogue: what fits best first, larger ones before smaller."""
+    from ft_core.models.catalogue import catalogue
+    from ft_core.models.find import list_models
+    from ft_core.plan.verdicts import rank, verdicts
+
+    here = [model for model in list_models((Path.cwd(),)) if model.problem is None]
+    known = {model.source for model in here}
+    offered = [*here, *(model for model in catalogue() if model.source not in known)]
+    found = [(model, verdicts(model, free, device)) for model in offered]
+    return sorted(found, key=lambda row: (rank(row[1]), row[0].parameters or 0), reverse=True)
+
+
+def _data(model: ModelFacts, found: tuple[Verdict, ...]) -> dict[str, Any]:
+    from ft_core.models.catalogue import family
+
+    facts = asdict(model)
+    facts.pop("modules")
+    return {**facts, "family": family(model.source), "verdicts": {one.method: asdict(one) for one in found}}
+
+
+def _row(model: ModelFacts, found: tuple[Verdict, ...]) -> tuple[str, ...]:
+    name = one_line(model.source, 42) + (" *" if model.gated else "")
+    cells = {verdict.method: _cell(verdict) for verdict in found}
+    size = count_text(model.parameters) if model.parameters else "?"
+    here = "yes" if model.kind != "hub" else ""
+    return (name, size, here, *(cells.get(method, "?") for method in ("full", "lora", "qlora")))
+
+
+def _cell(verdict: Verdict) -> str:
+    """`32k`, `~1k` where it is tight, `-12G` where that many GiB are missing."""
+    if verdict.length is None:
+        return f"-{math.ceil(verdict.over / 2**30)}G"
+    length = f"{verdict.length // 1024}k" if verdict.length >= 1024 else str(verdict.length)
+    return length if verdict.fit == "room" else f"~{length}"
