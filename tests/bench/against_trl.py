@@ -69,7 +69,9 @@ trainer = SFTTrainer(
     callbacks=[times],
 )
 trainer.train()
-peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+if torch.cuda.is_available():
+    peak = torch.cuda.max_memory_allocated()
 print(json.dumps({"losses": losses, "tokens": tokens, "times": times.steps, "peak": peak}))
 """
 
