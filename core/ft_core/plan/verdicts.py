@@ -96,6 +96,12 @@ def _need(
     return None if found is None else found.total
 
 
+def order(model: ModelFacts, found: tuple[Verdict, ...], device: str) -> tuple[int, int]:
+    """Sorts models by what fits, and among those by size: the largest first; on a CPU the smallest."""
+    size = model.parameters or 0
+    return -rank(found), size if device == "cpu" else -size
+
+
 def rank(found: tuple[Verdict, ...]) -> int:
     """What sorts models by what fits: 2 where a method has room, 1 tightly, 0 not at all, -1 where it is unknown."""
     best = {"room": 2, "tight": 1, "no": 0}

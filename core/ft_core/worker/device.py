@@ -14,7 +14,7 @@ from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-_SMALL = 20_000_000
+_SMALL = 5_000_000
 
 
 @dataclass(frozen=True)

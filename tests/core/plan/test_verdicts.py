@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ft_core.models.catalogue import from_catalogue
-from ft_core.plan.verdicts import Verdict, rank, verdicts
-from tests.core.plan.cases import LLAMA_8B, UNKNOWN
+from ft_core.plan.verdicts import Verdict, order, rank, verdicts
+from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN
 
 GIB = 2**30
 
@@ -48,6 +48,9 @@ def test_a_70b_needs_an_80_gb_card_and_4_bits() -> None:
 
 def test_models_are_ranked_by_what_fits_and_unknown_ones_come_last() -> None:
     assert verdicts(UNKNOWN, 24 * GIB) == ()
-    order = [rank(verdicts(LLAMA_8B, int(gib * GIB))) for gib in (24, 8, 4)]
-    assert order == [2, 1, 0]
+    ranks = [rank(verdicts(LLAMA_8B, int(gib * GIB))) for gib in (24, 8, 4)]
+    assert ranks == [2, 1, 0]
     assert rank(()) == -1
+    some = verdicts(LLAMA_8B, 24 * GIB)
+    assert order(LLAMA_8B, some, "cuda") < order(QWEN_600M, some, "cuda"), "the largest first"
+    assert order(QWEN_600M, some, "cpu") < order(LLAMA_8B, some, "cpu"), "the quickest first"

@@ -61,16 +61,16 @@ def _memory(gpu: str | None) -> tuple[int, str, str]:
 
 
 def _judged(free: int, device: str) -> list[tuple[ModelFacts, tuple[Verdict, ...]]]:
-    """Models on this machine and of the catalogue: what fits best first, larger ones before smaller."""
+    """Models on this machine and of the catalogue: what fits best first."""
     from ft_core.models.catalogue import catalogue
     from ft_core.models.find import list_models
-    from ft_core.plan.verdicts import rank, verdicts
+    from ft_core.plan.verdicts import order, verdicts
 
     here = [model for model in list_models((Path.cwd(),)) if model.problem is None]
     known = {model.source for model in here}
     offered = [*here, *(model for model in catalogue() if model.source not in known)]
     found = [(model, verdicts(model, free, device)) for model in offered]
-    return sorted(found, key=lambda row: (rank(row[1]), row[0].parameters or 0), reverse=True)
+    return sorted(found, key=lambda row: order(row[0], row[1], device))
 
 
 def _data(model: ModelFacts, found: tuple[Verdict, ...]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from textual.widget import Widget
 from textual.widgets import Button, Input
 
 from ft_core.errors import FtError, Problem
+from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by, list_models
 from ft_core.paths import expanded
 from ft_core.plan.memory import estimate
+from ft_core.plan.verdicts import Verdict, order, verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
 from ft_tui.screens.wizard_step import FactsChanged, Step
@@ -66,6 +68,14 @@ class ModelStep(Step):
         models: tuple[ModelFacts, ...]
 
     @dataclass
+    class Judged(Message):
+        """What of each model fits, in words, and what else is worth offering."""
+
+        judged_for: tuple[str, int]
+        offered: tuple[ModelFacts, ...]
+        fits: dict[str, str]
+
+    @dataclass
     class Found(Message):
         """The model named in the recipe was looked at."""
 
@@ -76,6 +86,9 @@ class ModelStep(Step):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._models: tuple[ModelFacts, ...] = ()
+        self._offered: tuple[ModelFacts, ...] = ()
+        self._fits: dict[str, str] = {}
+        self._judged_for: tuple[str, int] | None = None
         self._asked: tuple[str, str | None] | None = None
         self._pause: Timer | None = None
         self._looked_at: ModelFacts | None = None
@@ -118,7 +131,31 @@ class ModelStep(Step):
     def on_model_step_listed(self, message: Listed) -> None:
         """Show the list."""
         self._models = message.models
+        self._judged_for = None
         self.show()
+
+    def _judge_again(self) -> None:
+        """Say of each model whether it fits, when that may be otherwise than at the last time."""
+        session = self.session
+        if session.hardware is None or not self._models:
+            return
+        # Free memory of a busy machine changes all the time; half a gibibyte decides little.
+        judged_for = (session.device, session.device_memory()[2] // 2**29)
+        if judged_for != self._judged_for:
+            self._judged_for = judged_for
+            known = (*self._models, *((session.model,) if session.model is not None else ()))
+            self._judge(judged_for, session.device_memory()[2], known)
+
+    @work(thread=True, exclusive=True, group="judge", exit_on_error=False)
+    def _judge(self, judged_for: tuple[str, int], free: int, here: tuple[ModelFacts, ...]) -> None:
+        offered, fits = judge(here, free, judged_for[0])
+        self.post_message(self.Judged(judged_for, offered, fits))
+
+    def on_model_step_judged(self, message: Judged) -> None:
+        """Show it, unless the device is another one meanwhile."""
+        if message.judged_for == self._judged_for:
+            self._offered, self._fits = message.offered, message.fits
+            self.show()
 
     def find_model(self) -> None:
         """Look at the model the recipe names, if it is another one than before."""
@@ -154,7 +191,8 @@ class ModelStep(Step):
     def show(self) -> None:
         """Bring the page up to date."""
         session = self.session
-        self.query_one(ModelTable).show(self._listed(), session.recipe.model.source)
+        self._judge_again()
+        self.query_one(ModelTable).show(self._listed(), self._fits, session.recipe.model.source)
         set_text(self.query_one("#field-model-source", PathInput), session.draft.texts.get("model.source", ""))
         problems = session.problems()
         self.query_one("#model-problem", Words).say(problem_words(problems.get("model.source", ())))
@@ -166,11 +204,13 @@ class ModelStep(Step):
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
 
     def _listed(self) -> tuple[ModelFacts, ...]:
-        """The models found here, and the chosen one where it is another."""
+        """The models found here, the chosen one where it is another, and what else is worth offering."""
         chosen = self.session.model
-        if not self._models or chosen is None or any(model.source == chosen.source for model in self._models):
-            return self._models
-        return (*self._models[:1], chosen, *self._models[1:])
+        here = self._models
+        if here and chosen is not None and all(model.source != chosen.source for model in here):
+            here = (*here[:1], chosen, *here[1:])
+        known = {model.source for model in here}
+        return (*here, *(model for model in self._offered if model.source not in known))
 
     def _show_details(self) -> None:
         model = self._looked_at or self.session.model
@@ -263,6 +303,25 @@ def _on_auto(session: Session) -> str:
     return f"{method}: {reason}." if reason else "Chosen by what fits, once the model's shapes are known."
 
 
+def judge(here: tuple[ModelFacts, ...], free: int, device: str) -> tuple[tuple[ModelFacts, ...], dict[str, str]]:
+    """The models of the catalogue, those that fit best first, and of them and those `here` what fits, in words."""
+    offered = catalogue()
+    found = {model.source: verdicts(model, free, device) for model in (*offered, *here)}
+    best_first = sorted(offered, key=lambda model: order(model, found[model.source], device))
+    return tuple(best_first), {source: fits_words(verdict) for source, verdict in found.items()}
+
+
+def fits_words(found: tuple[Verdict, ...]) -> str:
+    """The dearest method that has room, else one that fits tightly, and its longest rows: `LoRA 8k`, `~QLoRA 1k`."""
+    names = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
+    for fit, mark in (("room", ""), ("tight", "~")):
+        for one in found:
+            if one.fit == fit and one.length is not None:
+                length = f"{one.length // 1024}k" if one.length >= 1024 else str(one.length)
+                return f"{mark}{names[one.method]} {length}"
+    return "no" if found else ""
+
+
 def details(model: ModelFacts, *, chosen: bool) -> Content:
     """Everything that is known of a model, in a few lines."""
     head = "Chosen: " if chosen else "Enter takes: "
@@ -272,7 +331,9 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
         why = (
             f"{forbidden} is set, so it cannot be downloaded." if forbidden else "It is downloaded when the run starts."
         )
-        return Content.assemble(head, (name, "bold"), f", not on this machine. {why}")
+        shapes = f" {count_text(model.parameters)} parameters, licence {model.licence}." if model.parameters else ""
+        gated = " The hub asks for your consent first." if model.gated else ""
+        return Content.assemble(head, (name, "bold"), f", not on this machine.{shapes}{gated} {why}")
     if model.problem is not None and chosen:
         return Content.assemble(head, (name, "bold"), ". What is wrong with it stands above.")
     facts = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,10 +16,12 @@ from ft_core.text import bytes_text, count_text, one_line
 from ft_tui.run_words import glyph
 from ft_tui.widgets.paging import PageKeysPass
 
-_COLUMNS = (" ", "Model", "Params", "Context", "Chat", "Licence", "Size", "Architecture")
+_COLUMNS = (" ", "Model", "Params", "Fits", "Context", "Chat", "Licence", "Size", "Architecture")
 _NAME_WIDTH = 28
+# The mark and what fits may change while the list stays.
+_CHANGING = 4
 # Least width of the table, and how many of the columns it then shows.
-_COLUMNS_FOR = ((88, 8), (72, 7), (0, 5))
+_COLUMNS_FOR = ((104, 9), (94, 8), (84, 7), (68, 6), (0, 4))
 
 
 def chat_word(model: ModelFacts) -> str:
@@ -27,8 +29,8 @@ def chat_word(model: ModelFacts) -> str:
     return {True: "yes", False: "no", None: "?"}[model.has_chat_template]
 
 
-def cells_of(model: ModelFacts, *, chosen: bool) -> tuple[str, ...]:
-    """One model as the table's cells; what is not known is a question mark."""
+def cells_of(model: ModelFacts, fits: str, *, chosen: bool) -> tuple[str, ...]:
+    """One model as the table's cells; what is not known is a question mark. `fits` says what fits the device."""
     name = f"demo {glyph('·', '-')} ships with ft-tui" if model.kind == "demo" else model.source
     if len(name) > _NAME_WIDTH and model.kind == "folder":
         name = glyph("…", "~") + name[-(_NAME_WIDTH - 1) :]
@@ -36,6 +38,7 @@ def cells_of(model: ModelFacts, *, chosen: bool) -> tuple[str, ...]:
         glyph("●", "*") if chosen else "!" if model.problem else " ",
         one_line(name, _NAME_WIDTH),
         count_text(model.parameters) if model.parameters else "?",
+        fits or "?",
         str(model.context or "?"),
         chat_word(model),
         one_line(model.licence or "?", 12),
@@ -87,15 +90,16 @@ class ModelTable(PageKeysPass, DataTable[Text]):
         """The model under the cursor."""
         return self._models[self.cursor_row] if 0 <= self.cursor_row < len(self._models) else None
 
-    def show(self, models: Sequence[ModelFacts], chosen: str) -> None:
-        """Show these models; the one whose source is `chosen` is marked."""
-        rows = [cells_of(model, chosen=model.source == chosen) for model in models]
+    def show(self, models: Sequence[ModelFacts], fits: Mapping[str, str], chosen: str) -> None:
+        """Show these models and, by their source, what of them fits; the one whose source is `chosen` is marked."""
+        rows = [cells_of(model, fits.get(model.source, ""), chosen=model.source == chosen) for model in models]
         same_models = tuple(models) == self._models
         if same_models and rows == self._rows:
             return
         if same_models and self._columns:
             for number, row in enumerate(rows):
-                self.update_cell(str(number), "0", Text(row[0]))
+                for column in range(min(self._columns, _CHANGING)):
+                    self.update_cell(str(number), str(column), Text(row[column]))
         else:
             self._fill(models, rows, chosen)
         self._rows = rows
