@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from ft_core.data import far_rows
 from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
 from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import GUIDES
+from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import RunDir
 from ft_core.runs.status import read_status
+from ft_core.text import memory_text
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
@@ -623,6 +625,37 @@ async def test_the_memory_follows_the_quantisation() -> None:
         assert before is not None
         assert after is not None
         assert after.parts["weights"] < before.parts["weights"]
+
+
+async def test_the_bar_and_the_batch_follow_the_rank_as_it_is_typed() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await sees(pilot, "needs about")
+        before = session(pilot).memory
+        await put(pilot, "adapter.rank", "256")
+        after = session(pilot).memory
+        assert before is not None
+        assert after is not None
+        assert after.parts["adapter"] > 8 * before.parts["adapter"]
+        await sees(pilot, f"needs about {memory_text(after.total)}")
+
+
+async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(_recipe: Recipe, told: Callable[[str], None], _cancelled: object) -> dict[str, object]:
+        told("loading model")
+        return {"peak": 3 * 2**30, "reserved": None, "tokens_per_s": 1234.0}
+
+    monkeypatch.setattr("ft_tui.screens.wizard_review.preflight", measured)
+    app = WizardApp("wizard")
+    async with app.run_test(size=(100, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("5")
+        await sees(pilot, "Training goes on without")
+        await pilot.press("t")
+        await sees(pilot, "Measured on the longest batch: 3.0 GiB (predicted")
+        await sees(pilot, "1,234 (predicted")
 
 
 async def test_a_file_is_written_over_only_when_that_is_confirmed(here: Path) -> None:

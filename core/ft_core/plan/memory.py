@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.attention import attention_used, masked, score_bytes
-from ft_core.plan.blocks import Kept
+from ft_core.plan.blocks import Kept, known
 from ft_core.plan.sizes import DEFAULT_LENGTH, Sizes, adapter_width, length_of, sizes
 from ft_core.recipe.schema import Recipe
 
@@ -72,6 +72,7 @@ def estimate(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate |
             "loss": moment[2],
         },
         device,
+        "closed form" if known(model.model_type) else "closed form, as of a Llama of these shapes",
     )
 
 

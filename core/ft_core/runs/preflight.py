@@ -21,20 +21,27 @@ from ft_core.runs.log import last_lines
 _LOOK_SECONDS: Final = 0.2
 
 
-def preflight(recipe: Recipe, told: Callable[[str], None] = lambda _phase: None) -> dict[str, Any]:
+def preflight(
+    recipe: Recipe,
+    told: Callable[[str], None] = lambda _phase: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
     """What a resolved recipe's longest batch takes on its device: memory in bytes, tokens a second.
 
-    `told` is called with each phase. The fields are those of `ft_core.worker.probe.Probed`. Raises FtError when the
-    recipe cannot be prepared, or does not fit.
+    `told` is called with each phase; once `cancelled` says so, nothing more is measured and nothing is given. The
+    fields are those of `ft_core.worker.probe.Probed`. Raises FtError when the recipe cannot be prepared, or does not
+    fit.
     """
     run = create(recipe, {}, private_folder(cache_root() / "probes"))
     try:
-        return _measured(run, recipe, told)
+        return _measured(run, recipe, told, cancelled)
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
 
 
-def _measured(run: RunDir, recipe: Recipe, told: Callable[[str], None]) -> dict[str, Any]:
+def _measured(
+    run: RunDir, recipe: Recipe, told: Callable[[str], None], cancelled: Callable[[], bool]
+) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path), "--probe"]
     with run.log_file.open("wb") as log:
         worker = subprocess.Popen(
@@ -53,6 +60,8 @@ def _measured(run: RunDir, recipe: Recipe, told: Callable[[str], None]) -> dict[
                     found = event
                 elif event["kind"] == "end" and event.get("state") == "failed":
                     failed = _failed(str(event.get("cause")), event.get("remedy"))
+            if cancelled():
+                return {}
             if ended:
                 break
             time.sleep(_LOOK_SECONDS)

@@ -220,7 +220,7 @@ class WizardScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Save and launch belong to the review; there is nothing before the first step and after the last."""
         del parameters
-        if action in ("save", "launch"):
+        if action in ("save", "launch", "measure"):
             return self.draft.step == REVIEW
         if action == "browse":
             return self.draft.step in (MODEL, DATA)
@@ -395,6 +395,10 @@ class WizardScreen(Screen[None]):
         self._note(f"Saved to {path}")
         self._save_soon()
         self._refresh()
+
+    def action_measure(self) -> None:
+        """Measure on the device what the review predicts."""
+        self.query_one(ReviewStep).measure()
 
     def action_launch(self) -> None:
         """Check once more, make the run directory, start the run, and look at it."""

@@ -10,16 +10,20 @@ from textual import work
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.message import Message
+from textual.worker import get_current_worker
 
 from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware
 from ft_core.paths import runs_root
 from ft_core.plan.prepare import Prepared, prepare
+from ft_core.plan.report import plan_data
 from ft_core.plan.speed import Speed
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs.launch import logout_risk
+from ft_core.runs.preflight import preflight
 from ft_core.text import bytes_text, clean, count_text, duration_text, one_line
+from ft_tui.run_words import measured_words
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.memory_bar import MemoryBar
@@ -29,6 +33,8 @@ from ft_tui.wizard.session import REVIEW, STEP_NAMES, Session, step_of
 
 # A recipe, and the tokens of each training row where they are known.
 Question = tuple[Recipe, tuple[int, ...] | None]
+# The step's message is called Prepared, too.
+_Plan = Prepared
 
 
 class ReviewStep(Step):
@@ -50,6 +56,13 @@ class ReviewStep(Step):
         problems: tuple[Problem, ...]
         risk: Problem | None
 
+    @dataclass
+    class Measured(Message):
+        """How a measurement of this plan goes, or what it found."""
+
+        prepared: _Plan
+        words: str
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._asked: Question | None = None
@@ -63,6 +76,7 @@ class ReviewStep(Step):
         yield Words("Checking the recipe …", id="review-words")
         yield Words(id="review-problems")
         yield MemoryBar(id="review-memory")
+        yield Words(id="review-measured")
         yield Words(id="review-warnings")
         yield Words(id="review-place")
         yield Words(id="review-command")
@@ -79,6 +93,7 @@ class ReviewStep(Step):
             if self._asked is None or self._asked[0] != session.recipe:
                 self.prepared = None
             self._asked = asked
+            self._say_measured("")
             self._prepare(asked, session.hardware)
         self._fill()
 
@@ -104,6 +119,37 @@ class ReviewStep(Step):
         self.session.dry_run = message.problems
         self._fill()
         self.post_message(self.Checked())
+
+    def measure(self) -> None:
+        """Have a worker prepare everything and measure the longest batch; it stands beside the plan then."""
+        if self.prepared is None or self.session.problems():
+            self._say_measured("Nothing can be measured before the recipe is complete.")
+            return
+        self._say_measured("Measuring: a worker starts …")
+        self._measure(self.prepared)
+
+    @work(thread=True, exclusive=True, group="measure", exit_on_error=False)
+    def _measure(self, prepared: _Plan) -> None:
+        worker = get_current_worker()
+
+        def told(phase: str) -> None:
+            self.post_message(self.Measured(prepared, f"Measuring: {phase} …"))
+
+        try:
+            found = preflight(prepared.recipe, told, lambda: worker.is_cancelled)
+            words = measured_words(plan_data(prepared), found) if found else ""
+            self.post_message(self.Measured(prepared, words[:1].upper() + words[1:]))
+        except FtError as error:
+            first = error.problems[0]
+            self.post_message(self.Measured(prepared, f"Not measured: {first.what}: {first.why}; {first.remedy}"))
+
+    def on_review_step_measured(self, message: Measured) -> None:
+        """Show it, unless the plan is another one meanwhile."""
+        if message.prepared is self.prepared:
+            self._say_measured(message.words)
+
+    def _say_measured(self, words: str) -> None:
+        self.query_one("#review-measured", Words).say(clean(words))
 
     class Checked(Message):
         """The dry run's result is shown; the steps may have other problems now."""

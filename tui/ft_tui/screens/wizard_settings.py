@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.containers import VerticalGroup
 from textual.content import Content
 from textual.widgets import Collapsible
 
@@ -13,6 +14,7 @@ from ft_core.recipe.fields import FieldGuide
 from ft_core.recipe.schema import SECTIONS
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import FieldForm
+from ft_tui.widgets.memory_bar import MemoryBar
 from ft_tui.widgets.words import Line
 from ft_tui.wizard.draft import epochs_text
 from ft_tui.wizard.session import SETTINGS, Session, guides_of
@@ -32,7 +34,8 @@ class SettingsStep(Step):
 
     NUMBER: ClassVar[int] = SETTINGS
     DEFAULT_CSS = """
-    SettingsStep #computed { text-style: bold; dock: top; background: $background; padding: 0 1; }
+    SettingsStep #settings-head { dock: top; background: $background; padding: 0 1; height: auto; }
+    SettingsStep #computed { text-style: bold; }
     SettingsStep #first-fields { margin-top: 1; }
     SettingsStep Fold { background: transparent; border: none; padding: 0; height: auto; }
     SettingsStep CollapsibleTitle { padding: 0; }
@@ -41,7 +44,9 @@ class SettingsStep(Step):
 
     def compose(self) -> ComposeResult:
         """What the numbers come to, stays in view; then the fields."""
-        yield Line(id="computed")
+        with VerticalGroup(id="settings-head"):
+            yield Line(id="computed")
+            yield MemoryBar(id="settings-memory")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -68,6 +73,9 @@ class SettingsStep(Step):
     def _fill(self) -> None:
         session = self.session
         self.query_one("#computed", Line).say(computed_words(session))
+        name, total, free = session.device_memory()
+        unknown = "The memory is estimated as soon as the model's shapes are known."
+        self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown, brief=True)
         problems = session.problems()
         for fold in self._folds:
             if any(problems.get(guide.path) for guide in fold.guides):

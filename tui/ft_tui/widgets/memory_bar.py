@@ -25,12 +25,16 @@ _OTHER: Final = ("▤", "x", "accent")
 class MemoryBar(FlowCells):
     """A bar of the parts on the scale of the device, a legend with figures, and one line of verdict."""
 
-    def show_need(self, need: MemoryEstimate | None, device: str, total: int, free: int, unknown: str) -> None:
-        """`device` in words, its memory in bytes; `unknown` says why there is no estimate."""
+    def show_need(
+        self, need: MemoryEstimate | None, device: str, total: int, free: int, unknown: str, *, brief: bool = False
+    ) -> None:
+        """`device` in words, its memory in bytes; `unknown` says why there is no estimate. `brief` has no legend."""
 
         def draw(width: int, _height: int) -> list[Line]:
             if need is None:
                 return _wrap_spans([(f"{word} ", "dim") for word in unknown.split()], width)
+            if brief:
+                return [_bar(need, max(need.total, total, 1), total, width), *_brief(need, free, width)]
             return bar_lines(need, device, total, free, width)
 
         self.show(draw)
@@ -100,6 +104,19 @@ def _verdict(estimate: MemoryEstimate, device: str, total: int, free: int, width
         state, style = f"fits, {memory_text(free - need)} to spare", "good"
     spans = [(word + " ", "") for word in f"{words}:".split()] + [(word + " ", style) for word in state.split()]
     return _wrap_spans(spans, width)
+
+
+def _brief(estimate: MemoryEstimate, free: int, width: int) -> list[Line]:
+    """The verdict in a line, and in as many words as there is room for."""
+    need = estimate.total
+    fits = need <= free
+    state: Span = (
+        (f"fits, {memory_text(free - need)} to spare", "good")
+        if fits
+        else (f"{memory_text(need - free)} too much", "bad")
+    )
+    words: Line = ((f"needs about {memory_text(need)} of {memory_text(free)} free: ", ""), state)
+    return [words if line_width(words) <= width else (state,)]
 
 
 def _wrap_pairs(spans: list[Span], width: int) -> list[Line]:
