@@ -3,8 +3,8 @@
 Three ways to train the same model on the same rows with the same seed, learning rate and effective batch, each in a
 process of its own, in turns: a script with TRL's defaults, the same script with good settings (packed rows, no
 checkpointing, 16 bits on a GPU), and this program's worker. Compared: real (unpadded) tokens a second over the steps
-after the first few, peak memory, and the losses of worker and tuned script. On a CPU a random Llama of about 10M
-and one of 50M parameters; with --gpu such of 1B and 8B.
+after the first few, the share of what the device's arithmetic allows, peak memory, and the losses of worker and tuned
+script. On a CPU a random Llama of about 10M and one of 50M parameters; with --gpu such of 1B and 8B.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,6 +159,29 @@ def rate(found: dict[str, Any]) -> float:
     return float((tokens[-1] - tokens[SKIPPED - 1]) / (times[-1] - times[SKIPPED - 1]))
 
 
+def limit(folder: Path, length: float, *, gpu: bool) -> float:
+    """Tokens a second that the device's arithmetic allows: its rate for large products over what a token needs."""
+    import torch
+
+    from ft_core.models.inspect import inspect_folder
+    from ft_core.plan.sizes import sizes
+    from ft_core.plan.speed import useful_flops
+    from ft_core.recipe.schema import Recipe
+
+    device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
+    size = 8192 if gpu else 2048
+    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(8):
+        begun = time.perf_counter()
+        product = one @ other
+        float(product[0, 0])
+        seconds.append(time.perf_counter() - begun)
+    shape = sizes(inspect_folder(folder, source="model", kind="folder"), Recipe(), device)
+    assert shape is not None
+    return 2 * size**3 / min(seconds) / useful_flops(shape, length)
+
+
 def compare(name: str, folder: Path, *, gpu: bool) -> dict[str, Any]:
     """All three ways in turns; the table of one model."""
     device = "cuda" if gpu else "cpu"
@@ -184,13 +208,16 @@ def compare(name: str, folder: Path, *, gpu: bool) -> dict[str, Any]:
         for way, call in ways.items():
             found[way].append(call())
     rates = {way: statistics.median(map(rate, runs)) for way, runs in found.items()}
+    lengths = [len(json.loads(line)["input_ids"]) for line in tokens.read_text().splitlines()]
+    most = limit(folder, sum(one * one for one in lengths) / sum(lengths), gpu=gpu)
     pairs = zip(found["worker"][0]["losses"], found["TRL tuned"][0]["losses"], strict=True)
     apart = max(abs(ours - theirs) for ours, theirs in pairs)
     for way, value in rates.items():
         peak = min(run["peak"] for run in found[way]) / 2**30
-        print(f"{name:5} {way:13} {value:9,.0f} tokens/s  {value / rates['TRL tuned']:5.2f}  peak {peak:6.2f} GiB")
+        print(f"{name:5} {way:13} {value:9,.0f} tokens/s  {value / rates['TRL tuned']:5.2f}  "
+              f"{value / most:5.2f} of the limit  peak {peak:6.2f} GiB")  # fmt: skip
     print(f"{name:5} losses of worker and tuned script differ by {apart:.2g} at most")
-    return {"model": name, "tokens_per_s": rates, "loss_difference": apart, "runs": found}
+    return {"model": name, "tokens_per_s": rates, "limit": most, "loss_difference": apart, "runs": found}
 
 
 def main() -> None:
