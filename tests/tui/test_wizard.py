@@ -21,7 +21,7 @@ from ft_core.paths import drafts_root
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import load
-from ft_core.runs.directory import RunDir
+from ft_core.runs.directory import RunDir, list_runs
 from ft_core.runs.status import read_status
 from ft_core.text import memory_text
 from ft_tui.screens.confirm import Confirm
@@ -640,6 +640,37 @@ async def test_the_bar_and_the_batch_follow_the_rank_as_it_is_typed() -> None:
         assert after is not None
         assert after.parts["adapter"] > 8 * before.parts["adapter"]
         await sees(pilot, f"needs about {memory_text(after.total)}")
+
+
+async def test_a_worker_waits_for_the_reviewed_run_in_its_very_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[dict[str, str]] = []
+    taken: list[tuple[str, bool]] = []
+
+    class Waiting:
+        def __init__(self, variables: dict[str, str]) -> None:
+            self.variables = dict(variables)
+            waiting.append(self.variables)
+
+        def take(self, run: RunDir, variables: dict[str, str]) -> bool:
+            taken.append((run.name, dict(variables) == self.variables))
+            return False
+
+        def close(self) -> None:
+            taken.append(("closed", True))
+
+    monkeypatch.setattr("ft_tui.wizard.warm_link.WarmWorker", Waiting)
+    monkeypatch.setattr("ft_tui.wizard.warm_link.worthwhile", lambda: True)
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await sees(pilot, "Training goes on without")
+        await until(pilot, lambda: len(waiting) == 1)
+        await pilot.press("l")
+        await until(pilot, lambda: app.shown_run is not None, "the run is shown")
+    run = next(iter(list_runs()))
+    end_run(run)
+    assert taken[0] == (run.name, True)
+    assert len(waiting) == 1, "one worker, whatever else is shown meanwhile"
 
 
 async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: pytest.MonkeyPatch) -> None:

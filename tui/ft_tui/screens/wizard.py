@@ -159,8 +159,6 @@ class WizardScreen(Screen[None]):
         for name, wanted in (("next", number != REVIEW), ("save", number == REVIEW), ("launch", number == REVIEW)):
             self.query_one(f"#way-{name}").display = wanted
         self._refresh()
-        if number == REVIEW and not self.session.problems():
-            self._warm_up(self.session.resolved)
         (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
         self.refresh_bindings()
         self._save_soon()
@@ -273,8 +271,12 @@ class WizardScreen(Screen[None]):
         )
 
     def on_review_step_checked(self) -> None:
-        """The dry run may have found problems of other steps."""
+        """The dry run may have found problems of other steps; else a launch may follow."""
         self._refresh()
+        review = self.query_one(ReviewStep)
+        if review.prepared is not None and not self.session.problems() and not self._launching:
+            # Resolved, since the device decides the environment a worker must wait in.
+            self._warm_up(review.recipe)
 
     # Files that change while one looks at them
 
