@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Final
 
+from ft_core.errors import Problem
 from ft_core.recipe.schema import Recipe
 
 # Architectures that cap their scores or add a sink to them, which the kernels without a mask do not compute.
@@ -13,6 +15,24 @@ _OWN: Final = {
 }
 # Bytes for each head and pair of tokens in 16-bit products: kept, and beside that in the backward pass (traced).
 _SCORE_BYTES: Final = {"gemma2": (8, 5), "gpt_oss": (2, 4)}
+
+
+# Architectures with layers that carry a state from token to token (gated delta rule): without flash-linear-attention
+# transformers refuses to compute them over packed rows, which would run into each other.
+_RECURRENT: Final = frozenset(("qwen3_5", "qwen3_5_moe", "qwen3_next", "olmo_hybrid"))
+
+
+def packing_problem(recipe: Recipe, model_type: str | None) -> Problem | None:
+    """Why rows cannot be packed for this architecture here; None where they can, or need not be."""
+    kind = (model_type or "").removesuffix("_text")
+    if recipe.data.packing == "none" or kind not in _RECURRENT or importlib.util.find_spec("fla") is not None:
+        return None
+    return Problem(
+        "rows cannot be packed for this model",
+        "data.packing",
+        f"layers of {kind} carry a state from token to token, and only flash-linear-attention keeps packed rows apart",
+        "set data.packing to none, or install flash-linear-attention",
+    )
 
 
 def attention(recipe: Recipe, model_type: str | None, *, sixteen_bits: bool, device: str) -> tuple[str, str]:

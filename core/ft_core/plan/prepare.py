@@ -15,6 +15,7 @@ from ft_core.paths import expanded
 from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.alternatives import Alternative, alternatives
 from ft_core.plan.amount import rank_warning
+from ft_core.plan.attention import packing_problem
 from ft_core.plan.calibration import remembered
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.fit import disk_problem, memory_warning
@@ -152,6 +153,8 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
         found.append(_packed_already(recipe, model))
     if (unknown := targets_in_files(recipe, model)) is not None:
         found.append(unknown)
+    if (unpackable := packing_problem(recipe, model.model_type)) is not None:
+        found.append(unpackable)
     if needs_template and model.has_chat_template is False and recipe.model.chat_template == AUTO:
         found.append(_no_template(model))
     if model.context and recipe.data.max_length and recipe.data.max_length > model.context:

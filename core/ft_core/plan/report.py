@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ft_core.plan.memory import MemoryEstimate
+from ft_core.plan.memory import MemoryEstimate, length_of
 from ft_core.plan.prepare import Prepared
 from ft_core.plan.speed import Speed
+from ft_core.plan.steps import padded_share
 
 
 def plan_data(prepared: Prepared, memory: MemoryEstimate | None = None) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def plan_data(prepared: Prepared, memory: MemoryEstimate | None = None) -> dict[
         "duration_s": asdict(prepared.speed.seconds) if prepared.speed and prepared.speed.seconds else None,
         "energy_kwh": asdict(prepared.speed.energy_kwh) if prepared.speed and prepared.speed.energy_kwh else None,
         "cost": asdict(prepared.speed.cost) if prepared.speed and prepared.speed.cost else None,
+        "packing_gain": packing_gain(prepared),
         "choices": [
             {
                 "field": made.field,
@@ -34,6 +36,22 @@ def plan_data(prepared: Prepared, memory: MemoryEstimate | None = None) -> dict[
         ],
         "warnings": [asdict(problem) for problem in prepared.warnings],
     }
+
+
+def packing_gain(prepared: Prepared) -> float | None:
+    """How many times the tokens would be computed if as many rows as a step packs were padded instead.
+
+    None where rows are not packed, or not counted in tokens.
+    """
+    data, recipe = prepared.data, prepared.recipe
+    if data is None or not data.token_lengths or recipe.data.packing == "none":
+        return None
+    most = length_of(prepared.model, recipe)
+    # A packed sequence is as long as several rows; as many of them would be padded together.
+    rows = max(
+        2, (recipe.training.micro_batch or 1) * most * len(data.token_lengths) // max(1, sum(data.token_lengths))
+    )
+    return padded_share(data.token_lengths, rows, most)
 
 
 def _memory(need: MemoryEstimate | None, free: int, total: int) -> dict[str, Any] | None:

@@ -9,7 +9,9 @@ import pytest
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.advice import Choice, advise, resolve, situation
 from ft_core.plan.alternatives import alternatives
+from ft_core.plan.attention import packing_problem
 from ft_core.plan.facts import DataFacts
+from ft_core.plan.steps import padded_share
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine
 
@@ -76,6 +78,20 @@ def test_attention_is_the_one_that_needs_no_mask_where_it_can_be(
     made = {choice.field: choice for choice in advise(recipe(values), hardware, model, None)}["training.attention"]
     assert made.value == attention
     assert why in made.reason
+
+
+def test_rows_of_a_recurrent_model_are_not_packed_without_what_keeps_them_apart() -> None:
+    told = packing_problem(recipe(), "qwen3_5")
+    assert told is not None
+    assert (told.where, "data.packing" in told.remedy) == ("data.packing", True)
+    assert packing_problem(recipe({"data.packing": "none"}), "qwen3_5_text") is None
+    assert packing_problem(recipe(), "qwen3") is None
+
+
+def test_the_padding_that_packing_spares_is_counted_from_the_lengths() -> None:
+    assert padded_share([10] * 8, 4, 100) == 1
+    assert padded_share([10, 90] * 50, 100, 1000) == pytest.approx(1.8)
+    assert padded_share([10, 90] * 50, 100, 30) == pytest.approx(1.5)
 
 
 def test_layers_are_compiled_for_a_long_run_on_a_gpu_only() -> None:

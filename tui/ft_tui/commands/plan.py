@@ -162,6 +162,8 @@ def _speed_lines(found: dict[str, Any]) -> list[str]:
     if found["steps"] is not None and speed["tokens"] is not None:
         steps = found["steps"]
         lines.append(f"steps      {steps['total']:,} over about {count_text(speed['tokens'])} tokens")
+    if found["packing_gain"] is not None:
+        lines.append(f"packing    spares padding: padded, {found['packing_gain']:.1f} x the tokens would be computed")
     if seconds is not None:
         low, mid, high = (duration_text(seconds[name]) for name in ("low", "mid", "high"))
         lines.append(f"duration   about {mid} ({low} to {high})")

@@ -16,7 +16,7 @@ from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware
 from ft_core.paths import runs_root
 from ft_core.plan.prepare import Prepared, prepare
-from ft_core.plan.report import plan_data
+from ft_core.plan.report import packing_gain, plan_data
 from ft_core.plan.speed import Speed
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
@@ -220,6 +220,9 @@ def what_will_happen(prepared: Prepared) -> Content:
             if recipe.training.learning_rate is not None
             else f"{steps.total} steps.\n"
         )
+    gain = packing_gain(prepared)
+    if gain is not None:
+        parts.append(f"Rows are packed: padded, {gain:.1f} times the tokens would be computed.\n")
     parts += [f"{line}\n" for line in speed_lines(prepared.speed)]
     parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
     return Content.assemble(*parts)
