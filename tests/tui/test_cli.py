@@ -422,7 +422,7 @@ def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
 ) -> None:
     started: list[RunDir] = []
 
-    def launch(run: RunDir) -> int:
+    def launch(run: RunDir, **_: object) -> int:
         if "launch" in place:
             signal.raise_signal(signal.SIGINT)
         started.append(run)

@@ -126,7 +126,7 @@ def test_on_a_cpu_in_float32_the_closed_form_counts_the_folded_tiles_too(kind: s
         assert abs(error(config_of("qwen3"), values, "cpu")) < 0.05
 
 
-def real_peak(folder: Path, asked: Recipe) -> int:
+def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
     """Bytes of tensors at the peak of a second step that the trainer really takes, counted as the trace counts."""
     import torch
     from datasets import Dataset
@@ -144,7 +144,7 @@ def real_peak(folder: Path, asked: Recipe) -> int:
     rows = Dataset.from_dict({"input_ids": [[5] * length] * 4, "labels": [[5] * length] * 4})
     trainer: Any = Trainer(
         model=model,
-        args=sft_config(asked, chosen, folder / "out"),
+        args=sft_config(asked, chosen, out),
         train_dataset=rows,
         processing_class=load_tokenizer(folder),
         peft_config=lora_config(asked),
@@ -167,7 +167,7 @@ def real_peak(folder: Path, asked: Recipe) -> int:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("kind", ["lora", "none"])
-def test_the_trace_is_what_the_trainer_allocates(kind: str, checkpointing: bool, model: Path) -> None:
+def test_the_trace_is_what_the_trainer_allocates(kind: str, checkpointing: bool, model: Path, tmp_path: Path) -> None:
     from transformers import AutoConfig
 
     from ft_core.worker.trace import trace
@@ -184,7 +184,7 @@ def test_the_trace_is_what_the_trainer_allocates(kind: str, checkpointing: bool,
         training__activation_checkpointing=checkpointing,
     )
     expected = trace(AutoConfig.from_pretrained(str(model)), asked, "cpu").peak
-    assert real_peak(model, asked) == pytest.approx(expected, rel=0.01)
+    assert real_peak(model, asked, tmp_path) == pytest.approx(expected, rel=0.01)
 
 
 def test_a_model_in_a_folder_is_traced_by_a_process_and_remembered(
