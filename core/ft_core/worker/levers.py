@@ -9,6 +9,7 @@ import torch
 from peft.tuners.lora.layer import LoraLayer
 from transformers import PreTrainedModel
 
+from ft_core.plan.attention import attention_used
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 from ft_core.worker.attention import use_varlen
@@ -20,9 +21,7 @@ _FLASH: Final = "flash_attention_2"
 
 def set_attention(model: PreTrainedModel, recipe: Recipe, device: Device) -> str:
     """Choose how attention is computed, before adapters are put on; gives `on`, or why it is another than asked for."""
-    wanted = recipe.training.attention
-    if wanted == "auto":
-        wanted = "varlen" if recipe.data.packing == "bfd" else "sdpa"
+    wanted = attention_used(recipe, model.config.model_type, device.kind)
     if wanted == "varlen":
         why = _no_kernel(device) or use_varlen(model)
     elif wanted == "flash":
@@ -50,8 +49,12 @@ def _no_flash(device: Device) -> str | None:
 
 
 def _switch(model: PreTrainedModel, name: str) -> str | None:
-    if model.config._attn_implementation == name:
+    now = model.config._attn_implementation
+    if now == name:
         return None
+    if now == "eager" and name == "sdpa":
+        # transformers takes sdpa wherever an architecture has it; forced on another it fails at the first step.
+        return "the architecture computes its attention itself"
     try:
         model.set_attn_implementation(name)
     except (ValueError, ImportError, KeyError) as error:

@@ -37,7 +37,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from ft_core.errors import FtError, problem
 from ft_core.models.config import check_config, read_json
-from ft_core.plan.attention import masked
+from ft_core.plan.attention import attention_used, masked
 from ft_core.plan.sizes import DEFAULT_LENGTH, adapter_width
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
@@ -307,15 +307,9 @@ def _faked(model: torch.nn.Module, trained: torch.dtype | None) -> None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def _own_attention(config: PretrainedConfig) -> bool:
-    """Whether the architecture caps its scores or adds sinks to them, which only its own code computes."""
-    text = config.get_text_config()
-    return bool(getattr(text, "attn_logit_softcapping", None)) or text.model_type == "gpt_oss"
-
-
 def _attention_name(config: PretrainedConfig, recipe: Recipe, device: str) -> str:
     """Attention without a mask where none is needed; the plain one where padded rows are masked."""
-    if recipe.training.attention == "eager" or (recipe.training.attention == "auto" and _own_attention(config)):
+    if attention_used(recipe, config.model_type, device) == "eager":
         return "eager"
     return "sdpa" if masked(recipe, config.model_type, device) else _ATTENTION
 

@@ -59,6 +59,21 @@ def test_spared_casts_change_no_bit_of_loss_and_gradients(cpu: Any) -> None:
     assert all(torch.equal(one, other) for one, other in zip(grads, other_grads, strict=True))
 
 
+@pytest.mark.parametrize("packing", ["none", "bfd"])
+def test_a_model_that_computes_its_attention_itself_is_never_switched(packing: str, cpu: Any) -> None:
+    import torch
+
+    from ft_core.worker import levers
+
+    capped = model_of("gemma2", sliding_window=6, layer_types=["sliding_attention", "full_attention"])
+    for attention in ("auto", "sdpa", "varlen"):
+        asked = tiny.make_recipe(Path("x"), Path("x"), data__packing=packing, training__attention=attention)
+        levers.set_attention(capped, asked, cpu)
+        assert capped.config._attn_implementation == "eager"
+    ids = torch.arange(3, 11)[None]
+    assert torch.isfinite(capped(input_ids=ids, labels=ids, use_cache=False).loss)
+
+
 def test_where_nothing_is_cast_nothing_is_spared(cpu: Any) -> None:
     from ft_core.worker import levers
 
