@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ft_core.plan.batching import SMALLEST
 from ft_core.plan.facts import Choice, Situation
 from ft_core.plan.memory import MemoryEstimate, estimate
 from ft_core.recipe.check import with_values
@@ -12,7 +13,6 @@ from ft_core.text import count_text, memory_text, one_line
 
 _METHOD: Final = "quantization.method"
 _FEW_TOKENS, _MANY_TOKENS, _VERY_MANY_TOKENS = 50_000, 20_000_000, 100_000_000
-_SMALLEST: Final[dict[str, object]] = {"training.micro_batch": 1, "training.activation_checkpointing": True}
 
 
 def advise_adapter(now: Situation) -> list[Choice]:
@@ -73,4 +73,4 @@ def _need(now: Situation, method: str) -> MemoryEstimate | None:
 
 def _given(now: Situation) -> dict[str, object]:
     """The smallest layout, as far as the user has not chosen another."""
-    return {field: value for field, value in _SMALLEST.items() if now.recipe.get(field) is None}
+    return {field: value for field, value in SMALLEST.items() if now.recipe.get(field) is None}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.memory import MemoryEstimate, estimate, length_of
@@ -20,6 +22,10 @@ _MOST_TOKENS = {"cuda": 16384, "cpu": 4096}
 _LEAST_TOKENS = 1024
 _MICRO, _ACCUMULATION = "training.micro_batch", "training.accumulation"
 _CHECKPOINTING = "training.activation_checkpointing"
+
+
+# The layout of a step that needs the least memory.
+SMALLEST: Final[Mapping[str, object]] = {_MICRO: 1, _CHECKPOINTING: True}
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ft_core.errors import Problem
 from ft_core.hardware.look import Gpu
+from ft_core.plan.batching import SMALLEST
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import MemoryEstimate, estimate, length_of
 from ft_core.recipe.check import with_values
@@ -66,16 +65,13 @@ def _others(gpus: tuple[Gpu, ...]) -> str:
 def _would_fit(now: Situation) -> str:
     fitting = []
     for values in _smaller(now):
-        need = estimate(now.model, with_values(now.recipe, {**_SMALLEST, **values}), now.device)
+        need = estimate(now.model, with_values(now.recipe, {**SMALLEST, **values}), now.device)
         if need is not None and need.total <= now.free_memory:
             words = (
                 " and ".join(f"{field} {value}" for field, value in values.items()) or "checkpointing, one at a time"
             )
             fitting.append(f"{words} (about {memory_text(need.total)})")
     return "these would fit, with micro-batch 1 and checkpointing: " + "; ".join(fitting[:3]) if fitting else ""
-
-
-_SMALLEST: Mapping[str, object] = {"training.micro_batch": 1, "training.activation_checkpointing": True}
 
 
 def _smaller(now: Situation) -> list[dict[str, object]]:

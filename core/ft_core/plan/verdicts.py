@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -41,13 +42,11 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The verdict for people: `fits, up to 32k tokens`."""
+        """In a few letters: `32k` tokens at the longest, `~1k` where it is tight, `-12G` where that many GiB lack."""
         if self.length is None:
-            return f"lacks {self.over / 2**30:.0f} GiB" if self.over >= 2**30 else f"lacks {self.over / 2**20:.0f} MiB"
+            return f"-{math.ceil(self.over / 2**30)}G"
         length = f"{self.length // 1024}k" if self.length >= 1024 else str(self.length)
-        if self.fit == "room":
-            return f"fits, {length} tokens"
-        return f"tight, {length} tokens"
+        return length if self.fit == "room" else f"~{length}"
 
 
 def verdicts(model: ModelFacts, free: int, device: str = "cuda") -> tuple[Verdict, ...]:

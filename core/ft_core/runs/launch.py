@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ft_core.errors import FtError, problem
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
-from ft_core.runs.log import last_lines
+from ft_core.runs.log import last_lines, open_log
 from ft_core.runs.logout import SCOPE_COMMAND, can_escape, killed_at_logout, logout_risk
 from ft_core.runs.status import Status, live, read_status, write_status
 
@@ -119,7 +119,7 @@ def detach(run: RunDir, command: Sequence[str], variables: Mapping[str, str]) ->
 
     Raises OSError when it cannot be started.
     """
-    log = os.open(run.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    log = open_log(run.log_file)
     try:
         return subprocess.Popen(
             list(command),

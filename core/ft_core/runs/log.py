@@ -42,3 +42,17 @@ def last_lines(path: Path, count: int, *, start: int = 0) -> list[str]:
 def _shown(line: str) -> str:
     final = line.rstrip("\r").rpartition("\r")[2]
     return clean(redact(final))[:_LONGEST].rstrip()
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that appends to a run's log, made private where it is not there. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def write_to_log(path: Path) -> None:
+    """Let this process's output and errors go to a run's log from now on, and nothing come in. Raises OSError."""
+    log, nothing = open_log(path), os.open(os.devnull, os.O_RDONLY)
+    for source, number in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, number)
+    os.close(log)
+    os.close(nothing)

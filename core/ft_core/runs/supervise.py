@@ -25,7 +25,7 @@ from ft_core.runs.ending import ENDED_BY_SIGNAL, RESUME, Ending, OomWatch, expla
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Event, Journal, Tail
 from ft_core.runs.lock import RunLock
-from ft_core.runs.log import last_lines
+from ft_core.runs.log import last_lines, open_log, write_to_log
 from ft_core.runs.status import Status, read_status, write_status
 from ft_core.runs.warm import WarmTrainer, wait_for_run
 
@@ -204,7 +204,7 @@ class Supervisor:
         return max(signs, default=0)
 
     def _train(self, signals: _Signals) -> Ending:
-        log = os.open(self._run.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        log = open_log(self._run.log_file)
         try:
             self._log_start = os.fstat(log).st_size
             trainer = self._trainer(log)
@@ -379,7 +379,7 @@ def _warm() -> int:
         return 0
     answer = os.dup(1)
     run_dir = RunDir(directory)
-    _write_to_log(run_dir)
+    write_to_log(run_dir.log_file)
 
     def ready() -> None:
         os.write(answer, b"1")
@@ -392,15 +392,6 @@ def _warm() -> int:
         trainer.end()
         return 1
     return 0
-
-
-def _write_to_log(run_dir: RunDir) -> None:
-    log = os.open(run_dir.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(descriptor, number)
-    os.close(log)
-    os.close(nothing)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from ft_core.runs.directory import RunDir
+from ft_core.runs.log import write_to_log
 from ft_core.worker import train
 
 
@@ -25,19 +26,8 @@ def main() -> int:
     if not line:
         return train.FINE
     words: list[str] = json.loads(line)
-    _write_to_log(RunDir(Path(words[0])))
+    write_to_log(RunDir(Path(words[0])).log_file)
     return train.main(words)
-
-
-def _write_to_log(run: RunDir) -> None:
-    """Let standard output and error go where those of a trainer go, and have no input."""
-    log = os.open(run.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    os.close(nothing)
 
 
 if __name__ == "__main__":

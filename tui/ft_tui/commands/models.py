@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,15 +82,7 @@ def _data(model: ModelFacts, found: tuple[Verdict, ...]) -> dict[str, Any]:
 
 def _row(model: ModelFacts, found: tuple[Verdict, ...]) -> tuple[str, ...]:
     name = one_line(model.source, 42) + (" *" if model.gated else "")
-    cells = {verdict.method: _cell(verdict) for verdict in found}
+    cells = {verdict.method: verdict.words for verdict in found}
     size = count_text(model.parameters) if model.parameters else "?"
     here = "yes" if model.kind != "hub" else ""
     return (name, size, here, *(cells.get(method, "?") for method in ("full", "lora", "qlora")))
-
-
-def _cell(verdict: Verdict) -> str:
-    """`32k`, `~1k` where it is tight, `-12G` where that many GiB are missing."""
-    if verdict.length is None:
-        return f"-{math.ceil(verdict.over / 2**30)}G"
-    length = f"{verdict.length // 1024}k" if verdict.length >= 1024 else str(verdict.length)
-    return length if verdict.fit == "room" else f"~{length}"

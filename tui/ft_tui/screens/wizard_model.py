@@ -312,13 +312,11 @@ def judge(here: tuple[ModelFacts, ...], free: int, device: str) -> tuple[tuple[M
 
 
 def fits_words(found: tuple[Verdict, ...]) -> str:
-    """The dearest method that has room, else one that fits tightly, and its longest rows: `LoRA 8k`, `~QLoRA 1k`."""
+    """The dearest method that has room, else one that fits tightly, and its longest rows: `LoRA 8k`, `QLoRA ~1k`."""
     names = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
-    for fit, mark in (("room", ""), ("tight", "~")):
-        for one in found:
-            if one.fit == fit and one.length is not None:
-                length = f"{one.length // 1024}k" if one.length >= 1024 else str(one.length)
-                return f"{mark}{names[one.method]} {length}"
+    fitting = [one for fit in ("room", "tight") for one in found if one.fit == fit]
+    if fitting:
+        return f"{names[fitting[0].method]} {fitting[0].words}"
     return "no" if found else ""
 
 
