@@ -124,11 +124,17 @@ def _wrap_pairs(spans: list[Span], width: int) -> list[Line]:
     lines: list[Line] = []
     line: Line = ()
     for pair in pairs:
-        if line and line_width(line) + line_width(pair) - 3 > width:
-            lines.append(line)
+        if line and line_width(_ended((*line, *pair))) > width:
+            lines.append(_ended(line))
             line = ()
         line = (*line, *pair)
-    return [*lines, line] if line else lines
+    return [*lines, _ended(line)] if line else lines
+
+
+def _ended(line: Line) -> Line:
+    """The line without the gap that would have led to the next part: cut off, it would look like words left out."""
+    *head, (text, style) = line
+    return (*head, (text.rstrip(), style))
 
 
 def _wrap_spans(spans: list[Span], width: int) -> list[Line]:
