@@ -71,8 +71,13 @@ def page_to(terminal: Terminal, step: str) -> None:
     for _ in range(20):
         if f"▸ {step}" in terminal.text():
             return
+        before = terminal.text()
         terminal.press("pagedown")
-        a_moment()
+        # Pressed again before the first was seen to work, the key would lead too far on a busy machine.
+        for _ in range(10):
+            a_moment()
+            if terminal.text() != before:
+                break
     wait_for(terminal, f"▸ {step}", seconds=1)
 
 
