@@ -39,6 +39,7 @@ def falling(count: int) -> tuple[list[int], list[float]]:
     height=st.integers(1, 20),
     plain=st.booleans(),
 )
+@example(values=[-500000001.0], x_end=0, width=12, height=1, plain=False)
 def test_every_picture_has_exactly_its_size(
     values: list[float], x_end: int, width: int, height: int, plain: bool
 ) -> None:

@@ -30,7 +30,12 @@ class Canvas:
         self._layers.append(([[0] * self.columns for _ in range(self.rows)], style, character))
 
     def fill(self, x: int, one: float, other: float) -> None:
-        """Set the dots of column `x` from height `one` to `other` (dots from the top, either order)."""
+        """Set the dots of column `x` from height `one` to `other` (dots from the top, either order).
+
+        What lies outside is not seen: where a scale's words leave no room for a curve, everything does.
+        """
+        if not 0 <= x < self.width:
+            return
         grid = self._layers[-1][0]
         column, dots = x // self.dots_x, _DOTS[x % self.dots_x]
         top, bottom = sorted((round(one), round(other)))
