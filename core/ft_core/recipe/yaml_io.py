@@ -91,7 +91,8 @@ def save(recipe: Recipe, path: Path) -> None:
 
 def dump(recipe: Recipe, *, comments: bool = True) -> str:
     """The recipe as YAML; with comments, each field carries its help and, where it was chosen, the reason."""
-    values = recipe.model_dump(mode="json")
+    # Not in pydantic's JSON mode: that would lose a file's name that is not UTF-8 (surrogates) where it is a key.
+    values = recipe.model_dump()
     lines = [f"version: {values['version']}"]
     for section, kind in SECTIONS.items():
         if comments:

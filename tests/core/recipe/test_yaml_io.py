@@ -63,6 +63,11 @@ def test_text_stays_text_whatever_else_yaml_could_take_it_for(
     assert yaml_io.parse(yaml_io.dump(recipe), "r") == recipe
 
 
+def test_a_file_name_that_is_not_utf8_reads_back() -> None:
+    recipe = with_values(Recipe(), {"data.mix": {"/rows/\udce4.jsonl": 0.25}, "data.source": "/\udcff.jsonl"})
+    assert yaml_io.parse(yaml_io.dump(recipe), "r") == recipe
+
+
 def test_the_longest_path_and_a_long_column_name_read_back_as_keys() -> None:
     recipe = with_values(Recipe(), {"data.mix": {"/" + "x" * 4095: 0.1}, "data.mapping": {"c" * 3000: "input"}})
     recipe = recipe.model_copy(update={"reasons": {"r" * 2000: "why"}})
