@@ -251,7 +251,7 @@ def _say_what_goes_on() -> None:
 def _start(recipe: Recipe | Given) -> RunDir:
     from ft_tui.start import fetch_and_prepare, start_prepared
 
-    prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
+    prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"), told=output.words)
     with interrupts.interrupted_afterwards():
         run, warnings = start_prepared(prepared)
         interrupts.going_on(run)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_core.models.facts import ModelFacts
+from ft_core.models.figures import Figures, figures_from
 
 _FILE = Path(__file__).with_name("catalogue.json")
 _NAMES = frozenset(field.name for field in fields(ModelFacts))
@@ -22,6 +23,17 @@ def catalogue() -> tuple[ModelFacts, ...]:
 def from_catalogue(source: str) -> ModelFacts | None:
     """The facts of a hub id that the catalogue knows; None of another."""
     return next((_facts(entry) for entry in _entries() if entry["id"] == source), None)
+
+
+def figures_like(model: ModelFacts) -> Figures | None:
+    """Traced figures of a model of the catalogue with these shapes, such as one that was tuned from it."""
+    alike = (_facts(entry) for entry in _entries() if "figures" in entry)
+    return next((one.figures for one in alike if _shape(one) == _shape(model)), None)
+
+
+def _shape(model: ModelFacts) -> tuple[object, ...]:
+    kind = (model.model_type or "").removesuffix("_text")
+    return kind, model.hidden, model.layers, model.heads, model.kv_heads, model.vocabulary, model.experts
 
 
 def family(source: str) -> str | None:
@@ -40,6 +52,7 @@ def _facts(entry: dict[str, Any]) -> ModelFacts:
     if entry.get("experts"):
         # What one token meets, as of a model that was read from its folder.
         known["intermediate"] = entry["experts_per_token"] * entry["expert_width"]
+    known["figures"] = figures_from(entry.get("figures", {}))
     return ModelFacts(source=entry["id"], kind="hub", dtype="bfloat16", has_chat_template=True, **known)
 
 

@@ -46,7 +46,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "head_dim": ("head_dim",),
     "vocabulary": ("vocab_size",),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts"),
-    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "moe_topk"),
+    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts"),
     "expert_width": ("moe_intermediate_size",),
     "shared_width": ("shared_expert_intermediate_size",),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "seq_length"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ft_core.errors import Problem
+from ft_core.models.figures import Figures
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class ModelFacts:
     of `shared_width` that all tokens meet; its `intermediate` is what one token meets. `gated`: the hub asks for
     consent.
     `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files. `modules` are the last
-    names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise.
+    names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise. `figures`
+    are there for an architecture that no formula knows, once a step of it was traced.
     """
 
     source: str
@@ -48,4 +50,5 @@ class ModelFacts:
     size_bytes: int | None = None
     quantized: str | None = None
     modules: frozenset[str] = frozenset()
+    figures: Figures | None = None
     problem: Problem | None = None

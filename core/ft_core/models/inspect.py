@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ft_core.errors import FtError, Problem
+from ft_core.models.catalogue import figures_like
 from ft_core.models.config import check_config, read_json, shapes, text_part, text_value
 from ft_core.models.facts import ModelFacts
+from ft_core.models.figures import kept_figures
 from ft_core.models.weights import read_weights
 from ft_core.text import one_line
 
@@ -44,6 +46,7 @@ def inspect_folder(path: Path, *, source: str, kind: str, revision: str | None =
         facts = _with_config(facts, config, path)
         check_config(config, path / "config.json")
         facts = _with_weights(facts, config, path)
+        facts = replace(facts, figures=figures_like(facts) or kept_figures(path))
         _require_tokenizer(path)
     except FtError as error:
         return replace(facts, problem=error.problems[0])

@@ -22,16 +22,26 @@ _SCORE_BYTES: Final = {"gemma2": (8, 5), "gpt_oss": (2, 4)}
 _RECURRENT: Final = frozenset(("qwen3_5", "qwen3_5_moe", "qwen3_next", "olmo_hybrid"))
 
 
+def runs_together(model_type: str | None) -> str:
+    """Why packed rows of this architecture would run into each other here; empty where they would not."""
+    kind = (model_type or "").removesuffix("_text")
+    if kind not in _RECURRENT or importlib.util.find_spec("fla") is not None:
+        return ""
+    return (
+        f"layers of {kind} carry a state from token to token, and only flash-linear-attention keeps packed rows apart"
+    )
+
+
 def packing_problem(recipe: Recipe, model_type: str | None) -> Problem | None:
     """Why rows cannot be packed for this architecture here; None where they can, or need not be."""
-    kind = (model_type or "").removesuffix("_text")
-    if recipe.data.packing == "none" or kind not in _RECURRENT or importlib.util.find_spec("fla") is not None:
+    why = runs_together(model_type) if recipe.data.packing == "bfd" else ""
+    if not why:
         return None
     return Problem(
         "rows cannot be packed for this model",
         "data.packing",
-        f"layers of {kind} carry a state from token to token, and only flash-linear-attention keeps packed rows apart",
-        "set data.packing to none, or install flash-linear-attention",
+        why,
+        "set data.packing to auto or none, or install flash-linear-attention",
     )
 
 

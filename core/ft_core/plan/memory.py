@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ft_core.models.facts import ModelFacts
+from ft_core.models.figures import Figures
 from ft_core.plan.attention import attention_used, masked, score_bytes
 from ft_core.plan.blocks import Kept, known
 from ft_core.plan.sizes import DEFAULT_LENGTH, Sizes, adapter_width, length_of, sizes
@@ -16,7 +17,7 @@ from ft_core.recipe.schema import Recipe
 
 __all__ = [
     "CONTEXT_BYTES", "DEFAULT_LENGTH", "RESERVE_SHARE", "MemoryEstimate", "adapter_width", "bytes_per_parameter",
-    "estimate", "length_of", "with_reserve",
+    "estimate", "exact", "length_of", "with_reserve",
 ]  # fmt: skip
 
 GIB = 2**30
@@ -72,8 +73,19 @@ def estimate(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate |
             "loss": moment[2],
         },
         device,
-        "closed form" if known(model.model_type) else "closed form, as of a Llama of these shapes",
+        _method(model),
     )
+
+
+def exact(model: ModelFacts) -> bool:
+    """Whether the formula holds for this model: its architecture is known, or was traced."""
+    return known(model.model_type) or model.figures is not None
+
+
+def _method(model: ModelFacts) -> str:
+    if known(model.model_type):
+        return "closed form"
+    return "closed form, as of a Llama of these shapes" if model.figures is None else "closed form, traced layers"
 
 
 def with_reserve(parts: dict[str, int], device: str, method: str = "closed form") -> MemoryEstimate:
@@ -125,7 +137,7 @@ class _Step:
         rows = recipe.training.micro_batch or 1
         self.tokens = rows * length
         # Packed rows share one long sequence, padded ones have a mask each.
-        width = self.tokens if recipe.data.packing == "bfd" else length
+        width = self.tokens if recipe.data.packing != "none" else length
         self.pairs = self.tokens * width if masked(recipe, shape.model_type, device) else 0
         self.eager = attention_used(recipe, shape.model_type, device) == "eager"
         self.scale = shape.compute_width // 2
@@ -152,7 +164,7 @@ class _Step:
             unpacked = self._unpacked()
             return [
                 (summed, everything + self._head(), self._loss()),
-                (max(summed, head), everything + max(self._transient() // 2, unpacked), 0),
+                (max(summed, head), everything + max(self._beside(), unpacked), 0),
                 (nearly, int(layer) + self._transient() + unpacked, 0),
                 last,
             ]
@@ -166,6 +178,18 @@ class _Step:
 
     def kept_layer(self) -> float:
         """Bytes one layer keeps for its backward pass."""
+        each = self._each() if self.shape.figures is None else self._each_traced(self.shape.figures)
+        return self.tokens * (each + self._routed()) + self._written_out() + self._scores()
+
+    def _each_traced(self, figures: Figures) -> float:
+        """Bytes for each token of a layer whose architecture was traced: the mean of all layers."""
+        shape = self.shape
+        each = figures.kept if self.half else 2 * figures.kept - figures.upcast
+        each += self.scale * (figures.trained if shape.full else 2 * shape.rank * figures.modules)
+        return each / shape.layers + self._dropped()
+
+    def _each(self) -> float:
+        """Bytes for each token."""
         shape, kept = self.shape, self.shape.block.kept
         each = self._per_token(kept)
         if not self.half:
@@ -176,7 +200,7 @@ class _Step:
             each += (1 if shape.block.wide else self.scale) * self._per_token(shape.block.trained)
         else:
             each += self.scale * (2 * shape.rank * len(shape.adapted) - self._unadapted()) + self._dropped()
-        return self.tokens * (each + self._routed()) + self._written_out() + self._scores()
+        return each
 
     def _per_token(self, kept: Kept) -> int:
         shape = self.shape
@@ -225,7 +249,13 @@ class _Step:
     def _transient(self) -> int:
         """Beside what a layer keeps, while its backward pass is computed: about two gradients of its MLP."""
         shape = self.shape
+        if shape.figures is not None:
+            return int(self.scale * self.tokens * max(0, shape.figures.busy - shape.figures.kept / shape.layers))
         return shape.compute_width * self.tokens * (2 * shape.intermediate + 2 * shape.hidden)
+
+    def _beside(self) -> int:
+        """Beside what all layers keep, when the backward pass begins; traced figures hold it already."""
+        return 0 if self.shape.figures is not None else self._transient() // 2
 
     def _scores(self) -> int:
         """What a layer keeps for each pair of tokens: its mask, or with eager attention each head's scores."""

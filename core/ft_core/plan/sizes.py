@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.blocks import Block, block_of
+from ft_core.models.figures import Figures
+from ft_core.plan.blocks import Block, block_of, known
 from ft_core.recipe.schema import ALL_LINEAR, Recipe
 
 DEFAULT_LENGTH = 2048
@@ -19,6 +20,7 @@ class Sizes:
     `linear` are parameters of linear layers, which quantisation compresses; `experts` those of experts, which it does
     not; both of all layers. `active` are the parameters of the layers that one token meets. `adapter` counts the
     adapter's parameters, `delta` those of a layer's experts that have one: PEFT writes out their change in full.
+    `figures` are those of an architecture that was traced as a whole.
     """
 
     block: Block
@@ -46,6 +48,7 @@ class Sizes:
     weight_width: int
     compute_width: int
     trained_width: int
+    figures: Figures | None = None
 
     @property
     def full(self) -> bool:
@@ -85,7 +88,7 @@ def sizes(model: ModelFacts, recipe: Recipe, device: str) -> Sizes | None:
         adapter += _on_experts(rank, hidden, model.expert_width or 0, model.experts or 0)
     weight_width, compute_width = _widths(recipe, device)
     others = parameters - head * (1 if model.tied else 2) - layers * in_experts
-    return Sizes(
+    found = Sizes(
         block=block,
         model_type=model.model_type,
         hidden=hidden,
@@ -112,6 +115,24 @@ def sizes(model: ModelFacts, recipe: Recipe, device: str) -> Sizes | None:
         weight_width=weight_width,
         compute_width=compute_width,
         trained_width=weight_width if full else adapter_width(recipe, quantised=_quantised(model, recipe)),
+    )
+    return found if model.figures is None or known(model.model_type) else _traced(found, model, model.figures)
+
+
+def _traced(guessed: Sizes, model: ModelFacts, figures: Figures) -> Sizes:
+    """With what was counted in the model itself; adapters on some of its layers count as on all."""
+    return replace(
+        guessed,
+        parameters=model.parameters or figures.parameters,
+        linear=figures.linear,
+        active=figures.active,
+        largest=figures.largest,
+        adapter=guessed.rank * figures.adapter,
+        # Their share of what is kept is among the figures.
+        mixture=None,
+        experts=0,
+        delta=0,
+        figures=figures,
     )
 
 

@@ -1,17 +1,33 @@
-"""Attention and compilation where they are on auto."""
+"""Packing, attention and compilation where they are on auto."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from ft_core.plan.attention import attention
+from ft_core.plan.attention import attention, runs_together
 from ft_core.plan.facts import Choice, Situation
+from ft_core.plan.memory import length_of
 from ft_core.plan.speed import speed
-from ft_core.plan.steps import count_steps
+from ft_core.plan.steps import count_steps, padded_share
 from ft_core.text import duration_text
 
 # Compilation costs a minute or so and gains about 15 % of the steps' time: it pays for a run of this many seconds.
 _LEAST_SECONDS: Final = 1200.0
+# A usual micro-batch, were rows padded.
+_COMPARED_ROWS: Final = 8
+
+
+def advise_packing(now: Situation) -> list[Choice]:
+    """Whether several rows share a sequence."""
+    if now.recipe.data.packing != "auto":
+        return []
+    if why := runs_together(now.model.model_type):
+        return [Choice("data.packing", "none", why)]
+    lengths = now.data.token_lengths if now.data is not None else None
+    gain = padded_share(lengths, _COMPARED_ROWS, length_of(now.model, now.recipe)) if lengths else None
+    counted = "" if gain is None else f", {gain:.1f} x the tokens with {_COMPARED_ROWS} rows at a time"
+    reason = f"rows stay whole and apart, and no padding is computed{counted}"
+    return [Choice("data.packing", "bfd", reason)]
 
 
 def advise_attention(now: Situation) -> list[Choice]:

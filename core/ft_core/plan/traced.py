@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +16,10 @@ from typing import Any, Final
 from ft_core.errors import FtError, Problem, problem
 from ft_core.files import write_atomic
 from ft_core.models.facts import ModelFacts
+from ft_core.models.figures import Figures, figures_from, keep_figures
+from ft_core.models.find import find
 from ft_core.paths import cache_root
-from ft_core.plan.memory import MemoryEstimate, with_reserve
+from ft_core.plan.memory import MemoryEstimate, exact, with_reserve
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 
@@ -43,8 +46,9 @@ def traced(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate:
             why="a step is traced from its config.json",
             remedy="the estimate stands until it has been downloaded",
         )
+    request = {"folder": str(model.path), "recipe": recipe.model_dump(mode="json"), "device": device}
     kept = cache_root() / "traces" / f"{_key(model.path, recipe, device)}.json"
-    found = _remembered(kept) or _ask(model.path, recipe, device)
+    found = _remembered(kept) or _ask("ft_core.worker.trace", request)
     if "problem" in found:
         raise FtError(Problem(**found["problem"]))
     with suppress(OSError):
@@ -68,9 +72,38 @@ def _remembered(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _ask(folder: Path, recipe: Recipe, device: str) -> dict[str, Any]:
-    request = {"folder": str(folder), "recipe": recipe.model_dump(mode="json"), "device": device}
-    command = [sys.executable, "-P", "-m", "ft_core.worker.trace"]
+def figures_of(model: ModelFacts) -> Figures | None:
+    """Figures of an architecture that the formula does not know, traced in a worker process and kept.
+
+    It takes half a minute or less, the first time. None where none are needed or the model is not on this machine.
+    Raises FtError when its step cannot be traced.
+    """
+    if model.path is None or model.problem is not None or exact(model):
+        return None
+    answer = _ask("ft_core.worker.figures", {"folder": str(model.path)})
+    if "problem" in answer:
+        raise FtError(Problem(**answer["problem"]))
+    found = figures_from(answer)
+    if found is not None:
+        keep_figures(model.path, found)
+    return found
+
+
+def learn(recipe: Recipe, told: Callable[[str], None] = lambda _: None) -> None:
+    """Have the layers of the recipe's model traced, where the formula does not know its architecture.
+
+    What was found stays, and every later look at the model has it; `told` hears before it takes time. A model that
+    cannot be found or traced is left as it is: the plan says what is wrong with it, and how it was estimated.
+    """
+    with suppress(FtError):
+        model = find(recipe.model.source, recipe.model.revision)
+        if model.path is not None and not exact(model):
+            told(f"tracing the layers of {one_line(model.model_type or model.source, 60)}, once: half a minute ...")
+            figures_of(model)
+
+
+def _ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", module]
     try:
         done = subprocess.run(
             command,

@@ -141,8 +141,9 @@ class Data(Section):
     max_length: AutoInt = setting(
         None, "Longest row; longer ones are cut at the end.", unit="tokens", ge=16, le=1_048_576, level="first"
     )
-    packing: Literal["none", "bfd"] = setting(
-        "bfd", "Put several rows in one sequence without padding (best-fit decreasing, rows stay whole); `none` pads."
+    packing: Literal["auto", "none", "bfd"] = setting(
+        "auto",
+        "bfd puts several rows in one sequence without padding (best-fit decreasing, rows stay whole); none pads.",
     )
     train_on: Literal["assistant", "all"] = setting(
         "assistant",

@@ -79,7 +79,7 @@ def _batches(recipe: Recipe) -> dict[str, Any]:
         "gradient_accumulation_steps": training.accumulation or 1,
         "num_train_epochs": training.epochs or 1.0,
         "max_steps": training.max_steps or -1,
-        "packing": recipe.data.packing == "bfd",
+        "packing": recipe.data.packing != "none",
         "packing_strategy": "bfd",
         # Rows come tokenised, cut, masked and packed; only the collator must know which kind they are.
         "dataset_kwargs": {"skip_prepare_dataset": True},

@@ -5,7 +5,7 @@ adds up the storages that are alive, rounded as CUDA's caching allocator rounds 
 rest follows, since layers of one kind cost the same (the error of that was below 0.01 % of a full trace).
 
 `python -P -m ft_core.worker.trace` answers one request: a JSON object on standard input, a JSON object on standard
-output (see `answer`).
+output (see `answer` and `step`).
 """
 
 from __future__ import annotations
@@ -129,20 +129,34 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def trace(config: PretrainedConfig, recipe: Recipe, device: str) -> Traced:
     """A training step of this recipe on `device` (cuda or cpu); fields on auto count as `ft_core.plan.memory` says.
 
-    The moments of a step grow with depth each in its own way, so each is taken onward and the highest counts.
     Raises FtError where a step cannot be traced: an architecture whose code looks at the values of its tensors.
+    """
+    return max(moments(config, recipe, device).values(), key=lambda traced: traced.peak)
+
+
+def moments(config: PretrainedConfig, recipe: Recipe, device: str) -> dict[str, Traced]:
+    """Each moment of a step at its peak.
+
+    They grow with depth each in its own way, so each is taken onward by itself. Raises FtError as `trace` does.
     """
     if recipe.quantization.method == "int8":
         raise _not_traced(config, "the kernels of int8 look at the values of their tensors")
-    depth, period = _depth(config)
-    short, long = min(depth, 2 * period), min(depth, 4 * period)
-    first = _traced(config, short, recipe, device)
+    depth, _ = _depth(config)
+    short, first = shallow(config, recipe, device)
+    long = min(depth, 2 * short)
     if long == short:
-        return max(first.values(), key=lambda traced: traced.peak)
+        return first
     second = _traced(config, long, recipe, device)
     share = (depth - short) / (long - short)
-    onward = [_onward(first[moment], second[moment], share) for moment in second if moment != BETWEEN]
-    return max(onward, key=lambda traced: traced.peak)
+    # Of two layers none is between the last and the first.
+    return {name: _onward(first[name], second[name], share) for name in second if short > 2 or name != BETWEEN}
+
+
+def shallow(config: PretrainedConfig, recipe: Recipe, device: str) -> tuple[int, dict[str, Traced]]:
+    """The fewest layers that hold one of each kind, and the moments of a step with these only."""
+    depth, period = _depth(config)
+    layers = min(depth, max(2, period))
+    return layers, _traced(config, layers, recipe, device)
 
 
 def _onward(first: Traced, second: Traced, share: float) -> Traced:
@@ -158,8 +172,11 @@ def _depth(config: PretrainedConfig) -> tuple[int, int]:
     text = config.get_text_config()
     depth = int(text.num_hidden_layers)
     kinds = list(getattr(text, "layer_types", None) or [])
+    if getattr(text, "num_kv_shared_layers", 0):
+        # The last layers take keys and values of earlier ones: they cannot be left out, and cost less.
+        return depth, depth
     for period in range(1, 9):
-        if 4 * period <= depth and all(kind == kinds[place % period] for place, kind in enumerate(kinds)):
+        if 2 * period <= depth and all(kind == kinds[place % period] for place, kind in enumerate(kinds)):
             return depth, period
     return depth, depth
 
@@ -195,9 +212,7 @@ def _traced(config: PretrainedConfig, layers: int, recipe: Recipe, device: str) 
 
 def _mark_layers(tally: Tally, model: torch.nn.Module) -> None:
     """Tell the backward pass of the last layer, which comes first, from that of the first one."""
-    layers = next(
-        list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module) > 1
-    )
+    layers = language_layers(model)
 
     def mark(moment: str) -> Any:  # noqa: ANN401 - a hook
         def hook(_module: Any, _inputs: Any, output: Any) -> None:  # noqa: ANN401
@@ -211,6 +226,13 @@ def _mark_layers(tally: Tally, model: torch.nn.Module) -> None:
     layers[-1].register_forward_hook(mark(LAST))
     layers[-2].register_forward_hook(mark(BETWEEN))
     layers[0].register_forward_hook(mark(FIRST))
+
+
+def language_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
+    """The decoder layers of the language part: of the lists of its depth the one with most parameters."""
+    depth = int(model.config.get_text_config().num_hidden_layers)  # type: ignore[union-attr, operator]
+    lists = [one for one in model.modules() if isinstance(one, torch.nn.ModuleList) and len(one) == depth]
+    return max(lists, key=lambda one: sum(parameter.numel() for parameter in one.parameters()))
 
 
 @contextmanager
@@ -390,7 +412,7 @@ def _sizes(config: PretrainedConfig, recipe: Recipe) -> tuple[int, int]:
     context = getattr(config.get_text_config(), "max_position_embeddings", None) or DEFAULT_LENGTH
     length = recipe.data.max_length or min(DEFAULT_LENGTH, context)
     rows = recipe.training.micro_batch or 1
-    return (1, rows * length) if recipe.data.packing == "bfd" else (rows, length)
+    return (1, rows * length) if recipe.data.packing != "none" else (rows, length)
 
 
 def weights_dtype(recipe: Recipe, device: str) -> torch.dtype:
@@ -402,30 +424,32 @@ def weights_dtype(recipe: Recipe, device: str) -> torch.dtype:
     return torch.bfloat16
 
 
-def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer to a request: `folder` of a model, `recipe`, `device`.
-
-    Gives `parts` and `static` in bytes, or the `problem` that no step can be traced.
-    """
-    folder = Path(request["folder"])
+def answer(request: Mapping[str, Any], work: Callable[[PretrainedConfig, Mapping[str, Any]], dict[str, Any]]) -> Any:  # noqa: ANN401
+    """What `work` makes of the config in the request's `folder`, or the `problem` that it cannot be traced."""
+    path = Path(request["folder"]) / "config.json"
     try:
-        check_config(read_json(folder / "config.json"), folder / "config.json")
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        found = trace(config, Recipe.model_validate(request["recipe"]), request["device"])
+        check_config(read_json(path), path)
+        config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
+        return work(config, request)
     except FtError as error:
         return {"problem": asdict(error.problems[0])}
+
+
+def step(config: PretrainedConfig, request: Mapping[str, Any]) -> dict[str, Any]:
+    """`parts` and `static` of a step of the request's `recipe` on its `device`, in bytes. Raises FtError."""
+    found = trace(config, Recipe.model_validate(request["recipe"]), request["device"])
     return {"parts": found.parts, "static": found.static}
 
 
-def main() -> None:
+def serve(work: Callable[[PretrainedConfig, Mapping[str, Any]], dict[str, Any]]) -> None:
     """One request from standard input, one answer to standard output; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     torch.set_num_threads(1)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    json.dump(answer(json.load(sys.stdin)), answers)
+    json.dump(answer(json.load(sys.stdin), work), answers)
     answers.close()
 
 
 if __name__ == "__main__":
-    main()
+    serve(step)

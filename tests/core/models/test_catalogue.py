@@ -6,7 +6,7 @@ from ft_core.models.catalogue import catalogue, family, from_catalogue, provenan
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
 from ft_core.plan.blocks import known
-from ft_core.plan.memory import estimate
+from ft_core.plan.memory import estimate, exact
 from ft_core.plan.sizes import sizes
 from ft_core.recipe.schema import Recipe
 
@@ -15,13 +15,17 @@ from ft_core.recipe.schema import Recipe
 def test_the_shapes_make_the_published_number_of_parameters(model: ModelFacts) -> None:
     shape = sizes(model, Recipe(), "cuda")
     assert shape is not None
+    if model.figures is not None:
+        assert model.parameters == model.figures.parameters > shape.linear + shape.head
+        return
     counted = shape.linear + shape.experts + shape.head * (1 if model.tied else 2)
     assert counted == pytest.approx(model.parameters, rel=0.01)
 
 
 @pytest.mark.parametrize("model", catalogue(), ids=lambda model: model.source)
 def test_every_architecture_offered_is_known_to_the_closed_form(model: ModelFacts) -> None:
-    assert known(model.model_type)
+    assert known(model.model_type) == (model.figures is None)
+    assert exact(model)
     assert model.licence
     assert model.context
     assert model.gated is not None

@@ -81,11 +81,37 @@ def test_attention_is_the_one_that_needs_no_mask_where_it_can_be(
 
 
 def test_rows_of_a_recurrent_model_are_not_packed_without_what_keeps_them_apart() -> None:
-    told = packing_problem(recipe(), "qwen3_5")
+    told = packing_problem(recipe({"data.packing": "bfd"}), "qwen3_5")
     assert told is not None
     assert (told.where, "data.packing" in told.remedy) == ("data.packing", True)
     assert packing_problem(recipe({"data.packing": "none"}), "qwen3_5_text") is None
-    assert packing_problem(recipe(), "qwen3") is None
+    assert packing_problem(recipe({"data.packing": "bfd"}), "qwen3") is None
+    assert packing_problem(recipe(), "qwen3_5") is None
+    recurrent = resolve(recipe(), machine(gpu()), replace(LLAMA_8B, model_type="qwen3_5"), data(100))
+    assert recurrent.data.packing == "none"
+    assert "state" in recurrent.reasons["data.packing"]
+
+
+def test_packing_on_auto_tells_what_padding_would_cost() -> None:
+    mixed = replace(data(100), token_lengths=(10, 90) * 50)
+    made = {choice.field: choice for choice in advise(recipe(), machine(gpu()), LLAMA_8B, mixed)}["data.packing"]
+    assert (made.value, "1.7 x the tokens" in made.reason or "1.8 x the tokens" in made.reason) == ("bfd", True)
+
+
+@pytest.mark.parametrize(
+    ("values", "parameters", "rows", "rate"),
+    [
+        ({}, 8e9, 50_000, 2e-4), ({}, 8e9, 200, 3e-4), ({}, 32e9, 200, 1e-4),
+        ({"adapter.kind": "none"}, 8e9, 200, 1e-5),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_follows_method_size_and_length_of_the_run(
+    values: dict[str, object], parameters: float, rows: int, rate: float
+) -> None:
+    model = replace(LLAMA_8B, parameters=int(parameters))
+    found = resolve(recipe(values), machine(gpu()), model, data(rows))
+    assert found.training.learning_rate == rate
+    assert found.reasons["training.learning_rate"]
 
 
 def test_the_padding_that_packing_spares_is_counted_from_the_lengths() -> None:

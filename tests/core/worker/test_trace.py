@@ -208,13 +208,13 @@ def test_a_model_in_a_folder_is_traced_by_a_process_and_remembered(
 
 
 def test_what_cannot_be_traced_is_told_with_what_stands_instead(model: Path, tmp_path: Path) -> None:
-    from ft_core.worker.trace import answer
+    from ft_core.worker.trace import answer, step
 
     asked = tiny.make_recipe(model, model, quantization__method="int8").model_dump(mode="json")
-    refused = answer({"folder": str(model), "recipe": asked, "device": "cuda"})
+    refused = answer({"folder": str(model), "recipe": asked, "device": "cuda"}, step)
     assert "int8" in refused["problem"]["why"]
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "nothing_known"}))
-    unknown = answer({"folder": str(tmp_path), "recipe": asked, "device": "cuda"})
+    unknown = answer({"folder": str(tmp_path), "recipe": asked, "device": "cuda"}, step)
     assert "unknown" in unknown["problem"]["what"]
     with pytest.raises(FtError, match="not on this machine"):
         traced(ModelFacts(source="org/unseen", kind="hub"), Recipe(), "cuda")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -20,7 +20,8 @@ from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by, list_models
 from ft_core.paths import expanded
-from ft_core.plan.memory import estimate
+from ft_core.plan.memory import estimate, exact
+from ft_core.plan.traced import figures_of
 from ft_core.plan.verdicts import Verdict, order, verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
@@ -45,6 +46,11 @@ METHOD_WORDS: Final = {
         "4096 tokens in a micro-batch, 1.45 times with 512. A little of the base's exactness goes."
     ),
 }
+_AS_A_LLAMA: Final = "The memory is estimated as of a Llama of these shapes."
+_TRACING: Final = (
+    "No formula knows {name}: until its layers are traced, which takes half a minute, its memory is that of a Llama."
+)
+_TRACED: Final = "The layers of {name} were traced without weights: the memory is exact to a few percent."
 
 
 class ModelStep(Step):
@@ -58,7 +64,8 @@ class ModelStep(Step):
     ModelStep #model-problem, ModelStep #quantisation-words { margin-left: 12; }
     ModelStep #quantisation-words { color: $text-muted; }
     ModelStep #model-details { margin: 1 0; }
-    ModelStep MemoryBar { margin: 1 0; }
+    ModelStep MemoryBar { margin: 1 0 0 0; }
+    ModelStep FieldForm { margin-top: 1; }
     """
 
     @dataclass
@@ -83,8 +90,17 @@ class ModelStep(Step):
         model: ModelFacts | None
         problems: tuple[Problem, ...]
 
+    @dataclass
+    class Traced(Message):
+        """How the memory of an unknown architecture is estimated, and the model with what was traced of it."""
+
+        asked: tuple[str, str | None]
+        model: ModelFacts
+        words: str
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self._how = ""
         self._models: tuple[ModelFacts, ...] = ()
         self._offered: tuple[ModelFacts, ...] = ()
         self._fits: dict[str, str] = {}
@@ -113,6 +129,7 @@ class ModelStep(Step):
         yield Words(id="quantisation-words")
         yield Words(id="quantisation-problem")
         yield MemoryBar(id="memory")
+        yield Words(id="memory-how")
         yield FieldForm(guides_of(MODEL, "first"), self.session.draft.texts)
 
     def on_mount(self) -> None:
@@ -178,12 +195,33 @@ class ModelStep(Step):
             self.post_message(self.Found((source, revision), None, error.problems))
         else:
             self.post_message(self.Found((source, revision), model, (model.problem,) if model.problem else ()))
+            if model.path is not None and model.problem is None and not exact(model):
+                self._trace((source, revision), model)
+
+    def _trace(self, asked: tuple[str, str | None], model: ModelFacts) -> None:
+        """Have the layers traced of an architecture that the formula does not know."""
+        self.post_message(self.Traced(asked, model, _TRACING.format(name=one_line(model.model_type or "", 60))))
+        try:
+            traced = replace(model, figures=figures_of(model))
+        except FtError as error:
+            words = f"{error.problems[0].what}: {error.problems[0].why}. {_AS_A_LLAMA}"
+            self.post_message(self.Traced(asked, model, words))
+        else:
+            self.post_message(self.Traced(asked, traced, _TRACED.format(name=one_line(model.model_type or "", 60))))
+
+    def on_model_step_traced(self, message: Traced) -> None:
+        """Take the model with what was traced, unless another one was named meanwhile."""
+        if message.asked == self._asked:
+            self.session.model = message.model
+            self._how = message.words
+            self.post_message(FactsChanged())
 
     def on_model_step_found(self, message: Found) -> None:
         """Take what was found, unless another model was named meanwhile."""
         if message.asked != self._asked:
             return
         self.session.model = message.model
+        self._how = ""
         self.session.found["model.source"] = message.problems
         self._looked_at = None
         self.post_message(FactsChanged())
@@ -246,6 +284,7 @@ class ModelStep(Step):
         if session.model is not None and session.model.kind == "hub":
             unknown = "The memory can be estimated once the model is on this machine: its shapes are not known yet."
         self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown)
+        self.query_one("#memory-how", Words).say(Content(clean(self._how)).stylize("dim"))
 
     def on_model_table_looked(self, event: ModelTable.Looked) -> None:
         """Details of the model under the cursor."""

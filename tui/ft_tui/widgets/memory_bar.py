@@ -95,7 +95,9 @@ def _with_edge(spans: list[Span], edge: int) -> Line:
 
 def _verdict(estimate: MemoryEstimate, device: str, total: int, free: int, width: int) -> list[Line]:
     need = estimate.total
-    words = f"needs about {memory_text(need)} of {memory_text(total)} on {device}, {memory_text(free)} free"
+    words = (
+        f"needs {_about(estimate)} {memory_text(need)} of {memory_text(total)} on {device}, {memory_text(free)} free"
+    )
     if need > total > 0:
         state, style = f"does not fit: {memory_text(need - total)} too much", "bad"
     elif need > free:
@@ -104,6 +106,10 @@ def _verdict(estimate: MemoryEstimate, device: str, total: int, free: int, width
         state, style = f"fits, {memory_text(free - need)} to spare", "good"
     spans = [(word + " ", "") for word in f"{words}:".split()] + [(word + " ", style) for word in state.split()]
     return _wrap_spans(spans, width)
+
+
+def _about(estimate: MemoryEstimate) -> str:
+    return "roughly" if "as of a" in estimate.method else "about"
 
 
 def _brief(estimate: MemoryEstimate, free: int, width: int) -> list[Line]:
@@ -115,7 +121,7 @@ def _brief(estimate: MemoryEstimate, free: int, width: int) -> list[Line]:
         if fits
         else (f"{memory_text(need - free)} too much", "bad")
     )
-    words: Line = ((f"needs about {memory_text(need)} of {memory_text(free)} free: ", ""), state)
+    words: Line = ((f"needs {_about(estimate)} {memory_text(need)} of {memory_text(free)} free: ", ""), state)
     return [words if line_width(words) <= width else (state,)]
 
 
