@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +71,23 @@ def test_the_header_of_a_long_run_leaves_figures_out_and_cuts_none() -> None:
         shown = {word for word in text(line).split() if word[0].isdigit()}
         assert shown <= whole
         assert "1234003/1234567" in shown, text(line)
+
+
+def test_the_header_tells_what_the_run_costs_so_far_and_in_all() -> None:
+    made = MadeRun(total=20).prepare()
+    made.write("plan", total_steps=20, price_per_hour=36.0)
+    made.train(10, seconds=10)
+    view = view_of(made)
+    cost = view.cost(made.clock.now)
+    assert cost is not None
+    spent, whole = cost
+    assert whole is not None
+    assert spent == pytest.approx((view.worked_seconds(made.clock.now) or 0) / 100)
+    assert whole > spent
+    assert f"cost {spent:.2f} of {whole:.2f}" in text(header_lines(view, 120, made.clock.now)[1])
+    assert "cost" not in text(header_lines(view, 56, made.clock.now)[1]), "what matters less gives way"
+    view.price_per_hour = None
+    assert "cost" not in text(header_lines(view, 120, made.clock.now)[1]), "without a price none is told"
 
 
 def test_a_curve_that_does_not_fit_into_the_legend_is_left_out_whole() -> None:

@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 from ft_core import demo
 from ft_core.recipe.schema import DEMO
 from ft_core.runs.journal import number
+from ft_core.runs.status import ACTIVE
+from ft_core.runs.view import RunView
 from ft_core.text import memory_text, one_line
 
 _ASCII_VARIABLE: Final = "FT_TUI_ASCII"
@@ -126,3 +128,12 @@ def loading_lines(path: str | Path, result: Mapping[str, Any]) -> tuple[str, str
         f"base = AutoModelForCausalLM.from_pretrained({which})",
         f"model = PeftModel.from_pretrained(base, {str(path)!r})",
     )
+
+
+def cost_words(view: RunView, now: float) -> str:
+    """What the run has cost so far and will cost; empty without a price of an hour."""
+    cost = view.cost(now)
+    if cost is None:
+        return ""
+    spent, whole = cost
+    return f"cost {spent:.2f}" if whole is None or view.state not in ACTIVE else f"cost {spent:.2f} of {whole:.2f}"

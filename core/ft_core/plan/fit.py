@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from ft_core.errors import Problem
 from ft_core.hardware.look import Gpu
+from ft_core.models.catalogue import catalogue
 from ft_core.plan.batching import SMALLEST
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import MemoryEstimate, estimate, length_of
+from ft_core.plan.verdicts import verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, memory_text
 
 _SHORTEST_OFFERED = 256
+_SMALL_RANK = 8
+_OFFERED_MODELS = 2
+# What least memory is needed with: the smallest form of the base and the shortest rows that make sense.
+_LEAST: dict[str, object] = {
+    "adapter.kind": "lora", "quantization.method": "nf4", "adapter.rank": _SMALL_RANK, "data.max_length": 256,
+}  # fmt: skip
+# Cards as they are sold, in GB; a little of each is never free.
+_CARDS = (8, 12, 16, 24, 32, 48, 80, 96, 141, 180, 288)
+_USABLE = 0.97
 
 
 def memory_warning(now: Situation, need: MemoryEstimate | None) -> Problem | None:
@@ -23,7 +34,7 @@ def memory_warning(now: Situation, need: MemoryEstimate | None) -> Problem | Non
         f"the run needs about {memory_text(need.total)} of {now.memory_name}, and {memory_text(free)} are free",
         "hardware.gpus" if now.device == "cuda" else "hardware.device",
         f"{_largest(need)}{others}",
-        _would_fit(now) or "choose a smaller model: no setting makes this one fit",
+        _remedy(now, need),
     )
 
 
@@ -62,6 +73,35 @@ def _others(gpus: tuple[Gpu, ...]) -> str:
     return "; on the GPU already: " + ", ".join(held[:3]) if held else ""
 
 
+def _remedy(now: Situation, need: MemoryEstimate) -> str:
+    """What would fit: other settings, another GPU, else another model."""
+    settings = _would_fit(now)
+    smallest = estimate(now.model, with_values(now.recipe, {**SMALLEST, **_LEAST}), now.device)
+    device = _device_for((need if settings else smallest or need).total) if now.device == "cuda" else ""
+    if settings:
+        return f"{settings}; or {device} for the settings as they are" if device else settings
+    words = f"choose a smaller model{_models(now)}: no setting makes this one fit"
+    return f"{words}, and QLoRA of it takes {device}" if device else words
+
+
+def _device_for(need: int) -> str:
+    """The smallest card that is sold with as much memory; empty where none is."""
+    size = next((size for size in _CARDS if need <= size * _USABLE * 2**30), None)
+    return "" if size is None else f"a GPU with {size} GB"
+
+
+def _models(now: Situation) -> str:
+    """The largest models of the catalogue that have room here with LoRA or QLoRA, in words."""
+    found = []
+    for model in sorted(catalogue(), key=lambda model: -(model.parameters or 0)):
+        fits = (one for one in verdicts(model, now.free_memory, now.device) if one.method != "full")
+        if any(one.fit == "room" for one in fits):
+            found.append(model.source)
+        if len(found) == _OFFERED_MODELS:
+            break
+    return f", such as {' or '.join(found)}" if found else ""
+
+
 def _would_fit(now: Situation) -> str:
     fitting = []
     for values in _smaller(now):
@@ -89,6 +129,9 @@ def _smaller(now: Situation) -> list[dict[str, object]]:
         changes += [{"training.optimizer": "adamw_8bit"}, lora]
     if recipe.quantization.method != "nf4" and now.model.quantized is None:
         changes += [{**lora, "quantization.method": method} for method in ("int8", "nf4")]
+    rank = recipe.adapter.rank_or_usual
+    if recipe.adapter.kind == "lora" and rank > _SMALL_RANK:
+        changes.append({"adapter.rank": _SMALL_RANK})
     changes += [{"data.max_length": value} for value in lengths]
     if now.model.quantized is None:
         changes += [{**lora, "quantization.method": "nf4", "data.max_length": value} for value in lengths]

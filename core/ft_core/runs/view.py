@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +64,7 @@ class RunView:
         self.started: float | None = None
         self._work = WorkTime()
         self.memory_total: int | None = None
+        self.price_per_hour: float | None = None
         self._plan_event: dict[str, Any] = {}
         self.probes: list[Event] = []
         self.samples: list[Event] = []
@@ -273,6 +275,7 @@ class RunView:
         self._plan_event = _without_envelope(event) or {}
         self.total = _whole(event.get("total_steps"))
         self.memory_total = _whole(event.get("memory_total"))
+        self.price_per_hour = number(event.get("price_per_hour"))
 
     @property
     def loss(self) -> float | None:
@@ -290,6 +293,18 @@ class RunView:
             return None
         (first, began), (last, ended) = self._pace[0], self._pace[-1]
         return max(0.0, (ended - began) / (last - first) * (self.total - self.step))
+
+    def cost(self, now: float) -> tuple[float, float | None] | None:
+        """What the run has cost until `now` (unix seconds), and will have at the pace of its steps.
+
+        In the currency of the recipe's price of an hour; None without a price, the second while the pace is unknown.
+        """
+        worked = self.worked_seconds(now)
+        if self.price_per_hour is None or worked is None:
+            return None
+        left = 0.0 if self.state not in ACTIVE else self.eta_seconds
+        each = self.price_per_hour / 3600
+        return each * worked, None if left is None else each * (worked + left)
 
     def load_sample(self, event: Event) -> SampleSet:
         """The answers a `sample` event stands for. Raises FtError when the file is missing or damaged."""
@@ -351,6 +366,7 @@ class RunView:
             "epoch": self.epoch,
             "loss": _finite(self.loss),
             "eta_seconds": self.eta_seconds,
+            "cost": (self.cost(time.time()) or (None,))[0],
             "started": self.started,
             "ended": self.ended,
             "verdict": _without_envelope(self.verdict),

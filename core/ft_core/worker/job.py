@@ -170,6 +170,7 @@ class Job:
         self.report.event(
             "plan",
             total_steps=self.total,
+            price_per_hour=self.recipe.hardware.price_per_hour,
             steps_per_epoch=per_epoch,
             epochs=self.total / per_epoch,
             rows=len(self.data.train),

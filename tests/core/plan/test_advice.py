@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ft_core.errors import FtError
 from ft_core.hardware.look import Hardware
+from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.advice import Choice, DataFacts, advise, resolve, situation
 from ft_core.plan.amount import rank_warning
@@ -239,7 +240,18 @@ def test_full_tuning_that_does_not_fit_is_offered_lora() -> None:
 
 
 def test_a_model_that_fits_in_no_way_is_said_to_be_too_large() -> None:
-    assert "choose a smaller model" in warning_for({}, 2)[1]
+    words = warning_for({}, 2)[1]
+    assert "choose a smaller model, such as" in words
+    assert "QLoRA of it takes a GPU with 8 GB" in words
+    named = [one for one in catalogue() if one.source in words]
+    assert len(named) == 2
+    assert all(one.parameters is not None and one.parameters < 1.5e9 for one in named)
+
+
+def test_what_does_not_fit_as_it_is_names_the_gpu_that_would_take_it_and_a_smaller_rank() -> None:
+    assert "or a GPU with 24 GB for the settings as they are" in warning_for({"quantization.method": "none"}, 10)[1]
+    words = warning_for({"adapter.rank": 512, "quantization.method": "nf4", "data.max_length": 256}, 8)[1]
+    assert "adapter.rank 8 (about" in words
 
 
 def test_a_micro_batch_of_the_users_that_is_too_large_is_offered_a_smaller_one() -> None:

@@ -11,7 +11,7 @@ from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.commands import interrupts, output
-from ft_tui.run_words import MEASURES, loading_lines, measured_words
+from ft_tui.run_words import MEASURES, cost_words, loading_lines, measured_words
 
 if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
@@ -134,6 +134,8 @@ class Follower:
                 parts.append(f"{label} {view.series[name].values[-1]:{form}}")
         if view.eta_seconds is not None and view.step != view.total:
             parts.append(f"{duration_text(view.eta_seconds)} left")
+        if words := cost_words(view, time.time()):
+            parts.append(words)
         return "  ".join(parts)
 
     def _sample_lines(self, event: dict[str, Any]) -> str:

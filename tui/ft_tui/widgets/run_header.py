@@ -7,13 +7,14 @@ import math
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
 from ft_core.text import count_text, duration_text, one_line
+from ft_tui.run_words import cost_words
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, bar, fitted, line_width, spread
 from ft_tui.widgets.states import state_span
 
 _PHASE_LIMIT = 36
 _LEAST_BAR = 6
-_ROOMY = 72
+_ROOMY, _WIDE = 72, 96
 
 
 def header_lines(view: RunView, width: int, now: float) -> list[Line]:
@@ -34,7 +35,7 @@ def _phase_words(view: RunView, limit: int) -> str:
 
 
 def _progress(view: RunView, width: int, now: float) -> Line:
-    counts = _counts(view)[: 3 if width >= _ROOMY else 2]
+    counts = _counts(view, now)[: 4 if width >= _WIDE else 3 if width >= _ROOMY else 2]
     share = progress(view)
     percent: Line = ((f" {math.floor(share * 100)} %", "strong"),) if share is not None else ()
     right: Line = (*percent, (f"  {_times(view, now)} ", "dim"))
@@ -64,7 +65,7 @@ def progress(view: RunView) -> float | None:
     return 0.0 if view.total and view.state != "preparing" else None
 
 
-def _counts(view: RunView) -> list[str]:
+def _counts(view: RunView, now: float) -> list[str]:
     if view.state == "preparing":
         return [_phase_words(view, _PHASE_LIMIT) or "preparing"]
     if not view.total:
@@ -74,6 +75,8 @@ def _counts(view: RunView) -> list[str]:
         parts.append(f"epoch {number_text(view.epoch)}")
     if view.tokens:
         parts.append(f"{count_text(view.tokens)} tokens")
+    if words := cost_words(view, now):
+        parts.append(words)
     return parts
 
 
