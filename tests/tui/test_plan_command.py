@@ -96,6 +96,7 @@ def test_a_probe_measures_the_longest_batch_and_leaves_no_run_behind(demo: str) 
     measured = found["measured"]
     assert 0 < measured["peak"] < found["memory"]["total"]
     assert measured["tokens_per_s"] == pytest.approx(measured["tokens"] / measured["seconds"])
+    assert found["speed"]["method"] == "measured on this machine", "the plan is corrected by it"
     assert list(runs_root().iterdir()) == []
     assert list((cache_root() / "probes").iterdir()) == []
     again = planned(demo)

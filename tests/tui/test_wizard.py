@@ -18,6 +18,8 @@ from ft_core import demo
 from ft_core.data import far_rows
 from ft_core.data.sampled import SampledOrder
 from ft_core.paths import drafts_root
+from ft_core.plan.calibration import remember
+from ft_core.plan.prepare import prepare
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import load
@@ -676,8 +678,9 @@ async def test_a_worker_waits_for_the_reviewed_run_in_its_very_environment(monke
 
 
 async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(_recipe: Recipe, told: Callable[[str], None], _cancelled: object) -> dict[str, object]:
+    def measured(recipe: Recipe, told: Callable[[str], None], _cancelled: object) -> dict[str, object]:
         told("loading model")
+        remember(prepare(recipe).situation, 1234.0)
         return {"peak": 3 * 2**30, "reserved": None, "tokens_per_s": 1234.0}
 
     monkeypatch.setattr("ft_tui.screens.wizard_review.preflight", measured)
@@ -689,6 +692,7 @@ async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: p
         await pilot.press("t")
         await sees(pilot, "Measured on the longest batch: 3.0 GiB (predicted")
         await sees(pilot, "1,234 (predicted")
+        await sees(pilot, "tokens/s, measured on this")
 
 
 async def test_a_file_is_written_over_only_when_that_is_confirmed(here: Path) -> None:

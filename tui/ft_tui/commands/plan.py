@@ -54,8 +54,11 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
     prepared = prepare(given, hardware=None if gpu is None else _imagined(gpu))
     unknown = prepared.model.path is not None and not exact(prepared.model)
     traced, untraced = _traced(prepared) if trace or unknown else (None, None)
-    found: dict[str, Any] = plan_data(prepared, traced)
-    found["measured"] = _measured(prepared) if probe else None
+    measured = _measured(prepared) if probe else None
+    if measured is not None:
+        # Speed, duration and cost follow from what was measured.
+        prepared = prepare(given, hardware=prepared.hardware)
+    found: dict[str, Any] = {**plan_data(prepared, traced), "measured": measured}
     if as_json:
         output.data_json(found)
     else:

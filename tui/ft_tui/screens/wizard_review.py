@@ -62,6 +62,7 @@ class ReviewStep(Step):
 
         prepared: _Plan
         words: str
+        done: bool = False
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -138,7 +139,7 @@ class ReviewStep(Step):
         try:
             found = preflight(prepared.recipe, told, lambda: worker.is_cancelled)
             words = measured_words(plan_data(prepared), found) if found else ""
-            self.post_message(self.Measured(prepared, words[:1].upper() + words[1:]))
+            self.post_message(self.Measured(prepared, words[:1].upper() + words[1:], done=bool(found)))
         except FtError as error:
             first = error.problems[0]
             self.post_message(self.Measured(prepared, f"Not measured: {first.what}: {first.why}; {first.remedy}"))
@@ -147,6 +148,9 @@ class ReviewStep(Step):
         """Show it, unless the plan is another one meanwhile."""
         if message.prepared is self.prepared:
             self._say_measured(message.words)
+            if message.done and self._asked is not None:
+                # Speed, duration and cost follow from what was measured.
+                self._prepare(self._asked, self.session.hardware)
 
     def _say_measured(self, words: str) -> None:
         self.query_one("#review-measured", Words).say(clean(words))
