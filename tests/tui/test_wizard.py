@@ -17,6 +17,10 @@ from textual.widgets import Button, Collapsible, Input, Select
 from ft_core import demo
 from ft_core.data import far_rows
 from ft_core.data.sampled import SampledOrder
+from ft_core.errors import problem
+from ft_core.models.catalogue import from_catalogue
+from ft_core.models.facts import ModelFacts
+from ft_core.models.figures import Figures
 from ft_core.paths import drafts_root
 from ft_core.plan.calibration import remember
 from ft_core.plan.prepare import prepare
@@ -611,6 +615,42 @@ async def test_a_model_folder_that_holds_none_is_told_at_the_field_and_a_hub_id_
         await sees(pilot, "owner/some-model, not on this machine")
         await sees(pilot, "The memory can be estimated once the model is on this machine")
         await until(pilot, lambda: "!1" not in plain(app))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_architecture_no_formula_knows_is_traced_while_one_reads(
+    fails: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(demo.model_dir(), here / "mine")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "arcee"}))
+    offered = from_catalogue("Qwen/Qwen3.5-0.8B")
+    assert offered is not None
+    go_on = threading.Event()
+
+    def traced(model: ModelFacts) -> Figures | None:
+        assert model.model_type == "arcee"
+        assert go_on.wait(PATIENCE)
+        if fails:
+            raise problem("a step of arcee cannot be traced", where="model.source", why="it was told to", remedy="-")
+        return offered.figures
+
+    monkeypatch.setattr("ft_tui.screens.wizard_model.figures_of", traced)
+    app = WizardApp("wizard")
+    async with app.run_test(size=(100, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await put(pilot, "model.source", str(folder))
+        await sees(pilot, "No formula knows arcee")
+        await sees(pilot, "needs roughly")
+        before = session(pilot).memory
+        go_on.set()
+        await sees(pilot, "cannot be traced: it was told to" if fails else "The layers of arcee were traced")
+        after = session(pilot).memory
+        assert before is not None
+        assert after is not None
+        assert (after.total > before.total) is not fails
+        assert ("needs about" in plain(app)) is not fails
 
 
 async def test_the_memory_follows_the_quantisation() -> None:

@@ -46,6 +46,8 @@ METHOD_WORDS: Final = {
         "4096 tokens in a micro-batch, 1.45 times with 512. A little of the base's exactness goes."
     ),
 }
+# Device, its free memory in units of half a gibibyte, and the chosen model.
+JudgedFor = tuple[str, int, tuple[ModelFacts, ...]]
 _AS_A_LLAMA: Final = "The memory is estimated as of a Llama of these shapes."
 _TRACING: Final = (
     "No formula knows {name}: until its layers are traced, which takes half a minute, its memory is that of a Llama."
@@ -78,7 +80,7 @@ class ModelStep(Step):
     class Judged(Message):
         """What of each model fits, in words, and what else is worth offering."""
 
-        judged_for: tuple[str, int]
+        judged_for: JudgedFor
         offered: tuple[ModelFacts, ...]
         fits: dict[str, str]
 
@@ -104,7 +106,7 @@ class ModelStep(Step):
         self._models: tuple[ModelFacts, ...] = ()
         self._offered: tuple[ModelFacts, ...] = ()
         self._fits: dict[str, str] = {}
-        self._judged_for: tuple[str, int] | None = None
+        self._judged_for: JudgedFor | None = None
         self._asked: tuple[str, str | None] | None = None
         self._pause: Timer | None = None
         self._looked_at: ModelFacts | None = None
@@ -157,14 +159,15 @@ class ModelStep(Step):
         if session.hardware is None or not self._models:
             return
         # Free memory of a busy machine changes all the time; half a gibibyte decides little.
-        judged_for = (session.device, session.device_memory()[2] // 2**29)
+        chosen = (session.model,) if session.model is not None else ()
+        judged_for = (session.device, session.device_memory()[2] // 2**29, chosen)
         if judged_for != self._judged_for:
             self._judged_for = judged_for
-            known = (*self._models, *((session.model,) if session.model is not None else ()))
+            known = (*self._models, *chosen)
             self._judge(judged_for, session.device_memory()[2], known)
 
     @work(thread=True, exclusive=True, group="judge", exit_on_error=False)
-    def _judge(self, judged_for: tuple[str, int], free: int, here: tuple[ModelFacts, ...]) -> None:
+    def _judge(self, judged_for: JudgedFor, free: int, here: tuple[ModelFacts, ...]) -> None:
         offered, fits = judge(here, free, judged_for[0])
         self.post_message(self.Judged(judged_for, offered, fits))
 
