@@ -1,4 +1,4 @@
-"""The adapter and the form of the base where they are on auto: rank and alpha, quantisation."""
+"""The adapter and the form of the base where they are on auto: rank and alpha, quantisation, float32 weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ft_core.recipe.schema import USUAL_RANK
 from ft_core.text import count_text, memory_text, one_line
 
 _METHOD: Final = "quantization.method"
+_WIDE: Final = "training.float32_weights"
 _FEW_TOKENS, _MANY_TOKENS, _VERY_MANY_TOKENS = 50_000, 20_000_000, 100_000_000
 
 
@@ -39,6 +40,30 @@ def _rank(now: Situation) -> tuple[int, str]:
         return USUAL_RANK, f"{shown}: usual, and rarely too little below tens of millions"
     rank = 32 if tokens < _VERY_MANY_TOKENS else 64
     return rank, f"{shown} teach more than a smaller adapter can hold"
+
+
+def advise_weights(now: Situation) -> list[Choice]:
+    """Whether full fine-tuning keeps float32 weights beside 16-bit products: where they fit."""
+    recipe = now.recipe
+    if recipe.training.float32_weights is not None:
+        return []
+    if recipe.adapter.kind != "none":
+        return [Choice(_WIDE, False, "the base is frozen, and only full fine-tuning trains its weights")]
+    if recipe.model.dtype == "float32":
+        return [Choice(_WIDE, False, "nothing is in 16 bits here")]
+    return [Choice(_WIDE, *_wide(now))]
+
+
+def _wide(now: Situation) -> tuple[bool, str]:
+    lost = "in 16 bits an update of less than a 512th of a weight is rounded away"
+    recipe = with_values(now.recipe, {_WIDE: True, **_given(now)})
+    need = estimate(now.model, recipe, now.device)
+    if need is None:
+        return False, f"the shapes of the model are unknown until it is on this machine; {lost}"
+    words = f"{memory_text(need.total)} at least, and {memory_text(now.free_memory)} of {now.memory_name} are free"
+    if need.total <= now.free_memory:
+        return True, f"{lost}; float32 weights need {words}"
+    return False, f"float32 weights need {words}; but {lost}: LoRA, or a smaller model, learns more surely"
 
 
 def advise_quantisation(now: Situation) -> list[Choice]:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from ft_core.hardware.choose import choose_device
 from ft_core.hardware.look import Hardware
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.adapt import advise_adapter, advise_quantisation
+from ft_core.plan.adapt import advise_adapter, advise_quantisation, advise_weights
 from ft_core.plan.batching import advise_batch
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.memory import DEFAULT_LENGTH
@@ -100,8 +100,6 @@ def _gpu_dtype(now: Situation) -> tuple[str, str]:
     capability = "unknown" if gpu.compute_capability is None else "{}.{}".format(*gpu.compute_capability)
     if gpu.bf16:
         why = f"{gpu.name} computes in it (compute capability {capability})"
-        if now.recipe.adapter.kind == "none":
-            why += "; 16-bit weights lose the smallest updates: float32 keeps them, slower and in twice the memory"
         return "bfloat16", why
     return (
         "float16",
@@ -223,6 +221,6 @@ def _slug(source: str) -> str:
 
 
 _RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
-    _device, _dtype, advise_adapter, _epochs, _max_length, advise_packing, advise_quantisation, advise_attention,
-    advise_batch, _learning_rate, advise_compiling, _every_steps, _name,
+    _device, _dtype, advise_adapter, _epochs, _max_length, advise_packing, advise_quantisation, advise_weights,
+    advise_attention, advise_batch, _learning_rate, advise_compiling, _every_steps, _name,
 )  # fmt: skip

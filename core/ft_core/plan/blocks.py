@@ -33,6 +33,7 @@ class Block:
     `kept` with an adapter on every linear layer; `upcast` is the part of it that is in float32 anyway; `trained` comes
     on top when the weights themselves are trained (`wide`: in float32 in any case). `modules` are the linear layers by
     name, `norms` counts the vectors of hidden size. `adapted`: PEFT puts adapters on a mixture's experts.
+    `mixed`: bytes of each hidden number that are kept on top where float32 weights meet 16-bit products.
     """
 
     kept: Kept
@@ -42,6 +43,7 @@ class Block:
     wide: bool = False
     norms: int = 2
     adapted: bool = False
+    mixed: int = 10
 
 
 _ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -52,17 +54,19 @@ _QWEN3: Final = Block(Kept(12, 8, 8, 8, 8, 4, 8), Kept(hidden=4, queries=2, keys
 BLOCKS: Final[Mapping[str, Block]] = {
     **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "qwen2", "granite", "smollm3"), _LLAMA),
     **dict.fromkeys(("qwen3", "hunyuan_v1_dense"), _QWEN3),
-    "gemma": replace(_LLAMA, trained=Kept(hidden=8), wide=True),
+    "gemma": replace(_LLAMA, trained=Kept(hidden=8), wide=True, mixed=6),
     "gemma3": Block(
-        Kept(20, 8, 8, 8, 8, 4, 16), Kept(16, 4, 4), Kept(hidden=16, queries=4, keys=4), wide=True, norms=4
+        Kept(20, 8, 8, 8, 8, 4, 16), Kept(16, 4, 4), Kept(hidden=16, queries=4, keys=4), wide=True, norms=4, mixed=6
     ),
     "phi3": Block(
-        Kept(16, 4, 6, 8, 4, 0, 8), Kept(hidden=4), modules=("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+        Kept(16, 4, 6, 8, 4, 0, 8), Kept(hidden=4), modules=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), mixed=4
     ),
-    **dict.fromkeys(("olmo2", "olmo3"), Block(Kept(12, 8, 8, 8, 4, 0, 16), Kept(10, 2, 4), _NORMED, wide=True)),
-    **dict.fromkeys(("cohere", "cohere2"), Block(Kept(10, 4, 4, 8, 4, 0, 4), Kept(hidden=4), norms=1)),
+    **dict.fromkeys(
+        ("olmo2", "olmo3"), Block(Kept(12, 8, 8, 8, 4, 0, 16), Kept(10, 2, 4), _NORMED, wide=True, mixed=6)
+    ),
+    **dict.fromkeys(("cohere", "cohere2"), Block(Kept(10, 4, 4, 8, 4, 0, 4), Kept(hidden=4), norms=1, mixed=8)),
     "starcoder2": Block(
-        Kept(8, 4, 4, 4, 4, 0, 8), Kept(), Kept(hidden=4), modules=(*_ATTENTION, "c_fc", "c_proj"), norms=4
+        Kept(8, 4, 4, 4, 4, 0, 8), Kept(), Kept(hidden=4), modules=(*_ATTENTION, "c_fc", "c_proj"), norms=4, mixed=8
     ),
     "mixtral": Block(Kept(12, 4, 4, 8, 4, 0, 8), Kept(hidden=4), modules=_ATTENTION, adapted=True),
     "qwen3_moe": Block(Kept(12, 8, 8, 8, 8, 4, 8), Kept(4, 2, 2), _NORMED, modules=_ATTENTION, adapted=True),

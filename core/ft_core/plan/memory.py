@@ -142,6 +142,7 @@ class _Step:
         self.eager = attention_used(recipe, shape.model_type, device) == "eager"
         self.scale = shape.compute_width // 2
         self.half = shape.compute_width == 2
+        self.mixed = shape.full and shape.weight_width > shape.compute_width
 
     def moments(self) -> list[tuple[int, int, int]]:
         """Gradients, activations and loss, in bytes, at the moments of greatest need.
@@ -157,7 +158,7 @@ class _Step:
         last = (all_gradients, 2 * head if shape.tied else 0, 0)
         # When the first layer's backward pass is under way, its own and the embedding's gradients are still to come.
         nearly = all_gradients - int(all_gradients - 2 * head) // shape.layers - head if shape.full else all_gradients
-        checkpoints = shape.compute_width * shape.hidden * self.tokens
+        checkpoints = (shape.weight_width if self.mixed else shape.compute_width) * shape.hidden * self.tokens
         if self.recipe.training.activation_checkpointing is False:
             layer = self.kept_layer()
             everything = int(shape.layers * layer + self._while_masked())
@@ -186,7 +187,7 @@ class _Step:
         shape = self.shape
         each = figures.kept if self.half else 2 * figures.kept - figures.upcast
         each += self.scale * (figures.trained if shape.full else 2 * shape.rank * figures.modules)
-        return each / shape.layers + self._dropped()
+        return each / shape.layers + self._dropped() + self._mixed()
 
     def _each(self) -> float:
         """Bytes for each token."""
@@ -197,10 +198,14 @@ class _Step:
             each = 2 * each - self._per_token(shape.block.upcast) - kept.once
             each -= kept.heads * shape.heads + kept.key_heads * shape.key_heads
         if shape.full:
-            each += (1 if shape.block.wide else self.scale) * self._per_token(shape.block.trained)
+            each += (1 if shape.block.wide else self.scale) * self._per_token(shape.block.trained) + self._mixed()
         else:
             each += self.scale * (2 * shape.rank * len(shape.adapted) - self._unadapted()) + self._dropped()
         return each
+
+    def _mixed(self) -> int:
+        """Where float32 weights meet 16-bit products, what runs from layer to layer is float32, with copies of it."""
+        return self.shape.block.mixed * self.shape.hidden if self.mixed else 0
 
     def _per_token(self, kept: Kept) -> int:
         shape = self.shape

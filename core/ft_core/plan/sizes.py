@@ -154,6 +154,13 @@ def scaled(recipe: Recipe) -> bool:
     return recipe.model.dtype == "float16"
 
 
+def wide_weights(recipe: Recipe) -> bool:
+    """Whether weights are kept in float32 while products are computed in 16 bits: of full fine-tuning only."""
+    if recipe.adapter.kind != "none" or recipe.model.dtype == "float32":
+        return False
+    return scaled(recipe) or recipe.training.float32_weights is True
+
+
 def _linear_layers(block: Block, hidden: int, inner: int, queries: int, keys: int) -> dict[str, tuple[int, int]]:
     """Input and output sizes of a layer's linear modules, by their usual names."""
     known = {
@@ -193,8 +200,8 @@ def _widths(recipe: Recipe, device: str) -> tuple[int, int]:
     """Bytes of a weight in memory, and of a number in the matrix products."""
     if recipe.model.dtype == "float32" or (recipe.model.dtype == "auto" and device == "cpu"):
         return 4, 4
-    # Full tuning in float16 keeps float32 weights, and autocast makes 16-bit copies of them.
-    return (4 if scaled(recipe) and recipe.adapter.kind == "none" else 2), 2
+    # Of float32 weights autocast makes 16-bit copies.
+    return (4 if wide_weights(recipe) else 2), 2
 
 
 def _quantised(model: ModelFacts, recipe: Recipe) -> bool:

@@ -197,6 +197,10 @@ class Training(Section):
     activation_checkpointing: AutoBool = setting(
         None, "Recompute activations instead of keeping them: far less memory, about 1.4 times the time."
     )
+    float32_weights: AutoBool = setting(
+        None,
+        "Full fine-tuning keeps float32 weights beside 16-bit products: no update is rounded away; twice the memory.",
+    )
     attention: Literal["auto", "varlen", "flash", "sdpa", "eager"] = setting(
         "auto",
         "How attention is computed: varlen and flash need no mask for packed rows; flash needs flash-attn installed.",

@@ -44,7 +44,7 @@ def choose(recipe: Recipe) -> Device:
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = _dtype(recipe, kind)
-    return _cuda(recipe, dtype) if kind == "cuda" else _cpu(dtype)
+    return _cuda(recipe, dtype) if kind == "cuda" else _cpu(recipe, dtype)
 
 
 def _dtype(recipe: Recipe, kind: str) -> torch.dtype:
@@ -73,16 +73,24 @@ def _cuda(recipe: Recipe, dtype: torch.dtype) -> Device:
     if dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(False):
         raise _no_bfloat16(torch.cuda.get_device_name(0))
     properties = torch.cuda.get_device_properties(0)
-    # The weights of a fully tuned float16 model are kept in float32: their gradients could not be unscaled otherwise.
-    full_half = dtype == torch.float16 and recipe.adapter.kind == "none"
     return Device(
         kind="cuda",
         name=properties.name,
-        dtype=torch.float32 if full_half else dtype,
+        dtype=_kept_in(recipe, dtype),
         autocast=None if dtype == torch.float32 else dtype,
         gpu_uuids=(_uuid(recipe, str(properties.uuid)),),
         memory_total=properties.total_memory,
     )
+
+
+def _kept_in(recipe: Recipe, dtype: torch.dtype) -> torch.dtype:
+    """The format of the weights in memory where products are computed in `dtype`.
+
+    Those of a fully tuned float16 model are float32 always: their gradients could not be unscaled otherwise.
+    """
+    if recipe.adapter.kind != "none":
+        return dtype
+    return torch.float32 if dtype == torch.float16 or recipe.training.float32_weights else dtype
 
 
 def _asked() -> str:
@@ -105,7 +113,7 @@ def _no_bfloat16(name: str) -> FtError:
     )
 
 
-def _cpu(dtype: torch.dtype) -> Device:
+def _cpu(recipe: Recipe, dtype: torch.dtype) -> Device:
     if dtype == torch.float16:
         raise problem(
             "float16 cannot be trained on a CPU",
@@ -116,7 +124,7 @@ def _cpu(dtype: torch.dtype) -> Device:
     return Device(
         kind="cpu",
         name="CPU",
-        dtype=dtype,
+        dtype=_kept_in(recipe, dtype),
         autocast=dtype if dtype == torch.bfloat16 else None,
         gpu_uuids=(),
         memory_total=host_memory(os.getpid())[1],

@@ -38,7 +38,7 @@ from trl.trainer.utils import add_fused_lm_head
 from ft_core.errors import FtError, problem
 from ft_core.models.config import check_config, read_json
 from ft_core.plan.attention import attention_used, masked
-from ft_core.plan.sizes import DEFAULT_LENGTH, adapter_width
+from ft_core.plan.sizes import DEFAULT_LENGTH, adapter_width, wide_weights
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 from ft_core.worker.arguments import lora_config
@@ -419,9 +419,9 @@ def weights_dtype(recipe: Recipe, device: str) -> torch.dtype:
     """The format of the weights in memory, as `ft_core.worker.device` chooses it where bfloat16 is there."""
     if recipe.model.dtype == "float32" or (recipe.model.dtype == "auto" and device == "cpu"):
         return torch.float32
-    if recipe.model.dtype == "float16":
-        return torch.float32 if recipe.adapter.kind == "none" else torch.float16
-    return torch.bfloat16
+    if wide_weights(recipe):
+        return torch.float32
+    return torch.float16 if recipe.model.dtype == "float16" else torch.bfloat16
 
 
 def answer(request: Mapping[str, Any], work: Callable[[PretrainedConfig, Mapping[str, Any]], dict[str, Any]]) -> Any:  # noqa: ANN401

@@ -90,7 +90,11 @@ def test_the_number_format_suits_the_device(hardware: Hardware, model: ModelFact
 
 
 def test_what_16_bit_weights_cost_in_full_tuning_is_said() -> None:
-    assert "lose the smallest updates" in choices({"adapter.kind": "none"}, hardware=H100)["model.dtype"].reason
+    for name, kept in ((QWEN_600M, True), (LLAMA_8B, False)):
+        made = {one.field: one for one in advise(recipe({"adapter.kind": "none"}), H100, name, data(100))}
+        assert made["training.float32_weights"].value is kept
+        assert "rounded away" in made["training.float32_weights"].reason
+    assert choices({}, hardware=H100)["training.float32_weights"].value is False, "the base is frozen"
     assert "updates" not in choices(hardware=H100)["model.dtype"].reason
 
 

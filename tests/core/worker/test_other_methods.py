@@ -177,3 +177,17 @@ def test_text_rows_without_a_template_are_trained_as_plain_text(home: Path, mode
     run = trained(home, model, tiny.write_rows(tmp_path / "plain.jsonl", rows), evaluation__fact_field=None)
     assert tiny.losses(run)[12] < tiny.losses(run)[1]
     assert len(tiny.events(run, "verdict")) == 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_float32_weights_keep_updates_that_16_bits_round_away(kept: bool, home: Path, model: Path, data: Path) -> None:
+    from safetensors.torch import load_file
+
+    run = trained(
+        home, model, data, adapter__kind="none", model__dtype="bfloat16", training__float32_weights=kept,
+        training__learning_rate=1e-6,
+    )  # fmt: skip
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, run.result))
+    name = "model.layers.0.mlp.down_proj.weight"
+    moved = (after[name].float() != before[name].bfloat16().float()).float().mean()
+    assert moved > 0.9 if kept else moved < 0.5

@@ -119,6 +119,14 @@ def test_the_closed_form_follows_every_setting(variant: str) -> None:
     assert abs(error(config_of("llama"), values)) < 0.05
 
 
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "phi3", "olmo2"])
+def test_float32_weights_beside_16_bit_products_are_counted(kind: str) -> None:
+    wide: dict[str, object] = {"adapter.kind": "none", "training.float32_weights": True, "data.max_length": 8192}
+    for checkpointing in (False, True):
+        off = error(config_of(kind), {**wide, "training.activation_checkpointing": checkpointing})
+        assert abs(off) < 0.01
+
+
 @pytest.mark.parametrize("kind", ["none", "lora"])
 def test_on_a_cpu_in_float32_the_closed_form_counts_the_folded_tiles_too(kind: str) -> None:
     for length in (512, 4096):
