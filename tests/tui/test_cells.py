@@ -84,7 +84,8 @@ def test_the_header_tells_what_the_run_costs_so_far_and_in_all() -> None:
     assert whole is not None
     assert spent == pytest.approx((view.worked_seconds(made.clock.now) or 0) / 100)
     assert whole > spent
-    assert f"cost {spent:.2f} of {whole:.2f}" in text(header_lines(view, 120, made.clock.now)[1])
+    for width in (80, 120):
+        assert f"cost {spent:.2f} of {whole:.2f}" in text(header_lines(view, width, made.clock.now)[1])
     assert "cost" not in text(header_lines(view, 56, made.clock.now)[1]), "what matters less gives way"
     view.price_per_hour = None
     assert "cost" not in text(header_lines(view, 120, made.clock.now)[1]), "without a price none is told"

@@ -249,9 +249,12 @@ def _say_what_goes_on() -> None:
 
 
 def _start(recipe: Recipe | Given) -> RunDir:
+    from ft_core.plan.traced import learn
+    from ft_core.recipe.schema import Recipe
     from ft_tui.start import fetch_and_prepare, start_prepared
 
-    prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"), told=output.words)
+    learn(recipe if isinstance(recipe, Recipe) else recipe.recipe, output.words)
+    prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
     with interrupts.interrupted_afterwards():
         run, warnings = start_prepared(prepared)
         interrupts.going_on(run)

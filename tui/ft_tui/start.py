@@ -10,7 +10,6 @@ from ft_core.data.hub import fetch_all
 from ft_core.errors import FtError, Problem
 from ft_core.plan.prepare import Prepared, prepare
 from ft_core.plan.report import plan_data
-from ft_core.plan.traced import learn
 from ft_core.recipe.schema import Recipe
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir
@@ -44,11 +43,9 @@ def fetch_and_prepare(
     *,
     lengths: tuple[int, ...] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-    told: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
-    """The first half of `start_run`: everything that can take long, or be refused; `told` hears what takes time."""
+    """The first half of `start_run`: everything that can take long, or be refused."""
     _fetch_data(recipe, progress)
-    learn(recipe if isinstance(recipe, Recipe) else recipe.recipe, told)
     return prepare(recipe, lengths=lengths)
 
 

@@ -34,6 +34,7 @@ _FOLDED_BYTES = 29
 # format of the products. CUDA: a trace (22 GiB at 16k tokens and 32 layers); CPU: measured with torch's allocator.
 _MASK_BYTES = {"cuda": 24, "cpu": 6}
 _BLOCK_8BIT = 256
+_AS_OF_A_LLAMA = "closed form, as of a Llama of these shapes"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class MemoryEstimate:
     parts: dict[str, int]
     total: int
     method: str = "closed form"
+
+    @property
+    def rough(self) -> bool:
+        """Whether no formula holds for the architecture, and it counts as another one."""
+        return self.method == _AS_OF_A_LLAMA
 
     @property
     def peak(self) -> int:
@@ -85,7 +91,7 @@ def exact(model: ModelFacts) -> bool:
 def _method(model: ModelFacts) -> str:
     if known(model.model_type):
         return "closed form"
-    return "closed form, as of a Llama of these shapes" if model.figures is None else "closed form, traced layers"
+    return _AS_OF_A_LLAMA if model.figures is None else "closed form, traced layers"
 
 
 def with_reserve(parts: dict[str, int], device: str, method: str = "closed form") -> MemoryEstimate:

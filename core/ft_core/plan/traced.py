@@ -72,20 +72,26 @@ def _remembered(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def untraced(model: ModelFacts) -> bool:
+    """Whether the formula does not hold for this model, and its layers can be traced: it is on this machine."""
+    return model.path is not None and model.problem is None and not exact(model)
+
+
 def figures_of(model: ModelFacts) -> Figures | None:
     """Figures of an architecture that the formula does not know, traced in a worker process and kept.
 
     It takes half a minute or less, the first time. None where none are needed or the model is not on this machine.
     Raises FtError when its step cannot be traced.
     """
-    if model.path is None or model.problem is not None or exact(model):
+    if model.path is None or not untraced(model):
         return None
     answer = _ask("ft_core.worker.figures", {"folder": str(model.path)})
     if "problem" in answer:
         raise FtError(Problem(**answer["problem"]))
     found = figures_from(answer)
-    if found is not None:
-        keep_figures(model.path, found)
+    if found is None:
+        raise _failed("the answer was not whole")
+    keep_figures(model.path, found)
     return found
 
 
@@ -97,7 +103,7 @@ def learn(recipe: Recipe, told: Callable[[str], None] = lambda _: None) -> None:
     """
     with suppress(FtError):
         model = find(recipe.model.source, recipe.model.revision)
-        if model.path is not None and not exact(model):
+        if untraced(model):
             told(f"tracing the layers of {one_line(model.model_type or model.source, 60)}, once: half a minute ...")
             figures_of(model)
 

@@ -20,8 +20,8 @@ from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by, list_models
 from ft_core.paths import expanded
-from ft_core.plan.memory import estimate, exact
-from ft_core.plan.traced import figures_of
+from ft_core.plan.memory import estimate
+from ft_core.plan.traced import figures_of, untraced
 from ft_core.plan.verdicts import Verdict, order, verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
@@ -198,7 +198,7 @@ class ModelStep(Step):
             self.post_message(self.Found((source, revision), None, error.problems))
         else:
             self.post_message(self.Found((source, revision), model, (model.problem,) if model.problem else ()))
-            if model.path is not None and model.problem is None and not exact(model):
+            if untraced(model):
                 self._trace((source, revision), model)
 
     def _trace(self, asked: tuple[str, str | None], model: ModelFacts) -> None:

@@ -109,7 +109,7 @@ def _verdict(estimate: MemoryEstimate, device: str, total: int, free: int, width
 
 
 def _about(estimate: MemoryEstimate) -> str:
-    return "roughly" if "as of a" in estimate.method else "about"
+    return "roughly" if estimate.rough else "about"
 
 
 def _brief(estimate: MemoryEstimate, free: int, width: int) -> list[Line]:

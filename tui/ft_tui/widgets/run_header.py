@@ -73,10 +73,11 @@ def _counts(view: RunView, now: float) -> list[str]:
     parts = [f"step {view.step}/{view.total}"]
     if view.epoch is not None:
         parts.append(f"epoch {number_text(view.epoch)}")
-    if view.tokens:
-        parts.append(f"{count_text(view.tokens)} tokens")
+    # Who gave a price wants to see the cost, in a narrow terminal too.
     if words := cost_words(view, now):
         parts.append(words)
+    if view.tokens:
+        parts.append(f"{count_text(view.tokens)} tokens")
     return parts
 
 
