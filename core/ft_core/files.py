@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 PRIVATE_MODE = 0o600
+_REPLACED = ".replaced-"
 
 
 def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -38,3 +40,43 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make everything inside a folder survive a power cut, and private (files 0600)."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            path.chmod(PRIVATE_MODE)
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    sync_folder(folder)
+
+
+def publish_folder(stage: Path, final: Path) -> None:
+    """Let a finished folder take the place of another, or of none, on the same disk.
+
+    At every moment the old folder or the new is there in full: after a kill between two renames
+    `restore_replaced` brings the old one back. Both must be synced before.
+    """
+    aside = final.with_name(f"{_REPLACED}{final.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    if final.exists():
+        final.rename(aside)
+    stage.rename(final)
+    sync_folder(final.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore_replaced(parent: Path) -> None:
+    """Bring back what a killed `publish_folder` had moved aside, and remove what it had replaced."""
+    for aside in parent.glob(f"{_REPLACED}*"):
+        final = parent / aside.name.removeprefix(_REPLACED)
+        if final.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(final)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import time
 from pathlib import Path
@@ -14,12 +15,13 @@ from ft_core.paths import refused, runs_root
 from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal
+from ft_core.runs.journal import Journal, Tail
 from ft_core.runs.lock import RunLock
 from ft_core.runs.status import Status, live, write_status
 from ft_core.text import one_line
 
 _SLUG_LENGTH = 40
+_FIRST_BYTES = 64 * 1024
 _NOT_MADE = "the run directory cannot be made"
 
 
@@ -47,11 +49,19 @@ def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
         folder.mkdir(mode=0o700)
     write_atomic(run.plan_file, json.dumps(plan, indent=1, default=str))
     with Journal(run.events_file) as journal:
-        journal.write("state", state="created", phase="", done=None, total=None, unit=None)
+        journal.write("state", state="created", phase="", done=None, total=None, unit=None, id=secrets.token_hex(16))
         if journal.problem:
             raise OSError(journal.problem)
     write_status(run, Status(run=run.name, model=recipe.model.source, data=recipe.data.source), durable=True)
     write_atomic(run.recipe_file, dump(recipe))
+
+
+def run_id(run: RunDir) -> str:
+    """The run's own name for all time, wherever its directory is moved; empty for runs of earlier versions."""
+    for event in Tail(run.events_file).read(_FIRST_BYTES):
+        if event["kind"] == "state" and event.get("state") == "created":
+            return str(event.get("id", ""))
+    return ""
 
 
 def _reserve(root: Path, slug: str) -> RunDir:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ft_core.files import sync_folder
+from ft_core.files import publish_folder, restore_replaced, sync_tree
 
 MANIFEST = "manifest.json"
 _STAGE = ".stage-"
 _NAME = "step-"
-_VERSION = 1
+_VERSION = 2
+_UNSEALED_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,28 @@ def seal(folder: Path, step: int, fill: Callable[[Path], None], notes: dict[str,
     stage.mkdir(mode=0o700)
     try:
         fill(stage)
-        files = {str(path.relative_to(stage)): _seal_file(path) for path in _files(stage)}
+        files = {str(path.relative_to(stage)): _entry(path) for path in _files(stage)}
         manifest = {"v": _VERSION, "step": step, "notes": notes, "files": files}
-        _write_synced(stage / MANIFEST, json.dumps(manifest, indent=1))
-        _publish(stage, final)
+        text = json.dumps({**manifest, "seal": _digest(manifest)}, indent=1)
+        (stage / MANIFEST).write_text(text, encoding="utf-8")
+        sync_tree(stage)
+        publish_folder(stage, final)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
-    return Checkpoint(final, step, sum(entry["bytes"] for entry in files.values()), notes)
+    return Checkpoint(final, step, _size(files), notes)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _seal_file(path: Path) -> dict[str, Any]:
-    digest = _sha256(path)
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    path.chmod(0o600)
-    return {"bytes": path.stat().st_size, "sha256": digest}
+def _entry(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _size(files: dict[str, Any]) -> int:
+    return sum(int(entry["bytes"]) for entry in files.values())
 
 
 def _sha256(path: Path) -> str:
@@ -71,48 +70,55 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    path.chmod(0o600)
+def _digest(manifest: dict[str, Any]) -> str:
+    """The seal of a manifest: SHA-256 over its other fields, so that none of them can change unnoticed."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _publish(stage: Path, final: Path) -> None:
-    for inner in (path for path in stage.rglob("*") if path.is_dir()):
-        sync_folder(inner)
-    sync_folder(stage)
-    if final.exists():
-        # Only a checkpoint that was found damaged, or one of the very same step, can be in the way.
-        shutil.rmtree(final)
-    stage.rename(final)
-    sync_folder(final.parent)
+def prune(folder: Path, keep: int, *, spare: Container[int] = ()) -> None:
+    """Remove the whole checkpoints beyond the newest `keep`, and damaged ones older than those.
 
-
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
-    for path in sorted(_sealed(folder), key=_step)[:-keep]:
-        # The manifest goes first: what is half removed must not look complete.
-        (path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(path, ignore_errors=True)
+    What is damaged does not count, so that it never drives out a good one. `spare` are steps that stay.
+    """
+    whole = 0
+    for path in sorted(_sealed(folder), key=_step, reverse=True):
+        if whole < keep:
+            whole += _verify(path, contents=False)[0] is not None
+        elif _step(path) not in spare:
+            # The manifest goes first: what is half removed must not look complete.
+            (path / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def clear_stages(folder: Path) -> None:
-    """Remove what a killed process left of unfinished checkpoints."""
+    """Remove what a killed process left of unfinished checkpoints, and bring back one it was about to replace."""
+    if not folder.is_dir():
+        return
+    restore_replaced(folder)
     for path in folder.glob(f"{_STAGE}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and in words what is wrong with each newer one that is not."""
+def newest(folder: Path, *, run_id: str = "") -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole, and in words what is wrong with each newer one that is not.
+
+    Every byte is read. With a `run_id`, a checkpoint that another run wrote is none.
+    """
     damaged: list[str] = []
     for path in sorted(_sealed(folder), key=_step, reverse=True):
         found, trouble = _verify(path)
+        if found is not None and run_id and found.notes.get("run", run_id) != run_id:
+            found, trouble = None, "it was written by another run"
         if found is not None:
             return found, damaged
         damaged.append(f"{path.name}: {trouble}")
     return None, damaged
+
+
+def at_step(folder: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of one step; None when there is none, or it is damaged."""
+    return _verify(folder / f"{_NAME}{step:06d}")[0]
 
 
 def _sealed(folder: Path) -> Iterator[Path]:
@@ -123,17 +129,29 @@ def _step(path: Path) -> int:
     return int(path.name[len(_NAME) :])
 
 
-def _verify(path: Path) -> tuple[Checkpoint | None, str]:
+def _verify(path: Path, *, contents: bool = True) -> tuple[Checkpoint | None, str]:
+    """The checkpoint, or what is wrong with it; without `contents` only the files' sizes are looked at."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = manifest["files"]
-        if manifest["v"] != _VERSION or manifest["step"] != _step(path) or not files:
-            return None, "its manifest is of another version or step"
-        for name, entry in files.items():
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        trouble = _manifest_fault(manifest, _step(path))
+        if trouble:
+            return None, trouble
+        for name, entry in manifest["files"].items():
             file = path / name
-            if not file.is_file() or file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
-                return None, f"{name} is missing or damaged"
-        size = sum(entry["bytes"] for entry in files.values())
-        return Checkpoint(path, manifest["step"], size, dict(manifest["notes"])), ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if not file.is_file() or file.stat().st_size != entry["bytes"]:
+                return None, f"{name} is missing or cut short"
+            if contents and _sha256(file) != entry["sha256"]:
+                return None, f"{name} is damaged"
+        return Checkpoint(path, manifest["step"], _size(manifest["files"]), dict(manifest["notes"])), ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"its manifest cannot be read ({type(error).__name__})"
+
+
+def _manifest_fault(manifest: dict[str, Any], step: int) -> str:
+    """What is wrong with a manifest; the first version (before 0.2) carried no seal."""
+    if manifest["v"] not in {_UNSEALED_VERSION, _VERSION} or manifest["step"] != step or not manifest["files"]:
+        return "its manifest is of another version or step"
+    seal = manifest.pop("seal", None)
+    if manifest["v"] == _VERSION and seal != _digest(manifest):
+        return "its manifest is damaged"
+    return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import time
@@ -26,8 +25,7 @@ from ft_core.plan.calibration import remember
 from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import read_plan
-from ft_core.text import bytes_text
-from ft_core.worker import baseline, checkpoints, device, levers
+from ft_core.worker import baseline, device, levers, origin
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
 from ft_core.worker.callbacks import StepEnd, Telemetry
 from ft_core.worker.chat_template import use_template
@@ -38,15 +36,15 @@ from ft_core.worker.evaluate import held_out_loss
 from ft_core.worker.failures import explain, ran_out_of_memory
 from ft_core.worker.generate import Generator, untuned
 from ft_core.worker.judging import Jury
+from ft_core.worker.keeping import Keeper
 from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
 from ft_core.worker.prepare import find_base, kept_template, read_data
 from ft_core.worker.probe import Probed, evaluation_peak, meter, probe
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
-from ft_core.worker.save import save_result, save_weights
+from ft_core.worker.save import save_result
 from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, without_triton
 
-_LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 # A measurement shorter than this does not change the state people see.
 _SHORT_SECONDS = 2.0
 
@@ -63,10 +61,12 @@ class Job:
         self.controls = controls
         self.signals = signals
         self.again = resume
-        self.resumed = self._newest_checkpoint() if resume else None
+        self.keeper = Keeper(recipe, reporter)
+        self.resumed = self.keeper.find() if resume else None
         self.kept = baseline.load(self._baseline_file) if resume else baseline.Baseline()
         self.saved_step = self.resumed.step if self.resumed else 0
         self.sampled_step = 0
+        self.failing: set[str] = set()
         self.measured: tuple[int, float] | None = None
         self.probed: Probed | None = None
 
@@ -108,6 +108,8 @@ class Job:
         self.device = device.choose(self.recipe)
         self.telemetry = Telemetry(self.report, self.device)
         self.base = find_base(self.recipe, self.controls)
+        origin.check_base(self.base.path, self.resumed.notes if self.resumed else {})
+        self.origin = origin.notes(self.recipe, self.run, self.base.path)
         device.set_threads(self.base.parameters)
         template = kept_template(self.run, self.recipe.model.chat_template)
         self.tokenizer = use_template(load_tokenizer(self.base.path), template)
@@ -295,13 +297,23 @@ class Job:
             self.report.log(f"{name} broken off")
         except FtError as error:
             found = error.problems[0]
-            self.report.alarm(f"{name}_failed", f"{found.what}: {found.why}; {found.remedy}")
+            self._failed(name, f"{found.what}: {found.why}; {found.remedy}")
         except Exception as error:
             if ran_out_of_memory(error):
                 raise
             traceback.print_exception(error)
             cause, remedy = explain(error)
-            self.report.alarm(f"{name}_failed", f"{name} failed, training goes on: {cause}; {remedy}")
+            self._failed(name, f"{name} failed, training goes on: {cause}; {remedy}")
+        else:
+            self.failing.discard(name)
+
+    def _failed(self, name: str, words: str) -> None:
+        """An alarm when something begins to fail; that it goes on failing stands in the log."""
+        if name in self.failing:
+            self.report.log(words)
+        else:
+            self.failing.add(name)
+            self.report.alarm(f"{name}_failed", words)
 
     def _write_samples(self) -> None:
         with self._if_it_fits():
@@ -348,49 +360,17 @@ class Job:
                 why="a trained weight is not a number" if self.telemetry.finite else "the loss is not a number",
                 remedy="resume from the last good checkpoint with a lower learning rate",
             )
-        begun = time.monotonic()
-        try:
-            made = checkpoints.seal(self.run.checkpoints, self.step, self._fill_checkpoint, self._notes())
-        except OSError as error:
-            cause, remedy = explain(error)
-            raise problem(
-                "the checkpoint was not written", where=f"step {self.step}", why=cause, remedy=remedy
-            ) from error
-        checkpoints.prune(self.run.checkpoints, self.recipe.saving.keep)
+        said = self.keeper.seal(self.trainer, self._notes())
         self.saved_step = self.step
-        seconds = time.monotonic() - begun
-        path = str(made.path.relative_to(self.run.path))
-        self.report.event("checkpoint", step=self.step, path=path, bytes=made.bytes, seconds=seconds)
-        return f"saved {made.path.name}, {bytes_text(made.bytes)}"
+        return said
 
     def _notes(self) -> dict[str, Any]:
         return {
             "tokens": self.telemetry.tokens,
             "seconds": self.telemetry.seconds,
             "data": self.data.hashes,
-            "versions": _versions(),
+            **self.origin,
         }
-
-    def _fill_checkpoint(self, stage: Path) -> None:
-        """What the trainer reads when it resumes; its own saving would add a card, and hub tokens in a pickle."""
-        save_weights(self.model, stage)
-        self.trainer._save_optimizer_and_scheduler(str(stage))
-        self.trainer._save_scaler(str(stage))
-        self.trainer._save_rng_state(str(stage))
-        self.trainer.state.save_to_json(str(stage / "trainer_state.json"))
-
-    def _newest_checkpoint(self) -> Checkpoint | None:
-        checkpoints.clear_stages(self.run.checkpoints)
-        found, damaged = checkpoints.newest(self.run.checkpoints)
-        if damaged:
-            instead = f"going on from {found.path.name}" if found else "starting again from the base"
-            self.report.alarm("checkpoint_damaged", f"{'; '.join(damaged)}; {instead}")
-        now = _versions()
-        before = found.notes.get("versions", {}) if found else {}
-        changed = [f"{name} {was}" for name, was in before.items() if was != now.get(name)]
-        if changed:
-            self.report.alarm("versions_changed", f"the checkpoint was written with {', '.join(changed)}")
-        return found
 
     # ---- judge and save ----
 
@@ -456,7 +436,3 @@ class Job:
 
 def _due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}

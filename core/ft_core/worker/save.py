@@ -10,7 +10,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from ft_core.files import sync_folder
+from ft_core.files import publish_folder, sync_tree
 from ft_core.runs.directory import RunDir
 
 
@@ -51,9 +51,8 @@ def save_result(
             _stop_at(model.generation_config, stops)
         save_weights(model, stage)
         tokenizer.save_pretrained(str(stage))
-        shutil.rmtree(run.result, ignore_errors=True)
-        stage.rename(run.result)
-        sync_folder(run.path)
+        sync_tree(stage)
+        publish_folder(stage, run.result)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise

@@ -113,3 +113,49 @@ def test_a_step_sealed_again_replaces_the_first(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_holds_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.newest(tmp_path / "nothing") == (None, [])
+
+
+def test_what_is_damaged_does_not_count_and_drives_out_no_good_one(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 4):
+        seal(tmp_path, step)
+    (tmp_path / "step-000003" / "optimizer.pt").write_bytes(b"short")
+    (tmp_path / "step-000004" / "manifest.json").unlink()
+    checkpoints.prune(tmp_path, 2)
+    assert sorted(names(tmp_path)) == ["step-000001", "step-000002", "step-000003", "step-000004"]
+    seal(tmp_path, 5)
+    checkpoints.prune(tmp_path, 2)
+    assert sorted(names(tmp_path)) == ["step-000002", "step-000003", "step-000004", "step-000005"]
+    seal(tmp_path, 6)
+    checkpoints.prune(tmp_path, 2, spare={2})
+    assert sorted(names(tmp_path)) == ["step-000002", "step-000005", "step-000006"]
+
+
+def test_a_kill_while_a_step_is_sealed_again_leaves_the_first_to_be_brought_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = seal(tmp_path, 4)
+    real, calls = Path.rename, []
+
+    def killed(path: Path, target: Path) -> Path:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(target)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        seal(tmp_path, 4)
+    monkeypatch.undo()
+    assert checkpoints.newest(tmp_path) == (None, [])
+    checkpoints.clear_stages(tmp_path)
+    assert checkpoints.newest(tmp_path) == (made, [])
+    assert names(tmp_path) == ["step-000004"]
+
+
+def test_a_checkpoint_of_the_first_version_without_a_seal_is_still_read(tmp_path: Path) -> None:
+    made = seal(tmp_path, 4)
+    manifest = json.loads((made.path / "manifest.json").read_text())
+    del manifest["seal"]
+    manifest["v"] = 1
+    (made.path / "manifest.json").write_text(json.dumps(manifest))
+    assert checkpoints.newest(tmp_path) == (made, [])

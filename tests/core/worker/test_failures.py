@@ -151,9 +151,9 @@ def test_without_a_run_directory_the_use_is_explained(capsys: pytest.CaptureFixt
 def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
     tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import job
+    from ft_core.worker import keeping
 
-    real = job.save_weights
+    real = keeping.save_weights
     full = iter([True, False, False])
 
     def save(tuned: object, folder: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
         if next(full):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(job, "save_weights", save)
+    monkeypatch.setattr(keeping, "save_weights", save)
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data))
     assert tiny.train(run) == 0
     (alarm,) = tiny.events(run, "alarm")

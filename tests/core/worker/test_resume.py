@@ -1,0 +1,237 @@
+"""A run goes on from any of its checkpoints as if it had never been cut, and from nothing that was touched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ft_core.errors import FtError
+from ft_core.recipe import yaml_io
+from ft_core.recipe.schema import Recipe
+from ft_core.runs.directory import RunDir
+from ft_core.runs.lifecycle import run_id
+from ft_core.worker import checkpoints, origin
+from tests.core.worker import tiny
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+ADAPTER = "adapter_model.safetensors"
+DAMAGES = ("missing", "empty", "half", "one bit flipped", "from another run", "older")
+
+
+@pytest.fixture(scope="module")
+def recipe(model: Path, data: Path) -> Recipe:
+    """Packed rows, summed micro-batches, dropout, and a checkpoint after every step."""
+    return tiny.make_recipe(
+        model,
+        data,
+        adapter__dropout=0.1,
+        data__packing="bfd",
+        training__micro_batch=1,
+        training__accumulation=2,
+        saving__every_steps=1,
+        saving__keep=100,
+        samples__count=0,
+        evaluation__questions=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    run = tiny.make_run(tmp_path_factory.mktemp("home"), recipe)
+    assert tiny.train(run) == 0, tiny.ended(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def other(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """Another run of another seed."""
+    run = tiny.make_run(
+        tmp_path_factory.mktemp("other"),
+        recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": 8})}),
+    )
+    assert tiny.train(run) == 0, tiny.ended(run)
+    return run
+
+
+@pytest.fixture
+def copy(unbroken: RunDir, tmp_path: Path) -> RunDir:
+    shutil.copytree(unbroken.path, tmp_path / unbroken.name)
+    return RunDir(tmp_path / unbroken.name)
+
+
+def figures(run: RunDir) -> dict[int, tuple[float, float, float, int]]:
+    """What each step computed; of a step done twice, the later."""
+    return {
+        event["step"]: (event["loss"], event["learning_rate"], event["grad_norm"], event["tokens"])
+        for event in tiny.events(run, "step")
+    }
+
+
+def cut_after(run: RunDir, step: int) -> None:
+    """As if the run had been killed after this step's checkpoint."""
+    for folder in run.checkpoints.iterdir():
+        if int(folder.name.removeprefix("step-")) > step:
+            shutil.rmtree(folder)
+    shutil.rmtree(run.result)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7])
+def test_from_any_step_packed_and_mid_epoch_the_rest_is_that_of_the_unbroken_run_bit_for_bit(
+    step: int, unbroken: RunDir, copy: RunDir
+) -> None:
+    per_epoch = tiny.events(unbroken, "plan")[0]["steps_per_epoch"]
+    assert per_epoch > 2
+    cut_after(copy, step)
+    seen = len(tiny.events(copy, "step"))
+    assert tiny.train(copy, resume=True) == 0, tiny.ended(copy)
+    again = {event["step"] for event in tiny.events(copy, "step")[seen:]}
+    assert again == {number for number in figures(unbroken) if number > step}
+    assert figures(copy) == figures(unbroken)
+    assert (copy.result / ADAPTER).read_bytes() == (unbroken.result / ADAPTER).read_bytes()
+
+
+def damaged(folder: Path, name: str, damage: str, other: Path, older: Path) -> bool:
+    """Damage one file of a checkpoint; False when that changes nothing, as files without content of the run do."""
+    file = folder / name
+    before = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+        return True
+    middle = len(before) // 2
+    flipped = before[:middle] + bytes([before[middle] ^ 0x10]) + before[middle + 1 :]
+    after = {
+        "empty": b"",
+        "half": before[:middle],
+        "one bit flipped": flipped,
+        "from another run": (other / name).read_bytes(),
+        "older": (older / name).read_bytes(),
+    }[damage]
+    file.write_bytes(after)
+    return after != before
+
+
+def test_every_damage_to_every_file_of_a_checkpoint_is_noticed(unbroken: RunDir, other: RunDir, tmp_path: Path) -> None:
+    folders = sorted(unbroken.checkpoints.iterdir())
+    older, newest = folders[-2:]
+    strange = other.checkpoints / newest.name
+    names = [str(path.relative_to(newest)) for path in newest.rglob("*") if path.is_file()]
+    assert len(names) >= 6
+    tried, silent = 0, []
+    for name in names:
+        for damage in DAMAGES:
+            place = tmp_path / "checkpoints"
+            shutil.copytree(older, place / older.name)
+            shutil.copytree(newest, place / newest.name)
+            if damaged(place / newest.name, name, damage, strange, older):
+                tried += 1
+                found, words = checkpoints.newest(place, run_id=run_id(unbroken))
+                if found is None or found.path.name != older.name or len(words) != 1:
+                    silent.append((name, damage))
+            shutil.rmtree(place)
+    assert silent == []
+    assert tried > len(names) * (len(DAMAGES) - 2)
+
+
+def test_every_bit_of_a_manifest_counts(unbroken: RunDir, tmp_path: Path) -> None:
+    newest = max(unbroken.checkpoints.iterdir())
+    shutil.copytree(newest, tmp_path / newest.name)
+    manifest = tmp_path / newest.name / checkpoints.MANIFEST
+    whole = manifest.read_bytes()
+    meant = json.loads(whole)
+    for place in range(0, len(whole), 7):
+        flipped = whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :]
+        manifest.write_bytes(flipped)
+        found, _ = checkpoints.newest(tmp_path)
+        # White space between the fields may differ: what it says is then the same.
+        assert found is None or json.loads(flipped) == meant, place
+
+
+def test_a_whole_checkpoint_of_another_run_is_not_taken(unbroken: RunDir, other: RunDir, tmp_path: Path) -> None:
+    newest = max(other.checkpoints.iterdir())
+    shutil.copytree(newest, tmp_path / newest.name)
+    found, words = checkpoints.newest(tmp_path, run_id=run_id(unbroken))
+    assert found is None
+    assert words == [f"{newest.name}: it was written by another run"]
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused must be so before anything is trained."""
+    from ft_core.worker.job import Job
+
+    def refuse(job: Job) -> None:
+        pytest.fail("it trained")
+
+    monkeypatch.setattr(Job, "fit", refuse)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_an_edited_recipe_is_refused_with_every_difference(copy: RunDir, recipe: Recipe) -> None:
+    training = recipe.training.model_copy(update={"learning_rate": 1e-3, "epochs": 9.0})
+    copy.recipe_file.write_text(yaml_io.dump(recipe.model_copy(update={"training": training})))
+    assert tiny.train(copy, resume=True) == 3
+    cause = tiny.ended(copy)["cause"]
+    assert "recipe.yaml training.learning_rate: the recipe is not what the run began with" in cause
+    assert "it was 0.005, and is 0.001" in cause
+    assert "recipe.yaml training.epochs" in cause
+    assert "set it back to 0.005" in tiny.ended(copy)["remedy"]
+
+
+def test_what_is_shown_and_kept_may_be_edited(copy: RunDir, recipe: Recipe) -> None:
+    cut_after(copy, 6)
+    changes = {
+        "saving": recipe.saving.model_copy(update={"keep": 1}),
+        "hardware": recipe.hardware.model_copy(update={"price_per_hour": 2.0}),
+        # The same rows go into every step, in smaller parts.
+        "training": recipe.training.model_copy(update={"micro_batch": 2, "accumulation": 1}),
+    }
+    copy.recipe_file.write_text(yaml_io.dump(recipe.model_copy(update=changes)))
+    assert tiny.train(copy, resume=True) == 0, tiny.ended(copy)
+    assert len(list(copy.checkpoints.iterdir())) == 1
+
+
+@pytest.mark.usefixtures("no_training")
+def test_another_base_model_of_the_same_shape_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    found = origin.fingerprint(base)
+    origin.check_base(base, {"base": found})
+    tiny.make_model(base, seed=1)
+    with pytest.raises(FtError, match=r"model\.safetensors") as refused:
+        origin.check_base(base, {"base": found})
+    assert "put the old model back" in refused.value.problems[0].remedy
+
+
+def test_versions_are_compared_by_a_table() -> None:
+    now = origin.versions()
+    assert origin.version_changes({"versions": now}) == []
+    assert origin.version_changes({}) == []
+    minor = {**now, "peft": "0.1.0", "torch": now["torch"].partition(".")[0] + ".0.0"}
+    assert origin.version_changes({"versions": minor}) == [
+        f"torch {minor['torch']} (now {now['torch']})",
+        f"peft 0.1.0 (now {now['peft']})",
+    ]
+    with pytest.raises(FtError) as refused:
+        origin.version_changes({"versions": {**now, "torch": "1.13.1", "trl": "0.9.0"}})
+    assert [problem.where for problem in refused.value.problems] == ["torch", "trl"]
+    assert 'pip install "torch==1.13.1"' in refused.value.problems[0].remedy
+
+
+def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ft_core.worker.keeping import Keeper
+
+    room = iter([10**12] * 3)
+    monkeypatch.setattr(Keeper, "free", lambda _: next(room, 10_000))
+    run = tiny.make_run(tmp_path, recipe)
+    assert tiny.train(run) == 0, tiny.ended(run)
+    # Told once, not at every step.
+    alarms = [event["text"] for event in tiny.events(run, "alarm") if event["name"] == "checkpoint_failed"]
+    assert len(alarms) == 1
+    assert "10 kB are free" in alarms[0]
+    assert checkpoints.newest(run.checkpoints)[0] is not None
+    assert run.result.is_dir()
