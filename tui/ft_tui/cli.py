@@ -18,6 +18,7 @@ from ft_tui.commands.common import (
     counter,
     examples,
     mouse_of,
+    queueing,
     run_argument,
 )
 from ft_tui.commands.data import data_group
@@ -116,11 +117,19 @@ def demo(ctx: click.Context, *, plain: bool, qlora: bool, as_json: bool) -> None
 @click.argument("recipe", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--plain", is_flag=True, help="Follow with lines of text instead of the app.")
 @click.option("--detach", is_flag=True, help="Start the run, print its name, and leave.")
+@queueing
 @assignments
 @as_json
 @click.pass_context
 def train(
-    ctx: click.Context, *, recipe: Path, plain: bool, detach: bool, assignments: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    *,
+    recipe: Path,
+    plain: bool,
+    detach: bool,
+    queue: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Train as a recipe says, and follow the run. RECIPE is a YAML file.
 
@@ -130,11 +139,11 @@ def train(
 
     chosen = read(recipe, assignments)
     if detach:
-        _detach(_start(chosen), as_json=as_json)
+        _detach(_start(chosen, queue=queue), as_json=as_json)
     elif plain or as_json or _no_app():
-        _train_plain(ctx, chosen, as_json=as_json)
+        _train_plain(ctx, chosen, queue=queue, as_json=as_json)
     else:
-        _show_app(ctx, "dashboard", run=_start(chosen))
+        _show_app(ctx, "dashboard", run=_start(chosen, queue=queue))
 
 
 @cli.command(epilog=examples("ft-tui attach", "ft-tui attach 20260131-14", "ft-tui attach --plain"))
@@ -157,9 +166,10 @@ def attach(ctx: click.Context, *, run: str | None, plain: bool, as_json: bool) -
 @run_argument
 @click.option("--plain", is_flag=True, help="Follow with lines of text instead of the app.")
 @click.option("--detach", is_flag=True, help="Start the run, print its name, and leave.")
+@queueing
 @as_json
 @click.pass_context
-def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, as_json: bool) -> None:
+def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, queue: bool, as_json: bool) -> None:
     """Go on with a run that ended early, from its last checkpoint.
 
     A run that was made and never started begins.
@@ -169,7 +179,7 @@ def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, as
 
     found = find_run(run)
     with interrupts.interrupted_afterwards():
-        continue_run(found)
+        continue_run(found, queue=queue)
         interrupts.going_on(found)
     if detach:
         _detach(found, as_json=as_json)
@@ -248,7 +258,7 @@ def _say_what_goes_on() -> None:
         output.words(f"{name} goes on. Look at it again: ft-tui attach {name}")
 
 
-def _start(recipe: Recipe | Given) -> RunDir:
+def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
     from ft_core.plan.traced import learn
     from ft_core.recipe.schema import Recipe
     from ft_tui.start import fetch_and_prepare, start_prepared
@@ -256,7 +266,7 @@ def _start(recipe: Recipe | Given) -> RunDir:
     learn(recipe if isinstance(recipe, Recipe) else recipe.recipe, output.words)
     prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
     with interrupts.interrupted_afterwards():
-        run, warnings = start_prepared(prepared)
+        run, warnings = start_prepared(prepared, queue=queue)
         interrupts.going_on(run)
     output.show_problems(warnings, kind="warning")
     return run
@@ -270,8 +280,8 @@ def _detach(run: RunDir, *, as_json: bool) -> None:
     output.words(f"It runs on its own. Look at it: ft-tui attach {run.name}\nStop it: ft-tui stop {run.name}")
 
 
-def _train_plain(ctx: click.Context, recipe: Recipe | Given, *, as_json: bool) -> None:
-    _follow(ctx, _start(recipe), as_json=as_json)
+def _train_plain(ctx: click.Context, recipe: Recipe | Given, *, as_json: bool, queue: bool = False) -> None:
+    _follow(ctx, _start(recipe, queue=queue), as_json=as_json)
 
 
 def _follow(ctx: click.Context, run: RunDir, *, as_json: bool) -> None:

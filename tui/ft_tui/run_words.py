@@ -64,6 +64,7 @@ class Looks(NamedTuple):
 _UNKNOWN: Final = Looks("?", "?", "")
 _STATES: Final = {
     "created": Looks("○", "o", "dim"),
+    "queued": Looks("◌", "q", "dim"),
     "preparing": Looks("◔", "~", "accent"),
     "training": Looks("●", "*", "good"),
     "evaluating": Looks("◆", "%", "accent"),
@@ -71,6 +72,7 @@ _STATES: Final = {
     "paused": Looks("‖", "=", "warn"),
     "done": Looks("✓", "+", "good"),
     "stopped": Looks("■", "#", "warn"),
+    "preempted": Looks("■", "#", "warn"),
     "failed": Looks("✗", "x", "bad"),
     "crashed": Looks("✗", "x", "bad"),
 }

@@ -27,15 +27,16 @@ def start_run(
     lengths: tuple[int, ...] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     warm: WarmWorker | None = None,
+    queue: bool = False,
 ) -> tuple[RunDir, tuple[Problem, ...]]:
     """Check the recipe, fill in what is automatic, make the run directory and start the run detached.
 
     `lengths` are the token counts of the training rows where they are known. Data sets of the hub are fetched first,
     where they are not here yet; `progress` is called with bytes here and bytes in all. A `warm` worker takes the run
-    where it can. Gives the run and what the user should know of. Raises FtError with every problem; then nothing was
-    started.
+    where it can; with `queue` a run whose GPU another one has waits for it. Gives the run and what the user should know
+    of. Raises FtError with every problem; then nothing was started.
     """
-    return start_prepared(fetch_and_prepare(recipe, lengths=lengths, progress=progress), warm)
+    return start_prepared(fetch_and_prepare(recipe, lengths=lengths, progress=progress), warm, queue=queue)
 
 
 def fetch_and_prepare(
@@ -49,18 +50,20 @@ def fetch_and_prepare(
     return prepare(recipe, lengths=lengths)
 
 
-def start_prepared(prepared: Prepared, warm: WarmWorker | None = None) -> tuple[RunDir, tuple[Problem, ...]]:
+def start_prepared(
+    prepared: Prepared, warm: WarmWorker | None = None, *, queue: bool = False
+) -> tuple[RunDir, tuple[Problem, ...]]:
     """The second half of `start_run`; takes a fraction of a second."""
     run = create(prepared.recipe, plan_of(prepared))
-    _launch_or_remove(run, warm)
+    _launch_or_remove(run, warm, queue=queue)
     risk = launch.logout_risk()
     return run, (*prepared.warnings, *((risk,) if risk else ()))
 
 
-def _launch_or_remove(run: RunDir, warm: WarmWorker | None) -> None:
+def _launch_or_remove(run: RunDir, warm: WarmWorker | None, *, queue: bool) -> None:
     """Start the run. One that never began leaves nothing behind; one that failed keeps its log."""
     try:
-        launch.launch(run, warm=warm)
+        launch.launch(run, warm=warm, queue=queue)
     except FtError:
         if shown_state(run) == "created":
             with suppress(FtError):
@@ -76,12 +79,12 @@ def _fetch_data(recipe: Recipe | Given, progress: Callable[[int, int], None]) ->
         fetch_all((data.source, data.held_out or "", *data.mix), progress)
 
 
-def continue_run(run: RunDir) -> None:
+def continue_run(run: RunDir, *, queue: bool = False) -> None:
     """Go on from the last checkpoint, or begin a run that was made and never started. Raises FtError."""
     if shown_state(run) == "created":
-        launch.launch(run)
+        launch.launch(run, queue=queue)
     else:
-        launch.resume(run)
+        launch.resume(run, queue=queue)
 
 
 def plan_of(prepared: Prepared) -> dict[str, object]:

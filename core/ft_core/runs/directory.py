@@ -38,6 +38,11 @@ class RunDir:
         return self.path / "plan.json"
 
     @property
+    def adapted_file(self) -> Path:
+        """What is done otherwise than the recipe says since memory ran out."""
+        return self.path / "adapted.json"
+
+    @property
     def data_file(self) -> Path:
         """Which rows were used, as hashes over content and order, and which were left out and why."""
         return self.path / "data.json"

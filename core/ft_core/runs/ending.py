@@ -14,6 +14,17 @@ _ERROR_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Int
 _CAUSE_LENGTH = 300
 # The exit code of a trainer that heeded a signal and leaves it to its supervisor to tell of its end.
 TERMINATED_CODE = 128 + signal.SIGTERM
+# Why a run ended, for programs; the words for people are the cause.
+DONE, ON_REQUEST, PREEMPTED = "done", "on_request", "preempted"
+# The memory that training itself takes: the GPU's, or on a CPU the machine's.
+MEMORY, KILLED_FOR_MEMORY, DISK_FULL = "memory", "killed_for_memory", "disk_full"
+NOT_FINITE, GPU_LOST, HUNG, CRASHED, REFUSED = "not_finite", "gpu_lost", "hung", "crashed", "refused"
+# What the driver says when the device, not the program, has failed: another start meets the same.
+GPU_IS_LOST = re.compile(
+    r"GPU is lost|fallen off the bus|uncorrectable ECC|no CUDA-capable device|busy or unavailable"
+    r"|CUDA error: unknown error|CUDA driver initialization failed",
+    re.IGNORECASE,
+)
 RESUME = "resume the run: it goes on from its last checkpoint"
 ENDED_BY_SIGNAL = "ended by SIGTERM: a shutdown, a job scheduler or an administrator"
 _SEE_LOG = "read the end of worker.log (`ft-tui logs`) for what happened before"
@@ -21,7 +32,17 @@ _SEE_LOG = "read the end of worker.log (`ft-tui logs`) for what happened before"
 # What the last error line says, and what it means; the first that fits is told.
 _KNOWN = (
     (
+        GPU_IS_LOST,
+        GPU_LOST,
+        "the GPU was lost",
+        (
+            "look at `nvidia-smi` and the kernel's log (`dmesg`) for an Xid; resume the run when the GPU answers "
+            "again, or on another one"
+        ),
+    ),
+    (
         re.compile(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory", re.IGNORECASE),
+        MEMORY,
         "the GPU ran out of memory",
         (
             "lower training.micro_batch and raise training.accumulation, shorten data.max_length, turn on "
@@ -30,21 +51,25 @@ _KNOWN = (
     ),
     (
         re.compile(r"MemoryError|can't allocate memory|Cannot allocate memory|not enough memory", re.IGNORECASE),
+        MEMORY,
         "the machine's memory ran out",
         "end other programs, take a smaller model, or lower training.micro_batch and data.max_length",
     ),
     (
         re.compile(r"No module named"),
+        REFUSED,
         "a Python package the trainer needs is not installed",
         "install ft-tui again into this environment: pip install -c constraints.txt -e .",
     ),
     (
         re.compile(r"No space left on device|Disk quota exceeded"),
+        DISK_FULL,
         "the disk is full",
         "free some space (old runs and checkpoints are the first place to look), then resume the run",
     ),
     (
         re.compile(r"CUDA error|CUDA driver|cuDNN|cublas|device-side assert|NVML", re.IGNORECASE),
+        CRASHED,
         "the GPU reported an error",
         "look at `nvidia-smi` and the kernel's log for an Xid; resume the run when the GPU answers again",
     ),
@@ -63,12 +88,13 @@ _SIGNALS = {
 
 @dataclass(frozen=True)
 class Ending:
-    """The fields of an `end` event."""
+    """The fields of an `end` event; `reason` is one of the constants of this module."""
 
     state: str
     cause: str | None
     remedy: str | None
     last_lines: list[str] | None = None
+    reason: str = ""
 
 
 def explain(code: int, lines: list[str], *, killed_for_memory: bool = False) -> Ending:
@@ -77,17 +103,31 @@ def explain(code: int, lines: list[str], *, killed_for_memory: bool = False) -> 
     `code` is its exit code, or minus the signal that killed it; `lines` are the last of its log.
     """
     if code == TERMINATED_CODE:
-        return Ending("stopped", ENDED_BY_SIGNAL, RESUME, lines)
+        return Ending("preempted", ENDED_BY_SIGNAL, RESUME, lines, PREEMPTED)
     if code < 0:
         return _by_signal(-code, lines, killed_for_memory=killed_for_memory)
     error = _last_error(lines)
     if error is None:
         cause = "the trainer ended without saying why" if code == 0 else f"the trainer ended with exit code {code}"
-        return Ending("failed", cause, _SEE_LOG, lines)
-    for pattern, cause, remedy in _KNOWN:
+        return Ending("failed", cause, _SEE_LOG, lines, CRASHED)
+    for pattern, reason, cause, remedy in _KNOWN:
         if pattern.search(error):
-            return Ending("failed", f"{cause}: {error}", remedy, lines)
-    return Ending("failed", f"the trainer failed: {error}", _SEE_LOG, lines)
+            return Ending("failed", f"{cause}: {error}", remedy, lines, reason)
+    return Ending("failed", f"the trainer failed: {error}", _SEE_LOG, lines, CRASHED)
+
+
+def hung(cause: str, lines: list[str]) -> Ending:
+    """The ending of a trainer that no longer got on. It is not started again: a device that hangs, hangs again."""
+    # faulthandler tells of the main thread last, and of each its innermost call first.
+    start = max((place for place, line in enumerate(lines) if "hread 0x" in line), default=0)
+    where = next((one_line(line, 200) for line in lines[start:] if line.startswith('  File "')), "")
+    return Ending(
+        "failed",
+        f"{cause}{f'; it stood in {where}' if where else ''}",
+        "look at `nvidia-smi` and the kernel's log (`dmesg`) for a fault of the GPU, then resume the run",
+        lines,
+        HUNG,
+    )
 
 
 def _by_signal(number: int, lines: list[str], *, killed_for_memory: bool) -> Ending:
@@ -98,11 +138,12 @@ def _by_signal(number: int, lines: list[str], *, killed_for_memory: bool) -> End
             "end other programs, take a smaller model, lower data.max_length, or give the container more memory; "
             "then resume the run",
             lines,
+            KILLED_FOR_MEMORY,
         )
     known = {item.value for item in signal.Signals}
     name = signal.Signals(number).name if number in known else f"signal {number}"
     why = next((words for item, words in _SIGNALS.items() if item == number), "the trainer was killed")
-    return Ending("failed", f"killed with {name}: {why}", f"{_SEE_LOG}; then resume the run", lines)
+    return Ending("failed", f"killed with {name}: {why}", f"{_SEE_LOG}; then resume the run", lines, CRASHED)
 
 
 def _last_error(lines: list[str]) -> str | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ft_core.errors import FtError, problem
 from ft_core.runs.directory import RunDir
+from ft_core.runs.gpu_locks import busy, taken
 from ft_core.runs.journal import Journal
 from ft_core.runs.log import last_lines, open_log
 from ft_core.runs.logout import SCOPE_COMMAND, can_escape, killed_at_logout, logout_risk
-from ft_core.runs.status import Status, live, read_status, write_status
+from ft_core.runs.status import ENDED, Status, live, read_status, write_status
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
@@ -23,27 +25,36 @@ if TYPE_CHECKING:
 __all__ = ["detach", "environment", "launch", "logout_risk", "resume"]
 
 _START_SECONDS = 60.0
+_ENDING_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
 _LOG_LINES = 20
 
 
-def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None) -> int:
+def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None, queue: bool = False) -> int:
     """Start the run's supervisor, detached, and give its pid once it is at work; takes a fraction of a second.
 
     `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. A new run is handed to
-    the `warm` worker where it fits. Raises FtError when
-    the run is at work, was already started (or, with `resume`, has nothing to continue from), its recipe is
-    damaged, or the supervisor cannot start; the last is also written down as the run's end.
+    the `warm` worker where it fits. While another run has its GPU, this one is refused, or with `queue` waits there
+    until the GPU is free. Raises FtError when the run is at work, was already started (or, with `resume`, has nothing
+    to continue from), its GPU is taken, its recipe is damaged, or the supervisor cannot start; the last is also written
+    down as the run's end.
     """
     from ft_core.recipe.yaml_io import load
 
     _refuse(run, resume=resume)
-    variables = environment(load(run.recipe_file))
+    recipe = load(run.recipe_file)
+    holder = taken(recipe)
+    if holder is not None and not queue:
+        raise busy(holder)
+    variables = environment(recipe)
     command = [sys.executable, "-P", "-m", "ft_core.runs.supervise", str(run.path)]
     if resume:
         command.append("--resume")
+    if queue:
+        command.append("--queue")
     if killed_at_logout() and can_escape():
         command = [*SCOPE_COMMAND, *command]
-    handed = warm is not None and not resume and warm.take(run, variables)
+    handed = warm is not None and not resume and holder is None and warm.take(run, variables)
     why = None if handed else _start(run, command, variables)
     status = read_status(run)
     if why is None and status is not None and status.supervisor is not None:
@@ -51,9 +62,17 @@ def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None)
     raise _not_started(run, why or "its status cannot be read back")
 
 
-def resume(run: RunDir) -> int:
+def resume(run: RunDir, *, queue: bool = False) -> int:
     """Continue a run from its newest checkpoint; as `launch(run, resume=True)`."""
-    return launch(run, resume=True)
+    _wait_for_end(run)
+    return launch(run, resume=True, queue=queue)
+
+
+def _wait_for_end(run: RunDir) -> None:
+    """A run that has told its end takes a moment to be gone."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while time.monotonic() < deadline and (read_status(run) or Status()).state in ENDED and live(run):
+        time.sleep(_LOOK_SECONDS)
 
 
 def _refuse(run: RunDir, *, resume: bool) -> None:

@@ -16,8 +16,8 @@ from ft_core.runs.directory import RunDir
 from ft_core.runs.identity import Identity
 
 VERSION = 1
-ACTIVE = frozenset({"preparing", "training", "evaluating", "saving", "paused"})
-ENDED = frozenset({"done", "stopped", "failed"})
+ACTIVE = frozenset({"queued", "preparing", "training", "evaluating", "saving", "paused"})
+ENDED = frozenset({"done", "stopped", "preempted", "failed"})
 CRASHED = "crashed"
 STATES = frozenset({"created"}) | ACTIVE | ENDED
 _LARGEST = 256 * 1024

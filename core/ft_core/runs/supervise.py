@@ -1,40 +1,27 @@
-"""The supervisor: a small process without torch that starts the trainer, watches it, and tells how it ended.
+"""The supervisor's process: small, without torch; it starts the trainer, watches it, and tells how it ended.
 
-Started as `python -P -m ft_core.runs.supervise DIR [--resume]` by `launch`; survives the terminal. With `--warm`
-instead of a directory it waits for one on standard input, with a trainer that is ready by then (`ft_core.runs.warm`).
+Started as `python -P -m ft_core.runs.supervise DIR [--resume] [--queue]` by `launch`; survives the terminal. With
+`--warm` instead of a directory it waits for one on standard input, with a trainer that is ready by then
+(`ft_core.runs.warm`).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import select
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Self
 
 from ft_core.errors import FtError, problem
-from ft_core.runs import control
 from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import ENDED_BY_SIGNAL, RESUME, Ending, OomWatch, explain
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Event, Journal, Tail
+from ft_core.runs.ending import Ending
+from ft_core.runs.gpu_locks import busy, locks_of
 from ft_core.runs.lock import RunLock
-from ft_core.runs.log import last_lines, open_log, write_to_log
-from ft_core.runs.status import Status, read_status, write_status
+from ft_core.runs.log import write_to_log
+from ft_core.runs.status import Status, read_status
+from ft_core.runs.supervisor import GRACE_SECONDS, Supervisor, Ways, say
 from ft_core.runs.warm import WarmTrainer, wait_for_run
-
-_LOOK_SECONDS = 0.3
-_GRACE_SECONDS = 10.0
-_FULL_DISK_SECONDS = 60.0
-_ORPHAN_LOOK_SECONDS = 0.05
-_LOG_LINES = 20
-_END_BYTES = 1024 * 1024
 
 
 def trainer_command(run: RunDir, *, resume: bool) -> list[str]:
@@ -49,23 +36,29 @@ def run(
     resume: bool = False,
     command: Sequence[str] | None = None,
     ready: Callable[[], None] = lambda: None,
-    grace: float = _GRACE_SECONDS,
-    warm: WarmTrainer | None = None,
+    ways: Ways | None = None,
+    queue: bool = False,
 ) -> Ending:
-    """Supervise one attempt at a run, from start to end, in this process.
+    """Supervise a run, from start to end, in this process.
 
-    `ready` is called once the run is ours. `grace` is the time in seconds between SIGTERM and SIGKILL when the run
-    is to stop at once. A `warm` trainer is used where it is still there. Raises FtError when another process is at
-    work on the run.
+    `ready` is called once the run is ours. Raises FtError when another process is at work on the run, or another run
+    on its GPU; with `queue` it waits there until the GPU is free.
     """
-    lock = RunLock(run)
+    lock, locks = RunLock(run), locks_of(run)
     _refuse_second(run, lock)
     try:
-        supervisor = Supervisor(run, command or trainer_command(run, resume=resume), grace, warm)
-        supervisor.begin(resume=resume)
+        holder = locks.acquire()
+        if holder is not None and not queue:
+            raise busy(holder)
+        supervisor = Supervisor(run, command or trainer_command(run, resume=resume), ways)
+        if holder is None:
+            supervisor.begin(resume=resume)
+        else:
+            supervisor.begin(resume=resume, state="queued", phase=f"waiting for {holder}")
         ready()
-        return supervisor.work()
+        return supervisor.work(locks)
     finally:
+        locks.release()
         lock.release()
 
 
@@ -84,7 +77,7 @@ def _refuse_second(run: RunDir, lock: RunLock) -> None:
     )
 
 
-def end_orphan(run: RunDir, *, grace: float = _GRACE_SECONDS) -> bool:
+def end_orphan(run: RunDir, *, grace: float = GRACE_SECONDS) -> bool:
     """End a trainer whose supervisor is gone, in the supervisor's place; waits until it has ended.
 
     False when there is no such trainer on this machine: nothing is done then. `grace` is the time in seconds between
@@ -98,7 +91,7 @@ def end_orphan(run: RunDir, *, grace: float = _GRACE_SECONDS) -> bool:
     try:
         if trainer is None or not trainer.alive():
             return False
-        Supervisor(run, (), grace).end_foreign(trainer)
+        Supervisor(run, (), Ways(grace=grace)).end_foreign(trainer)
     except PermissionError as error:
         raise problem(
             "the run cannot be ended",
@@ -109,222 +102,6 @@ def end_orphan(run: RunDir, *, grace: float = _GRACE_SECONDS) -> bool:
     finally:
         lock.release()
     return True
-
-
-class _Signals:
-    """SIGTERM noted, SIGHUP ignored, and waiting that ends early when a signal (or a child's end) arrives."""
-
-    def __init__(self) -> None:
-        self.terms = 0
-
-    def __enter__(self) -> Self:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        os.set_blocking(self._reader, False)
-        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._before = {
-            signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, self._on_term),
-            signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def _on_term(self, _number: int, _frame: FrameType | None) -> None:
-        self.terms += 1
-
-    def wait(self, seconds: float) -> None:
-        if select.select([self._reader], [], [], seconds)[0]:
-            os.read(self._reader, 512)
-
-
-class Supervisor:
-    """One attempt at a run. `begin` makes the run ours, `work` starts the trainer and stays until it has ended."""
-
-    def __init__(self, run: RunDir, command: Sequence[str], grace: float, warm: WarmTrainer | None = None) -> None:
-        self._warm = warm
-        self._run = run
-        self._command = list(command)
-        self._grace = grace
-        self._oom = OomWatch()
-        self._stop_ids: list[str] = []
-        self._kill_at: float | None = None
-        self._terms = 0
-        self._log_start = 0
-        self._begun_seq = 0
-
-    def begin(self, *, resume: bool) -> None:
-        """Write that the run is being prepared, by this process."""
-        before = read_status(self._run) or Status(run=self._run.name)
-        write_status(
-            self._run,
-            before.changed(
-                state="preparing",
-                phase="starting",
-                started=before.started if resume and before.started else time.time(),
-                supervisor=Identity.current(),
-                trainer=None,
-                **dict.fromkeys(("ended", "cause", "remedy")),
-            ),
-        )
-        with Journal(self._run.events_file) as journal:
-            if resume:
-                self._answer_rest(journal, "asked before the run was resumed", ended=False)
-            self._begun_seq = journal.write(
-                "state", state="preparing", phase="starting", done=None, total=None, unit=None
-            )
-
-    def work(self) -> Ending:
-        """Start the trainer, watch it to its end, and write down how it ended."""
-        with _Signals() as signals:
-            ending = self._train(signals)
-            return self._finish(ending)
-
-    def end_foreign(self, trainer: Identity) -> None:
-        """End a trainer that is not our child: SIGTERM, after the grace SIGKILL; then write down how it ended."""
-        self._begun_seq = self._last_sign_of_work()
-        self._stop_ids = [request.id for request in control.take(self._run, {"stop_now"})]
-        _signal(trainer, signal.SIGTERM)
-        deadline = time.monotonic() + self._grace
-        while trainer.alive():
-            if time.monotonic() >= deadline:
-                _signal(trainer, signal.SIGKILL)
-            time.sleep(_ORPHAN_LOOK_SECONDS)
-        self._finish(Ending("stopped", "stopped at once on request", RESUME))
-
-    def _last_sign_of_work(self) -> int:
-        """Seq of the last state or step: an end after it is the end of the present attempt."""
-        signs = (event["seq"] for event in self._recent_events() if event["kind"] in {"state", "step"})
-        return max(signs, default=0)
-
-    def _train(self, signals: _Signals) -> Ending:
-        log = open_log(self._run.log_file)
-        try:
-            self._log_start = os.fstat(log).st_size
-            trainer = self._trainer(log)
-        except OSError as error:
-            return Ending("failed", f"the trainer could not be started: {error}", "install ft-tui again")
-        finally:
-            os.close(log)
-        code = self._watch(trainer, signals)
-        return self._explain(code)
-
-    def _trainer(self, log: int) -> subprocess.Popen[bytes]:
-        if self._warm is not None and self._warm.give([str(self._run.path)]):
-            return self._warm.process
-        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
-
-    def _watch(self, trainer: subprocess.Popen[bytes], signals: _Signals) -> int:
-        while (code := trainer.poll()) is None:
-            signals.wait(_LOOK_SECONDS)
-            if signals.terms > self._terms:
-                self._terms = signals.terms
-                trainer.terminate()
-            self._obey(trainer)
-        return code
-
-    def _obey(self, trainer: subprocess.Popen[bytes]) -> None:
-        asked = [request.id for request in control.take(self._run, {"stop_now"})]
-        if asked and self._kill_at is None:
-            trainer.terminate()
-            self._kill_at = time.monotonic() + self._grace
-        self._stop_ids += asked
-        if self._kill_at is not None and time.monotonic() >= self._kill_at and trainer.poll() is None:
-            # The whole group: helpers of the trainer may hold the GPU.
-            os.killpg(trainer.pid, signal.SIGKILL)
-
-    def _explain(self, code: int) -> Ending:
-        lines = last_lines(self._run.log_file, _LOG_LINES, start=self._log_start)
-        if self._stop_ids:
-            return Ending("stopped", "stopped at once on request", RESUME, None)
-        if self._terms:
-            return Ending("stopped", ENDED_BY_SIGNAL, RESUME, lines)
-        return explain(code, lines, killed_for_memory=code == -signal.SIGKILL and self._oom.killed())
-
-    def _finish(self, ending: Ending) -> Ending:
-        said = self._trainers_own_end()
-        if said is not None:
-            ending = Ending(said["state"], said.get("cause"), said.get("remedy"), said.get("last_lines"))
-        with Journal(self._run.events_file) as journal:
-            self._answer(journal, self._stop_ids, ok=True, text="stopped at once")
-            self._answer_rest(journal, "the run has ended", ended=True)
-            if said is None:
-                journal.write("end", **vars(ending))
-            self._persist(journal, ending)
-        return ending
-
-    def _trainers_own_end(self) -> Event | None:
-        events = self._recent_events()
-        ends = [event for event in events if event["kind"] == "end" and event["seq"] > self._begun_seq]
-        return ends[-1] if ends and isinstance(ends[-1].get("state"), str) else None
-
-    def _recent_events(self) -> list[Event]:
-        try:
-            start = max(0, self._run.events_file.stat().st_size - _END_BYTES)
-        except OSError:
-            return []
-        return Tail(self._run.events_file, start=start).read()
-
-    def _answer_rest(self, journal: Journal, text: str, *, ended: bool) -> None:
-        for request in control.take(self._run):
-            fulfilled = ended and request.request in {"stop", "stop_now"}
-            self._answer(journal, [request.id], request=request.request, ok=fulfilled, text=text)
-        for request in control.take_faulty(self._run):
-            self._answer(journal, [request.id], request=request.request, ok=False, text=request.fault)
-
-    def _answer(self, journal: Journal, ids: list[str], *, ok: bool, text: str, request: str = "stop_now") -> None:
-        for name in ids:
-            journal.write("control", id=name, request=request, ok=ok, text=text)
-
-    def _persist(self, journal: Journal, ending: Ending) -> None:
-        """Write the end down; on a full disk try again for a minute, since nobody comes after us."""
-        deadline = time.monotonic() + _FULL_DISK_SECONDS
-        while not (self._write_status(ending) and journal.flush()) and time.monotonic() < deadline:
-            time.sleep(1)
-
-    def _write_status(self, ending: Ending) -> bool:
-        last = read_status(self._run) or Status(run=self._run.name)
-        final = last.changed(state=ending.state, phase="", ended=time.time(), cause=ending.cause, remedy=ending.remedy)
-        try:
-            write_status(self._run, final, durable=True)
-        except OSError as error:
-            _say(f"status.json cannot be written: {error}")
-            return False
-        return True
-
-
-def _signal(process: Identity, number: int) -> None:
-    """Signal exactly this process: its pid may be given out again, but not while a descriptor holds it.
-
-    SIGKILL goes to its whole group, whose helpers may hold the GPU. Raises PermissionError for another user's.
-    """
-    try:
-        handle = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if not process.alive():
-            return
-        if number == signal.SIGKILL and os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, number)
-        else:
-            signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(handle)
-
-
-def _say(text: str) -> None:
-    # Standard error is the run's worker.log.
-    sys.stderr.write(f"supervisor: {text}\n")
-    sys.stderr.flush()
 
 
 def _detach() -> int:
@@ -346,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, nargs="?")
     parser.add_argument("--warm", action="store_true")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--queue", action="store_true")
     parser.add_argument("--foreground", action="store_true")
     chosen = parser.parse_args(arguments)
     os.umask(0o077)
@@ -361,9 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.close(writer)
 
     try:
-        run(RunDir(chosen.directory.absolute()), resume=chosen.resume, ready=ready)
+        run(RunDir(chosen.directory.absolute()), resume=chosen.resume, ready=ready, queue=chosen.queue)
     except FtError as error:
-        _say(str(error))
+        say(str(error))
         return 1
     return 0
 
@@ -386,9 +164,9 @@ def _warm() -> int:
         os.close(answer)
 
     try:
-        run(run_dir, ready=ready, warm=trainer)
+        run(run_dir, ready=ready, ways=Ways(warm=trainer))
     except FtError as error:
-        _say(str(error))
+        say(str(error))
         trainer.end()
         return 1
     return 0

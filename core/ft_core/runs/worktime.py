@@ -5,7 +5,7 @@ from __future__ import annotations
 from ft_core.runs.journal import Event, number
 from ft_core.runs.status import ACTIVE
 
-_WORKING = ACTIVE - {"paused"}
+_WORKING = ACTIVE - {"paused", "queued"}
 
 
 class WorkTime:

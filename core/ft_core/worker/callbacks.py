@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ft_core.errors import problem
 from ft_core.hardware.meter import GpuMeter, host_memory
+from ft_core.runs.ending import NOT_FINITE
 from ft_core.worker.device import Device
 from ft_core.worker.report import Reporter
 
@@ -111,6 +112,7 @@ class Telemetry:
                 where="training",
                 why="the weights have overflowed; most often the learning rate is too high",
                 remedy="lower training.learning_rate to a third and start again, or resume from the last checkpoint",
+                kind=NOT_FINITE,
             )
 
     def _warn(self, name: str, text: str) -> None:

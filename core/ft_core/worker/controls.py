@@ -18,6 +18,7 @@ from ft_core.worker.report import Reporter
 TERMINATED = "terminated"
 _PAUSE_LOOK_SECONDS = 0.2
 _LOOK_SECONDS = 0.1
+_TOGETHER_SECONDS = 1.0
 # stop_now is carried out by the supervisor, from outside.
 _STOP = frozenset({"stop"})
 _OURS = _STOP | {"pause", "resume", "checkpoint", "sample", "evaluate"}
@@ -42,20 +43,30 @@ class Actions(Protocol):
 
 
 class Signals:
-    """SIGTERM and SIGINT as a flag; while `at_once` is set they raise Stopped where the program is."""
+    """SIGTERM, SIGUSR1 and SIGINT as a flag; while `at_once` is set they raise Stopped where the program is.
+
+    A second one is meant to hurry. One that comes with the first is not: a scheduler or a shutdown signals every
+    process of a job, and the supervisor hands its own on.
+    """
 
     def __init__(self) -> None:
         self.at_once = True
+        self._first = float("-inf")
         self.terminated = threading.Event()
 
     def install(self) -> None:
         """Take the signals over. A hang-up is ignored: the run outlives the terminal."""
-        signal.signal(signal.SIGTERM, self._note)
-        signal.signal(signal.SIGINT, self._note)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._note)
+        # A warm trainer was started before its supervisor could give them back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD})
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        again = self.terminated.is_set()
+        now = time.monotonic()
+        again = self.terminated.is_set() and now - self._first > _TOGETHER_SECONDS
+        if not self.terminated.is_set():
+            self._first = now
         self.terminated.set()
         if self.at_once or again:
             self.at_once = False

@@ -6,6 +6,7 @@ import errno
 import re
 
 from ft_core.errors import FtError
+from ft_core.runs.ending import CRASHED, DISK_FULL, GPU_IS_LOST, GPU_LOST, MEMORY, NOT_FINITE, REFUSED
 from ft_core.text import one_line
 
 _LINES_SHOWN = 3
@@ -29,6 +30,24 @@ def explain(error: BaseException) -> tuple[str, str]:
         seen = seen.__cause__ or seen.__context__
     text = one_line(str(error), 300) or "no message"
     return f"{type(error).__name__}: {text}", "the log holds the whole trace: `ft-tui logs`"
+
+
+def reason_of(error: BaseException) -> str:
+    """One of the reasons of `ft_core.runs.ending`; the chain of errors is looked through as `explain` does."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, FtError):
+            return seen.problems[0].kind if seen.problems[0].kind == NOT_FINITE else REFUSED
+        if _memory(seen) is not None:
+            return MEMORY
+        if GPU_IS_LOST.search(str(seen)):
+            return GPU_LOST
+        if isinstance(seen, OSError) and seen.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return DISK_FULL
+        if _known(seen) is not None and _gpu(seen) is None:
+            return REFUSED
+        seen = seen.__cause__ or seen.__context__
+    return CRASHED
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

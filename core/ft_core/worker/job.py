@@ -25,6 +25,7 @@ from ft_core.plan.calibration import remember
 from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import read_plan
+from ft_core.runs.ending import NOT_FINITE
 from ft_core.worker import baseline, device, levers, origin
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
 from ft_core.worker.callbacks import StepEnd, Telemetry
@@ -256,6 +257,7 @@ class Job:
                 where="training",
                 why="they overflowed in the last steps; most often the learning rate is too high",
                 remedy="lower training.learning_rate to a third and start again, or resume from the last checkpoint",
+                kind=NOT_FINITE,
             )
 
     def _continue(self, found: Checkpoint) -> None:

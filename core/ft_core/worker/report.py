@@ -70,10 +70,15 @@ class Reporter:
         """Answer a control request."""
         self.event("control", id=request_id, request=request, ok=ok, text=clean(text))
 
-    def end(self, state: str, cause: str | None = None, remedy: str | None = None) -> None:
+    def failure(self, reason: str, cause: str, remedy: str) -> None:
+        """Why this process ends, for the supervisor, who decides whether the run does."""
+        self.event("failure", reason=reason, cause=clean(cause), remedy=remedy)
+        self.log(f"{reason}: {cause}")
+
+    def end(self, state: str, cause: str | None = None, remedy: str | None = None, reason: str = "") -> None:
         """The last event and the last status."""
         cause = clean(cause) if cause else None
-        self.event("end", state=state, cause=cause, remedy=remedy, last_lines=None)
+        self.event("end", state=state, cause=cause, remedy=remedy, last_lines=None, reason=reason)
         self._status.update(now=True, state=state, phase="", ended=time.time(), cause=cause, remedy=remedy)
         self.log(f"{state}: {cause or 'finished'}")
 

@@ -16,11 +16,12 @@ import warnings
 from pathlib import Path
 
 from ft_core.recipe import yaml_io
+from ft_core.runs.adapted import adapted
 from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import TERMINATED_CODE
+from ft_core.runs.ending import DONE, ENDED_BY_SIGNAL, ON_REQUEST, PREEMPTED, RESUME, TERMINATED_CODE
 from ft_core.runs.lock import RunLock
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
-from ft_core.worker.failures import explain
+from ft_core.worker.failures import explain, reason_of
 from ft_core.worker.report import Reporter
 
 FINE, WRONG_USE, FAILED = 0, 2, 3
@@ -62,7 +63,7 @@ def be_quiet() -> None:
 def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list[str]) -> int:
     try:
         reporter.state("preparing", "importing")
-        recipe = yaml_io.load(reporter.run.recipe_file)
+        recipe = adapted(yaml_io.load(reporter.run.recipe_file), reporter.run)
         _hush()
         # Seconds of imports: the run is already visible while they last.
         from ft_core.worker.job import Job
@@ -78,13 +79,18 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
     except BaseException as error:  # noqa: BLE001 - whatever ends the run is told, then the process ends
         return _fail(reporter, controls, error)
     controls.refuse_rest()
-    if cause == TERMINATED and RunLock(reporter.run).held_elsewhere():
-        # Only whoever supervises knows on whose word, and when this process is gone.
+    if cause == TERMINATED:
+        return _terminated(reporter)
+    reporter.end("done" if cause is None else "stopped", cause, None, DONE if cause is None else ON_REQUEST)
+    return FINE
+
+
+def _terminated(reporter: Reporter) -> int:
+    """Leave it to the supervisor to tell on whose word and when this process is gone; without one, tell it here."""
+    if RunLock(reporter.run).held_elsewhere():
         reporter.log("ending: a signal asked for it")
         return TERMINATED_CODE
-    state = "done" if cause is None else "stopped"
-    remedy = "continue it with `ft-tui resume`" if cause == TERMINATED else None
-    reporter.end(state, cause, remedy)
+    reporter.end("preempted", ENDED_BY_SIGNAL, RESUME, PREEMPTED)
     return FINE
 
 
@@ -97,8 +103,12 @@ def _hush() -> None:
 def _fail(reporter: Reporter, controls: Controls, error: BaseException) -> int:
     traceback.print_exception(error)
     cause, remedy = explain(error)
+    reason = reason_of(error)
+    if RunLock(reporter.run).held_elsewhere():
+        reporter.failure(reason, cause, remedy)
+        return FAILED
     controls.refuse_rest()
-    reporter.end("failed", cause, remedy)
+    reporter.end("failed", cause, remedy, reason)
     return FAILED
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from ft_core.errors import FtError
-from ft_core.runs import supervise
+from ft_core.runs import supervise, supervisor
 from ft_core.runs.control import ask, pending
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import OomWatch
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Event, Journal, Tail
 from ft_core.runs.status import Status, live, read_status, shown_state, write_status
+from ft_core.runs.supervisor import Ways
 from ft_core.runs.view import RunView
 from tests.core.runs.trainers import STEPPING, STUBBORN, program
 
@@ -68,9 +69,10 @@ def test_a_trainer_that_tells_its_end_is_believed(run: RunDir) -> None:
 
 def test_the_journal_has_one_sequence_over_all_its_writers(run: RunDir) -> None:
     supervised(run, 'journal = Journal(run.events_file); journal.write("step", step=1); sys.exit(1)')
+    # It is started once more.
     found = Tail(run.events_file).read()
     assert [event["seq"] for event in found] == list(range(1, len(found) + 1))
-    assert [event["kind"] for event in found] == ["state", "state", "step", "end"]
+    assert [event["kind"] for event in found] == ["state", "state", "step", "alarm", "state", "step", "end"]
 
 
 def test_an_error_in_the_trainer_is_told_with_the_last_lines(run: RunDir) -> None:
@@ -135,7 +137,7 @@ def test_a_torn_last_event_of_a_killed_trainer_costs_only_itself(run: RunDir) ->
     os.kill(os.getpid(), signal.SIGKILL)
     """
     supervised(run, code)
-    assert [event["step"] for event in events(run, "step")] == [1]
+    assert [event["step"] for event in events(run, "step")] == [1, 1]
     assert len(events(run, "end")) == 1
 
 
@@ -196,7 +198,7 @@ def test_stopping_at_once_is_told_once_and_only_when_the_trainer_is_gone(run: Ru
 
 def test_a_trainer_ended_by_a_signal_from_elsewhere_is_stopped_and_not_failed(run: RunDir) -> None:
     status = supervised(run, "sys.exit(143)")
-    assert status.state == "stopped"
+    assert status.state == "preempted"
     assert "SIGTERM" in (status.cause or "")
     assert "resume" in (status.remedy or "")
 
@@ -226,7 +228,7 @@ def test_stopping_at_once_kills_a_trainer_that_does_not_listen(run: RunDir, wait
         ask(run, "stop_now")
 
     with meanwhile(stop):
-        status = supervised(run, STUBBORN, grace=0.5)
+        status = supervised(run, STUBBORN, ways=Ways(grace=0.5))
     assert (status.state, status.cause) == ("stopped", "stopped at once on request")
     assert len(events(run, "control")) == 2
 
@@ -288,7 +290,7 @@ def test_what_the_trainer_writes_lands_in_the_log_and_its_files_are_private(run:
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from ft_core.runs import supervise
+from ft_core.runs import supervise, supervisor
 from ft_core.runs.directory import RunDir
 supervise.run(RunDir(Path(sys.argv[1])), command=sys.argv[2:])
 """
@@ -324,7 +326,7 @@ def test_sigterm_is_handed_on_to_the_trainer_and_told(run: RunDir, wait_until: W
         process.terminate()
         process.wait(20)
     status = status_of(run)
-    assert status.state == "stopped"
+    assert status.state == "preempted"
     assert "SIGTERM" in (status.cause or "")
     assert not live(run)
 
@@ -407,8 +409,8 @@ def test_a_full_disk_at_the_end_is_waited_for(run: RunDir, monkeypatch: pytest.M
             raise OSError(28, "No space left on device")
         real(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(supervise, "write_status", refuse_once)
-    monkeypatch.setattr(supervise.time, "sleep", lambda _: None)
+    monkeypatch.setattr(supervisor, "write_status", refuse_once)
+    monkeypatch.setattr(supervisor.time, "sleep", lambda _: None)
     status = supervised(run, 'StatusWriter(run).update(state="training"); sys.exit(5)')
     assert status.state == "failed"
 

@@ -200,14 +200,20 @@ def test_an_error_nobody_expected_in_what_is_due_is_an_alarm_and_memory_running_
     assert "ran out of memory" in tiny.ended(run)["cause"]
 
 
-def test_sigterm_finishes_the_step_and_seals_a_checkpoint(long_recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [[signal.SIGTERM], [signal.SIGUSR1], [signal.SIGUSR1, signal.SIGTERM]])
+def test_a_signal_to_end_finishes_the_step_and_seals_a_checkpoint(
+    together: list[signal.Signals], long_recipe: Recipe, tmp_path: Path
+) -> None:
+    """A scheduler signals every process of a job, and the supervisor hands its own on: that is one request."""
+
     def terminate(run: RunDir) -> None:
         wait_for(run, "step", lambda event: event["step"] >= 2)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for number in together:
+            os.kill(os.getpid(), number)
 
     run = tiny.make_run(tmp_path, long_recipe)
     assert conducted(run, terminate) == 0
-    assert (tiny.ended(run)["state"], tiny.ended(run)["cause"]) == ("stopped", "terminated")
+    assert (tiny.ended(run)["state"], tiny.ended(run)["reason"]) == ("preempted", "preempted")
     assert tiny.events(run, "checkpoint")[-1]["step"] == tiny.events(run, "step")[-1]["step"]
     assert not run.result.exists()
 
@@ -233,7 +239,7 @@ def test_sigterm_while_paused_ends_the_pause(long_recipe: Recipe, tmp_path: Path
 
     run = tiny.make_run(tmp_path, long_recipe)
     assert conducted(run, terminate) == 0
-    assert tiny.ended(run)["cause"] == "terminated"
+    assert tiny.ended(run)["state"] == "preempted"
 
 
 def test_stop_while_preparing_ends_at_once_and_what_else_was_asked_is_answered(

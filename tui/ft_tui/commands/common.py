@@ -99,6 +99,13 @@ def run_argument(function: Decorated) -> Decorated:
     return click.argument("run", required=False, shell_complete=_complete_runs)(function)
 
 
+def queueing(function: Decorated) -> Decorated:
+    """The option --queue."""
+    return click.option(
+        "--queue", is_flag=True, help="Where another run has the GPU, wait for it instead of refusing; start then."
+    )(function)
+
+
 def assignments(function: Decorated) -> Decorated:
     """The option --set, which may be given several times."""
     return click.option(

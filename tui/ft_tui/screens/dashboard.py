@@ -50,7 +50,7 @@ _ASKING = frozenset({"pause", "checkpoint", "sample", "evaluate", "stop"})
 _STOP_CHOICES = (("stop", "Finish the step and save"), ("stop_now", "Stop now"), ("cancel", "Go on"))
 _STOP_TEXT = (
     "Finish the step and save: the run ends with a result from what it has learned so far.\n"
-    "Stop now: the worker is ended at once; what came after the last checkpoint is lost."
+    "Stop now: the worker ends within 10 seconds; it writes a checkpoint if its step ends in time, and no result."
 )
 _STOP_CHOICES_PREPARING = (("stop", "Stop"), ("stop_now", "Stop now"), ("cancel", "Go on"))
 
@@ -267,7 +267,7 @@ class DashboardScreen(Screen[None]):
     def action_stop(self) -> None:
         """Stop, after asking how."""
         view = self.reader.view
-        if view.state == "preparing":
+        if view.state in {"preparing", "queued"}:
             question = Confirm("Stop the run?", stop_text_preparing(view), _STOP_CHOICES_PREPARING)
         else:
             question = Confirm("Stop training?", _STOP_TEXT, _STOP_CHOICES)
@@ -311,7 +311,7 @@ class DashboardScreen(Screen[None]):
         from ft_core.runs.launch import resume
 
         try:
-            resume(self.run)
+            resume(self.run, queue=True)
         except FtError as error:
             first = error.problems[0]
             self.app.call_from_thread(self._say, f"{first.what}: {first.why}; {first.remedy}", "warn")

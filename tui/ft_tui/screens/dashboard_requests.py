@@ -33,7 +33,7 @@ def refusal(view: RunView, request: str) -> str | None:
         return f"Cannot {words}: the worker is gone (crashed). r continues from the last checkpoint."
     if view.state == "created":
         return f"Cannot {words}: the run has not started yet."
-    if view.state == "preparing" and not request.startswith("stop"):
+    if view.state in {"preparing", "queued"} and not request.startswith("stop"):
         return f"Cannot {words} yet: training has not begun. x can stop the run."
     return None
 
@@ -42,7 +42,7 @@ def resume_refusal(view: RunView) -> str | None:
     """Why the run cannot be continued now; None when it can."""
     if view.state == "done":
         return "Nothing to continue: this run is done."
-    if view.state not in {"failed", "crashed", "stopped", "created"}:
+    if view.state not in {"failed", "crashed", "stopped", "preempted", "created"}:
         return f"Nothing to continue: this run is at work ({view.state})."
     if view.state != "created" and not view.checkpoints:
         return "Nothing to continue from: no checkpoint was written. In the list of runs, c makes a new run of it."

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ft_tui.app import FtApp
 
 _LOOK_SECONDS = 1.0
-_CAN_RESUME = frozenset({"created", "stopped", "failed", "crashed"})
+_CAN_RESUME = frozenset({"created", "stopped", "preempted", "failed", "crashed"})
 _EMPTY = """\
 There are no runs yet.
 
@@ -242,7 +242,7 @@ class HomeScreen(Screen[None]):
         from ft_tui.start import continue_run
 
         try:
-            continue_run(row.run)
+            continue_run(row.run, queue=True)
         except FtError as error:
             self.app.call_from_thread(self.app.show_error, error)
         else:

@@ -430,7 +430,7 @@ class WizardScreen(Screen[None]):
     def _launch(self, recipe: Recipe, lengths: tuple[int, ...] | None) -> None:
         warm = self._warm.hand()
         try:
-            run, _ = start_run(recipe, lengths=lengths, warm=warm)
+            run, _ = start_run(recipe, lengths=lengths, warm=warm, queue=True)
         except FtError as error:
             if warm is not None:
                 warm.close()

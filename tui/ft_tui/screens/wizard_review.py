@@ -20,6 +20,7 @@ from ft_core.plan.report import packing_gain, plan_data
 from ft_core.plan.speed import Speed
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
+from ft_core.runs.gpu_locks import taken
 from ft_core.runs.launch import logout_risk
 from ft_core.runs.preflight import preflight
 from ft_core.text import bytes_text, clean, count_text, duration_text, one_line
@@ -54,7 +55,7 @@ class ReviewStep(Step):
         asked: Question
         prepared: Prepared | None
         problems: tuple[Problem, ...]
-        risk: Problem | None
+        risks: tuple[Problem, ...]
 
     @dataclass
     class Measured(Message):
@@ -68,7 +69,7 @@ class ReviewStep(Step):
         super().__init__(session)
         self._asked: Question | None = None
         self.prepared: Prepared | None = None
-        self._risk: Problem | None = None
+        self._risks: tuple[Problem, ...] = ()
         # What the draft's file holds, once it was saved.
         self.saved: Recipe | None = None
 
@@ -106,17 +107,18 @@ class ReviewStep(Step):
     def _prepare(self, asked: Question, hardware: Hardware | None) -> None:
         recipe, lengths = asked
         risk = logout_risk()
+        risks = (risk,) if risk is not None else ()
         try:
             prepared = prepare(recipe, lengths=lengths, hardware=hardware)
-            self.post_message(self.Prepared(asked, prepared, (), risk))
+            self.post_message(self.Prepared(asked, prepared, (), (*risks, *_queueing(prepared.recipe))))
         except FtError as error:
-            self.post_message(self.Prepared(asked, None, error.problems, risk))
+            self.post_message(self.Prepared(asked, None, error.problems, risks))
 
     def on_review_step_prepared(self, message: Prepared) -> None:
         """Take the result, unless something was changed meanwhile."""
         if message.asked != self._asked:
             return
-        self.prepared, self._risk = message.prepared, message.risk
+        self.prepared, self._risks = message.prepared, message.risks
         self.session.dry_run = message.problems
         self._fill()
         self.post_message(self.Checked())
@@ -186,8 +188,7 @@ class ReviewStep(Step):
 
     def _show_warnings(self) -> None:
         warnings = list(self.prepared.warnings) if self.prepared is not None else []
-        if self._risk is not None and self._risk not in warnings:
-            warnings.append(self._risk)
+        warnings += [risk for risk in self._risks if risk not in warnings]
         lines = [f"{one.where.rpartition('/')[2]}: {one.what}: {one.why}\n  {one.remedy}" for one in warnings]
         text = "\n".join(f"! {line}" for line in lines)
         self.query_one("#review-warnings", Words).say(Content(clean(text)).stylize("$text-warning"))
@@ -275,3 +276,17 @@ def problems_by_step(problems: dict[str, tuple[Problem, ...]]) -> Content:
         place = f"Step {step + 1}, {STEP_NAMES[step]}, {path}" if path in GUIDES else path
         blocks += [Content(clean(one_line(place, 200))), problem_words(found)]
     return Content("\n").join(blocks)
+
+
+def _queueing(recipe: Recipe) -> tuple[Problem, ...]:
+    """That the run will wait, where another one has its GPU."""
+    holder = taken(recipe)
+    if holder is None:
+        return ()
+    found = Problem(
+        "the run will be queued: its GPU is taken by another run",
+        where="hardware.gpus",
+        why=holder,
+        remedy="launch it all the same, and it starts when the GPU is free; or choose another GPU in the first step",
+    )
+    return (found,)

@@ -41,7 +41,7 @@ def _ending(view: RunView, width: int) -> list[Line]:
     if view.state == "done" or not cause:
         return []
     lines: list[Line] = [(state_span(view.state),), *wrapped(str(cause), width)]
-    return lines + (wrapped(_going_on(view), width) if view.state == "stopped" else [])
+    return lines + (wrapped(_going_on(view), width) if view.state in {"stopped", "preempted"} else [])
 
 
 def _going_on(view: RunView) -> str:

@@ -1,0 +1,197 @@
+"""One run on a GPU at a time: a lock by its UUID, held by the run's supervisor, and a queue of those that wait.
+
+The lock lies beside the runs, so it binds the runs of one user (of one FT_TUI_HOME); that somebody else computes on
+the GPU is seen by the memory he takes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ft_core.errors import FtError, problem
+from ft_core.paths import home, private_folder
+from ft_core.runs.directory import RunDir
+from ft_core.text import one_line
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+
+_NAME_BYTES = 512
+# struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
+_FLOCK = "hhqqi"
+
+
+class GpuLocks:
+    """The locks of the GPUs one run needs; none at all for a run on the CPU.
+
+    Whoever asks first is served first: `acquire` draws a number once, and gives way to smaller living ones.
+    """
+
+    def __init__(self, uuids: Sequence[str], run_name: str) -> None:
+        self._uuids = sorted(set(uuids))
+        self._run_name = run_name
+        self._held: dict[Path, int] = {}
+        self._tickets: dict[Path, int] = {}
+
+    def acquire(self) -> str | None:
+        """Take every lock; None when all are ours, else in words what is waited for, and none is held.
+
+        Raises OSError where the files cannot be made, and FtError where their folder cannot.
+        """
+        folder = private_folder(home() / "locks") if self._uuids else None
+        for uuid in self._uuids:
+            assert folder is not None
+            holder = self._take(folder, uuid)
+            if holder is not None:
+                _close(self._held)
+                return f"GPU {uuid}: {holder}"
+        _close(self._tickets, remove=True)
+        return None
+
+    def release(self) -> None:
+        """Let every lock go, and give up the place in the queue."""
+        _close(self._held)
+        _close(self._tickets, remove=True)
+
+    def _take(self, folder: Path, uuid: str) -> str | None:
+        before = self._before_us(folder, uuid)
+        if before is not None:
+            return f"run {before} is queued before"
+        path = folder / f"{_safe(uuid)}.lock"
+        handle = _open(path)
+        if not _locked(handle):
+            name = _read_name(handle)
+            os.close(handle)
+            return f"used by run {name}" if name else "used by another run"
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, self._run_name.encode()[:_NAME_BYTES], 0)
+        self._held[path] = handle
+        return None
+
+    def _before_us(self, folder: Path, uuid: str) -> str | None:
+        """The run of a smaller number whose supervisor still lives."""
+        queue = private_folder(folder / f"{_safe(uuid)}.queue")
+        mine = next((path for path in self._tickets if path.parent == queue), None)
+        if mine is None:
+            mine = queue / f"{time.time_ns():020d}-{os.getpid()}"
+            self._tickets[mine] = _open(mine)
+            os.pwrite(self._tickets[mine], self._run_name.encode()[:_NAME_BYTES], 0)
+            _locked(self._tickets[mine])
+        for path in sorted(queue.iterdir()):
+            if path.name >= mine.name:
+                break
+            if (name := _living_ticket(path)) is not None:
+                return name
+        return None
+
+
+def _living_ticket(path: Path) -> str | None:
+    """The run that waits with this number; what a dead one left is removed."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if _held_by_other(handle):
+            return _read_name(handle) or "?"
+        path.unlink(missing_ok=True)
+        return None
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _held_by_other(handle: int) -> bool:
+    """Whether another process holds a lock here, without taking it for a moment oneself."""
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    answer = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+    return bool(answer[0] != fcntl.F_UNLCK)
+
+
+def _read_name(handle: int) -> str:
+    return one_line(os.pread(handle, _NAME_BYTES, 0).decode(errors="replace"), 80)
+
+
+def _close(handles: dict[Path, int], *, remove: bool = False) -> None:
+    for path, handle in handles.items():
+        if remove:
+            path.unlink(missing_ok=True)
+        os.close(handle)
+    handles.clear()
+
+
+def _safe(uuid: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", uuid)[:100] or "_"
+
+
+def holders(uuids: Sequence[str]) -> dict[str, str]:
+    """Which of these GPUs another process holds, with the name of its run; nothing is taken."""
+    found = {}
+    for uuid in uuids:
+        try:
+            handle = os.open(home() / "locks" / f"{_safe(uuid)}.lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            if _held_by_other(handle):
+                found[uuid] = _read_name(handle)
+        finally:
+            os.close(handle)
+    return found
+
+
+def gpu_uuids(recipe: Recipe) -> list[str]:
+    """The UUIDs of the GPUs a recipe names; empty for a run on the CPU."""
+    wanted = recipe.hardware
+    if wanted.device == "cpu" or not wanted.gpus:
+        return []
+    if all(not name.isdigit() for name in wanted.gpus):
+        return list(wanted.gpus)
+    from ft_core.hardware.look import look
+
+    known = {str(gpu.index): gpu.uuid for gpu in look().gpus}
+    return [known.get(name, name) for name in wanted.gpus]
+
+
+def locks_of(run: RunDir) -> GpuLocks:
+    """The locks a run needs; none for a damaged recipe, with which it cannot train."""
+    from ft_core.recipe.yaml_io import load
+
+    try:
+        return GpuLocks(gpu_uuids(load(run.recipe_file)), run.name)
+    except FtError:
+        return GpuLocks([], run.name)
+
+
+def busy(holder: str) -> FtError:
+    """That a run cannot start now, as an error."""
+    return problem(
+        "the GPU is taken by another run",
+        where="hardware.gpus",
+        why=holder,
+        remedy="queue this one, and it starts when the GPU is free (`--queue`); or name another GPU in hardware.gpus",
+    )
+
+
+def taken(recipe: Recipe) -> str | None:
+    """In words which run holds a GPU that a recipe names; None when all are free. Nothing is taken."""
+    found = holders(gpu_uuids(recipe))
+    return "; ".join(f"GPU {uuid}: used by run {name or '?'}" for uuid, name in found.items()) or None
