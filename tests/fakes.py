@@ -25,6 +25,7 @@ class FakeGpu:
     power_watts: float | None = 96.5
     power_limit_watts: float | None = 700.0
     processes: tuple[tuple[int, int | None], ...] = ()
+    throttled: str | None = None
 
     @property
     def uuid(self) -> str:
@@ -66,6 +67,9 @@ class FakeNvml:
 
     def power_limit(self, uuid: str) -> float | None:
         return self.gpus[uuid].power_limit_watts
+
+    def throttled(self, uuid: str) -> str | None:
+        return self.gpus[uuid].throttled
 
     def processes(self, uuid: str) -> tuple[tuple[int, int | None], ...]:
         return self.gpus[uuid].processes

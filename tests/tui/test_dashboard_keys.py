@@ -218,7 +218,12 @@ async def test_before_training_only_stop_is_taken() -> None:
 
 async def test_r_continues_a_crashed_run_and_refuses_one_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     resumed: list[object] = []
-    monkeypatch.setattr("ft_core.runs.launch.resume", resumed.append)
+
+    def resume(run: object, *, queue: bool) -> None:
+        assert queue
+        resumed.append(run)
+
+    monkeypatch.setattr("ft_core.runs.launch.resume", resume)
     async with dashboard(running()) as driver:
         await driver.press("r")
         await driver.sees("Nothing to continue: this run is at work")

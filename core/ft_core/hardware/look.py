@@ -98,7 +98,7 @@ def _gpu(nvml: Nvml, uuid: str, host: Host) -> Gpu | None:
         memory_total=total,
         memory_used=max(0, total - free),
         memory_free=free,
-        processes=tuple(_process(pid, memory) for pid, memory in nvml.processes(uuid)),
+        processes=tuple(process_on_gpu(pid, memory) for pid, memory in nvml.processes(uuid)),
         compute_capability=capability,
         bf16=capability is not None and capability >= FIRST_BF16_CAPABILITY,
         utilisation=load.utilisation,
@@ -121,7 +121,8 @@ def _visible(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
     return tuple(shown)
 
 
-def _process(pid: int, memory: int | None) -> GpuProcess:
+def process_on_gpu(pid: int, memory: int | None) -> GpuProcess:
+    """A process with its user and its name, as far as this user may know them."""
     import psutil
 
     user = name = None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ft_core.hardware.host import host_memory_now
+from ft_core.hardware.look import process_on_gpu
 from ft_core.hardware.nvml import DeviceIdentity, Nvml, NvmlUnavailable, PyNvml
 
 
 @dataclass(frozen=True)
 class GpuReading:
-    """One GPU at one moment: bytes, percent, degrees Celsius, watts; None where the driver does not tell."""
+    """One GPU at one moment: bytes, percent, degrees Celsius, watts; None where the driver does not tell.
+
+    `throttled` says why the driver slows it down, `others` which other processes are on it, and whose.
+    """
 
     index: int
     uuid: str
@@ -20,6 +25,8 @@ class GpuReading:
     utilisation: int | None
     temperature: int | None
     power_watts: float | None
+    throttled: str | None = None
+    others: str = ""
 
 
 class GpuMeter:
@@ -52,7 +59,17 @@ class GpuMeter:
             utilisation=load.utilisation,
             temperature=load.temperature,
             power_watts=load.power_watts,
+            throttled=self._nvml.throttled(device.uuid),
+            others=self._others(device.uuid),
         )
+
+    def _others(self, uuid: str) -> str:
+        """The processes of others; empty where the driver does not show our own, being outside of this container."""
+        found = self._nvml.processes(uuid)
+        if os.getpid() not in {pid for pid, _ in found}:
+            return ""
+        others = (process_on_gpu(pid, memory) for pid, memory in found if pid != os.getpid())
+        return ", ".join(f"{other.name or 'pid'} {other.pid} of {other.user or '?'}" for other in others)
 
 
 def host_memory(pid: int) -> tuple[int, int]:

@@ -32,6 +32,15 @@ _NO_PACKAGE = (
 )
 
 
+# Bits of nvmlClocksThrottleReasons (nvml.h) that tell of a fault; a power cap set by its owner is none.
+_SLOWED = {
+    0x08: "hardware slowdown",
+    0x20: "too hot",
+    0x40: "too hot (hardware limit)",
+    0x80: "power brake: its supply is short of power",
+}
+
+
 class NvmlUnavailable(Exception):  # noqa: N818 - a state of the machine, told in words, rather than an error
     """NVML cannot be used here; its text says why and what to do."""
 
@@ -83,6 +92,9 @@ class Nvml(Protocol):
 
     def power_limit(self, uuid: str) -> float | None:
         """Enforced power limit in watts."""
+
+    def throttled(self, uuid: str) -> str | None:
+        """In words why the driver slows the GPU down below what its power limit allows; None when it does not."""
 
     def processes(self, uuid: str) -> tuple[tuple[int, int | None], ...]:
         """Pid and bytes of GPU memory of each process on the device."""
@@ -152,6 +164,11 @@ class PyNvml:
     def power_limit(self, uuid: str) -> float | None:  # noqa: D102
         limit = self._ask(self._lib.nvmlDeviceGetEnforcedPowerLimit, self._handle(uuid))
         return None if limit is None else limit / 1000
+
+    def throttled(self, uuid: str) -> str | None:  # noqa: D102
+        handle = self._handle(uuid)
+        bits = self._ask(self._lib.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+        return ", ".join(words for bit, words in _SLOWED.items() if bits & bit) or None
 
     def processes(self, uuid: str) -> tuple[tuple[int, int | None], ...]:  # noqa: D102
         handle = self._handle(uuid)

@@ -113,6 +113,17 @@ def _length_bounds(recipe: Recipe) -> Problem | None:
     )
 
 
+def _patience_for_nothing(recipe: Recipe) -> Problem | None:
+    if recipe.evaluation.patience is None or recipe.data.held_out is not None or recipe.data.held_out_share > 0:
+        return None
+    return Problem(
+        "early stopping needs held-out rows",
+        "evaluation.patience",
+        "nothing is held out, so there is no held-out loss to get better",
+        "set data.held_out_share, such as 0.05, or leave evaluation.patience empty",
+    )
+
+
 # Each with the fields it looks at.
 _RULES: tuple[tuple[Callable[[Recipe], Problem | None], tuple[str, ...]], ...] = (
     (_quantised_full, ("quantization.method", "adapter.kind")),
@@ -120,6 +131,7 @@ _RULES: tuple[tuple[Callable[[Recipe], Problem | None], tuple[str, ...]], ...] =
     (_adapter_on_head, ("adapter.target_modules",)),
     (_gpus_on_cpu, ("hardware.device", "hardware.gpus")),
     (_nothing_held_out, ("data.held_out", "data.held_out_share", "evaluation.questions")),
+    (_patience_for_nothing, ("evaluation.patience", "data.held_out", "data.held_out_share")),
     (_mixed_in, ("data.mix",)),
     (_length_bounds, ("data.min_characters", "data.max_characters")),
 )

@@ -226,6 +226,13 @@ class Evaluation(Section):
     """How it is measured against the base."""
 
     every_steps: AutoInt = setting(None, "Steps between two measurements of the held-out loss.", unit="steps", ge=1)
+    patience: int | None = setting(
+        None,
+        "Stop after so many measurements without a better held-out loss, and keep the best; never when empty.",
+        unit="measurements",
+        ge=1,
+        le=1000,
+    )
     questions: int = setting(
         100,
         "Held-out rows answered by base and tuned model for the verdict; 0 compares losses only.",

@@ -17,10 +17,10 @@ from ft_core.errors import problem
 from ft_core.hardware.meter import GpuMeter, host_memory
 from ft_core.runs.ending import NOT_FINITE
 from ft_core.worker.device import Device
+from ft_core.worker.health import BAD_LOSSES, Health, StepFigures
 from ft_core.worker.report import Reporter
 
 _GPU_SECONDS = 1.0
-_BAD_LOSSES = 5
 
 
 class Telemetry:
@@ -34,11 +34,12 @@ class Telemetry:
         self._gpus_at = float("-inf")
         self._mark = time.monotonic()
         self._earlier_tokens = 0
-        self._bad = 0
-        self._warned: set[str] = set()
+        self.health = Health(reporter.alarm)
         self.tokens = 0
         self.seconds = 0.0
         self.finite = True
+        # Tokens the loss of the present step was taken on, where somebody counts them.
+        self.trained_tokens: Callable[[], torch.Tensor | int | None] = lambda: None
 
     def restore(self, tokens: int, seconds: float) -> None:
         """Go on counting where a checkpoint left off."""
@@ -71,9 +72,10 @@ class Telemetry:
             memory=self._memory(),
             gpus=self._read_gpus(),
         )
+        self._watch(loss, logs.get("grad_norm"), (tokens - self.tokens) / seconds)
         self.tokens = tokens
         self._reporter.position(step=state.global_step, total=state.max_steps, epoch=state.epoch, loss=loss)
-        self._watch(loss, logs.get("grad_norm"))
+        self._refuse_no_numbers()
 
     def _memory(self) -> dict[str, int | None]:
         """Bytes: of torch's allocator on a GPU, of the process on a CPU (`rss` in both).
@@ -94,31 +96,27 @@ class Telemetry:
     def _read_gpus(self) -> list[dict[str, Any]]:
         now = time.monotonic()
         if now - self._gpus_at >= _GPU_SECONDS:
-            self._gpus, self._gpus_at = [asdict(reading) for reading in self._meter.read()], now
+            readings = self._meter.read()
+            self._gpus, self._gpus_at = [asdict(reading) for reading in readings], now
+            self.health.gpus(readings, torch.cuda.memory_reserved() if self._device.kind == "cuda" else 0)
         return self._gpus
 
-    def _watch(self, loss: float, grad_norm: float | None) -> None:
+    def _watch(self, loss: float, grad_norm: float | None, speed: float) -> None:
+        memory, trained = self._memory(), self.trained_tokens()
         self.finite = math.isfinite(loss)
-        self._bad = 0 if self.finite else self._bad + 1
-        if not self.finite:
-            self._warn("loss_not_finite", "the loss is not a number; no checkpoint is written while it is so")
-        if loss == 0:
-            self._warn("loss_zero", "the loss is exactly 0: no token may be trained")
-        if grad_norm == 0:
-            self._warn("no_gradient", "the gradient is exactly 0: nothing is learnt")
-        if self._bad >= _BAD_LOSSES:
+        kept = memory["allocated"] or memory["rss"]
+        self.health.step(StepFigures(loss, grad_norm, speed, None if trained is None else int(trained), kept))
+
+    def _refuse_no_numbers(self) -> None:
+        bad = self.health.bad_in_a_row
+        if bad >= BAD_LOSSES:
             raise problem(
-                f"the loss was no number in {self._bad} steps in a row",
+                f"the loss was no number in {bad} steps in a row",
                 where="training",
                 why="the weights have overflowed; most often the learning rate is too high",
                 remedy="lower training.learning_rate to a third and start again, or resume from the last checkpoint",
                 kind=NOT_FINITE,
             )
-
-    def _warn(self, name: str, text: str) -> None:
-        if name not in self._warned:
-            self._warned.add(name)
-            self._reporter.alarm(name, text)
 
 
 class StepEnd(TrainerCallback):

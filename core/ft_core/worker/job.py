@@ -28,6 +28,7 @@ from ft_core.runs.directory import read_plan
 from ft_core.runs.ending import NOT_FINITE
 from ft_core.worker import baseline, device, levers, origin
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
+from ft_core.worker.best import Best
 from ft_core.worker.callbacks import StepEnd, Telemetry
 from ft_core.worker.chat_template import use_template
 from ft_core.worker.checkpoints import Checkpoint
@@ -48,6 +49,7 @@ from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, withou
 
 # A measurement shorter than this does not change the state people see.
 _SHORT_SECONDS = 2.0
+_DISK_SECONDS = 10.0
 
 
 class Job:
@@ -68,6 +70,10 @@ class Job:
         self.saved_step = self.resumed.step if self.resumed else 0
         self.sampled_step = 0
         self.failing: set[str] = set()
+        self._disk_looked = float("-inf")
+        self.best = Best(recipe.evaluation.patience)
+        self.best.restore((self.resumed.notes if self.resumed else {}).get("best"))
+        self.keeper.spare = {self.best.step}
         self.measured: tuple[int, float] | None = None
         self.probed: Probed | None = None
 
@@ -141,6 +147,7 @@ class Job:
             callbacks=[StepEnd(self.telemetry, self._after_step)],
         )
         self.trainer.remove_callback(PrinterCallback)
+        self.telemetry.trained_tokens = lambda: self.trainer.trained_tokens
         self.model: Any = self.trainer.model
         self._take_levers()
         # The token that ends a trained turn ends an answer too, even where the model names another.
@@ -245,6 +252,8 @@ class Job:
             self._continue(self.resumed)
         if self.saved_step != self.step:
             self._try("checkpoint", self.checkpoint)
+        if self.controls.stopping != TERMINATED and self.best.wanted:
+            self._take_best()
         if self.controls.stopping != TERMINATED:
             self._refuse_spoilt()
         if self.controls.stopping is None:
@@ -270,6 +279,20 @@ class Job:
         self.trainer._load_from_checkpoint(path)
         self.trainer.state = TrainerState.load_from_json(str(found.path / "trainer_state.json"))
 
+    def _take_best(self) -> None:
+        """Go back to the weights with the best held-out loss, if those at the end are worse."""
+        if self.controls.stopping is None and (self.measured is None or self.measured[0] != self.step):
+            self._try("evaluation", self.evaluate)
+        found = self.keeper.at(self.best.step) if self.best.step not in {0, self.step} else None
+        if found is None:
+            return
+        self.trainer._load_from_checkpoint(str(found.path))
+        self.measured = (self.step, self.best.loss)
+        self.report.alarm(
+            "best_kept",
+            f"the result is that of step {found.step}, whose held-out loss {self.best.loss:.4f} was the best",
+        )
+
     def _last_look(self) -> None:
         if len(self.data.held_out) and (self.measured is None or self.measured[0] != self.step):
             self._try("evaluation", self.evaluate)
@@ -278,9 +301,18 @@ class Job:
 
     def _after_step(self, state: TrainerState) -> bool:
         """Everything due between two steps; True ends the training."""
+        if time.monotonic() - self._disk_looked > _DISK_SECONDS:
+            self._disk_looked = time.monotonic()
+            self.telemetry.health.disk(self.keeper.short_of(self.model))
         if state.global_step < state.max_steps:
             self._do_due(state.global_step)
         self.controls.obey(self)
+        if self.best.used_up and state.global_step < state.max_steps:
+            self.report.alarm(
+                "stopped_early",
+                f"the held-out loss has not got better in {self.best.since} measurements: training ends here",
+            )
+            return True
         return self.controls.stopping is not None
 
     def _do_due(self, step: int) -> None:
@@ -288,7 +320,7 @@ class Job:
             self._try("evaluation", self.evaluate)
         if _due(step, self.recipe.samples.every_steps) and self.samples.questions:
             self._try("samples", self._write_samples)
-        if _due(step, self.recipe.saving.every_steps):
+        if _due(step, self.recipe.saving.every_steps) and self.saved_step != step:
             self._try("checkpoint", self.checkpoint)
 
     def _try(self, name: str, action: Callable[[], object]) -> None:
@@ -346,6 +378,10 @@ class Job:
             )
         with self._if_it_fits(), self._told_if_long() as progress:
             loss = self._measure_loss(self.step, progress)
+        self.telemetry.health.evaluated(loss)
+        if self.best.measured(self.step, loss):
+            self.keeper.spare = {self.step}
+            self._try("checkpoint", self.checkpoint)
         return f"held-out loss {loss:.4f}"
 
     def sample(self, prompt: str) -> str:
@@ -371,6 +407,7 @@ class Job:
             "tokens": self.telemetry.tokens,
             "seconds": self.telemetry.seconds,
             "data": self.data.hashes,
+            "best": self.best.notes(),
             **self.origin,
         }
 

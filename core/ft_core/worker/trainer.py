@@ -25,6 +25,15 @@ _ADAPTER = "adapter_model.safetensors"
 class Trainer(SFTTrainer):
     """SFTTrainer that puts an adapter's weights back into the parameters it has, and tells attention of packed rows."""
 
+    # Tokens the loss of the present step is taken on; None before the first.
+    trained_tokens: torch.Tensor | int | None = None
+
+    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the method it replaces
+        """The micro-batches of the next step, whose trained tokens are counted."""
+        found = super().get_batch_samples(*arguments, **named)  # type: ignore[no-untyped-call, unused-ignore]
+        self.trained_tokens = found[1]
+        return found
+
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401 - as the method it replaces
         """One forward and backward pass."""
         with packed_rows() if self.padding_free else nullcontext():

@@ -235,3 +235,26 @@ def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
     assert "10 kB are free" in alarms[0]
     assert checkpoints.newest(run.checkpoints)[0] is not None
     assert run.result.is_dir()
+
+
+def test_with_patience_the_run_stops_early_and_its_result_is_the_best_measured(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ft_core.worker import job
+
+    measured = iter([9.0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9])
+    real = job.held_out_loss
+    monkeypatch.setattr(job, "held_out_loss", lambda *args, **named: (real(*args, **named), next(measured))[1])
+    changes = {
+        "evaluation": recipe.evaluation.model_copy(update={"every_steps": 2, "patience": 2}),
+        "saving": recipe.saving.model_copy(update={"every_steps": 3, "keep": 1}),
+    }
+    run = tiny.make_run(tmp_path, recipe.model_copy(update=changes))
+    assert tiny.train(run) == 0, tiny.ended(run)
+    assert tiny.events(run, "step")[-1]["step"] == 8
+    names = [event["name"] for event in tiny.events(run, "alarm")]
+    assert names[-2:] == ["stopped_early", "best_kept"]
+    # Step 4 was the best: its weights are the result, and its checkpoint was spared.
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000004", "step-000008"]
+    best = run.checkpoints / "step-000004" / ADAPTER
+    assert (run.result / ADAPTER).read_bytes() == best.read_bytes()
