@@ -1,16 +1,15 @@
-"""config.json of a model: read with caps, checked for what must never be loaded, and put into plain shapes."""
+"""What the JSON files of a model say: checked for what must never be loaded, and put into plain shapes."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import re
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ft_core.errors import FtError, problem
+from ft_core.errors import FtError, Problem, gather, problem
+from ft_core.models.json_file import bad_file, code_files, needs_code, read_json, refuse_tricks
 from ft_core.text import one_line
 
 
@@ -31,10 +30,26 @@ class Shapes(TypedDict):
     shared_width: int | None
 
 
-JSON_LIMIT = 16 * 2**20
-_DEPTH_LIMIT = 32
+TEMPLATE_LIMIT = 256 * 1024
+ADAPTER = "adapter_config.json"
+_READ_BY_TRANSFORMERS = (
+    "config.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+)
+# The files of tokenizers that transformers reads itself.
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tekken.json",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 _COUNT_LIMIT = 2**40
-_MODEL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 _GENERATES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _NAMES: Mapping[str, tuple[str, ...]] = {
@@ -53,50 +68,76 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file a stranger may have written. Raises FtError when it is missing or none."""
-    try:
-        if path.stat().st_size > JSON_LIMIT:
-            raise _bad(path, f"it is larger than {JSON_LIMIT // 2**20} MiB")
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise problem(
-            f"there is no {path.name}",
-            where=one_line(str(path.parent), 300),
-            why="a model folder holds one, and nothing else says what the model is",
-            remedy="choose a folder in the Hugging Face form (config.json, *.safetensors, tokenizer), or a model id",
-        ) from error
-    except OSError as error:
-        raise _bad(path, error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise _bad(path, f"it is not JSON ({one_line(str(error), 100)})") from error
-    if not isinstance(value, dict):
-        raise _bad(path, "it is not a JSON object")
-    return value
+def check_folder(folder: Path) -> None:
+    """Refuse a model folder whose JSON files must not reach transformers. Raises FtError with every such file.
+
+    Only what is there is looked at: that a file is missing is for others to tell.
+    """
+    problems: list[Problem] = []
+    for name in _READ_BY_TRANSFORMERS:
+        path = folder / name
+        if path.exists():
+            gather(problems, partial(_check_file, path))
+    gather(problems, partial(_check_template, folder / "chat_template.jinja"))
+    if (folder / "config.json").exists() and (folder / ADAPTER).exists():
+        problems.append(_adapter_inside(folder))
+    if problems:
+        raise FtError(problems)
+
+
+def _check_file(path: Path) -> None:
+    values = read_json(path)
+    refuse_tricks(values, path)
+    if path.name == "config.json":
+        check_config(values, path)
+    if path.name == "tokenizer_config.json" and not has_tokenizer(path.parent) and (files := code_files(values)):
+        raise needs_code(path, "no tokenizer lies beside it that transformers itself could read", files)
+
+
+def _check_template(path: Path) -> None:
+    size = path.stat().st_size if path.is_file() else 0
+    if size > TEMPLATE_LIMIT:
+        raise bad_file(path, f"it is larger than {TEMPLATE_LIMIT // 1024} KiB, and real ones have less than 30")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer lies there that transformers reads without code of the folder."""
+    return any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _adapter_inside(folder: Path) -> Problem:
+    return Problem(
+        f"{ADAPTER} lies beside the model",
+        one_line(str(folder), 300),
+        "transformers would put that adapter onto the model without a word, and what is tuned would be another one",
+        "move the adapter's files (adapter_*) to a folder of their own, or merge it into the model first",
+    )
 
 
 def check_config(config: dict[str, Any], path: Path) -> None:
     """Refuse what would run code of a stranger, or reach transformers with names it must not see. Raises FtError."""
-    for key, value, depth in _entries(config):
-        if depth > _DEPTH_LIMIT:
-            raise _bad(path, f"it is nested deeper than {_DEPTH_LIMIT} levels")
-        if key == "model_type" and not (isinstance(value, str) and (value == "" or _MODEL_TYPE.fullmatch(value))):
-            raise _bad(path, f"`model_type: {one_line(str(value), 60)}` is no name of a model type")
-        if key == "trust_remote_code" and value:
-            raise _needs_code(path, "it sets trust_remote_code")
+    refuse_tricks(config, path)
     kind = config.get("model_type")
     if not kind:
-        raise _bad(path, "it does not say the model_type")
+        raise bad_file(path, "it does not say the model_type")
+    files = code_files(config)
     if not known_to_transformers(kind):
-        if any(key == "auto_map" and value for key, value, _ in _entries(config)):
-            raise _needs_code(path, f"transformers itself does not know the type `{kind}`")
+        if files:
+            raise needs_code(path, f"transformers itself does not know the type `{kind}`", files)
         raise problem(
             f"the model type `{kind}` is unknown",
             where=str(path),
             why="the installed transformers has no such architecture",
             remedy="update transformers, or choose another model",
         )
+    if _maps_model(config) and not _writes(kind):
+        raise needs_code(path, f"transformers itself has no model of the type `{kind}` that writes on", files)
     _check_generates(config, path)
+
+
+def _maps_model(config: dict[str, Any]) -> bool:
+    found = config.get("auto_map")
+    return isinstance(found, dict) and "AutoModelForCausalLM" in found
 
 
 def _check_generates(config: dict[str, Any], path: Path) -> None:
@@ -170,25 +211,23 @@ def known_to_transformers(model_type: str) -> bool:
 
 
 @cache
+def _writes(model_type: str) -> bool:
+    """Whether the installed transformers has a causal language model for this type; True where that is not known."""
+    _, _, rest = _sources("modeling_auto.py").partition("\nMODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
+    return not rest or f'"{model_type}"' in rest.partition("\n)")[0]
+
+
+@cache
 def _architectures() -> str:
+    return _sources("auto_mappings.py", "configuration_auto.py")
+
+
+def _sources(*names: str) -> str:
     spec = importlib.util.find_spec("transformers")
     if spec is None or spec.origin is None:
         return ""
-    folder = Path(spec.origin).parent / "models" / "auto"
-    files = (folder / "auto_mappings.py", folder / "configuration_auto.py")
+    files = (Path(spec.origin).parent / "models" / "auto" / name for name in names)
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
-
-
-def _entries(config: dict[str, Any]) -> Iterator[tuple[str, Any, int]]:
-    """Every key at any depth with its value; without recursion, since the depth is the stranger's to choose."""
-    waiting: list[tuple[Any, int]] = [(config, 1)]
-    while waiting:
-        value, depth = waiting.pop()
-        inner = value.items() if isinstance(value, dict) else (("", item) for item in value)
-        for key, item in inner:
-            yield key, item, depth
-            if isinstance(item, dict | list):
-                waiting.append((item, depth + 1))
 
 
 def _count(value: object) -> int | None:
@@ -197,21 +236,3 @@ def _count(value: object) -> int | None:
         return max((n for item in value if (n := _count(item))), default=None)
     sensible = isinstance(value, int) and not isinstance(value, bool) and 0 < value < _COUNT_LIMIT
     return value if sensible and isinstance(value, int) else None
-
-
-def _bad(path: Path, why: str) -> FtError:
-    return problem(
-        f"{path.name} cannot be used",
-        where=one_line(str(path), 300),
-        why=why,
-        remedy="get the folder again from where it came from, or choose another model",
-    )
-
-
-def _needs_code(path: Path, why: str) -> FtError:
-    return problem(
-        "the model needs Python code from its own folder",
-        where=one_line(str(path), 300),
-        why=f"{why}; code that comes with weights is never run",
-        remedy="choose a model whose architecture is part of transformers",
-    )

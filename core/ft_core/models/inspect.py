@@ -10,23 +10,16 @@ from typing import Any
 
 from ft_core.errors import FtError, Problem
 from ft_core.models.catalogue import figures_like
-from ft_core.models.config import check_config, read_json, shapes, text_part, text_value
+from ft_core.models.config import ADAPTER, check_folder, has_tokenizer, shapes, text_part, text_value
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import kept_figures
+from ft_core.models.json_file import read_json
 from ft_core.models.weights import read_weights
 from ft_core.text import one_line
 
 __all__ = ["ModelFacts", "inspect_folder"]
 
 _README_LIMIT = 64 * 1024
-_TOKENIZERS = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tekken.json",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
 # Architectures whose layers have the same names in files and in memory. Others are renamed, fused or split when they
 # are loaded (transformers' conversion_mapping), and which of them are differs from version to version.
 _NAMED_AS_STORED = frozenset(
@@ -44,7 +37,7 @@ def inspect_folder(path: Path, *, source: str, kind: str, revision: str | None =
         _refuse_adapter(path)
         config = read_json(path / "config.json")
         facts = _with_config(facts, config, path)
-        check_config(config, path / "config.json")
+        check_folder(path)
         facts = _with_weights(facts, config, path)
         facts = replace(facts, figures=figures_like(facts) or kept_figures(path))
         _require_tokenizer(path)
@@ -102,9 +95,12 @@ def _packed_bits(quantization: object) -> int:
 
 def read_licence(path: Path) -> str | None:
     """The licence in the front matter of README.md: `license`, or `license_name` where that says `other`."""
+    card = path / "README.md"
     text = ""
-    with contextlib.suppress(OSError), (path / "README.md").open("rb") as stream:
-        text = stream.read(_README_LIMIT).decode(errors="replace").replace("\r\n", "\n")
+    # A pipe of that name would be waited for without end.
+    if card.is_file():
+        with contextlib.suppress(OSError), card.open("rb") as stream:
+            text = stream.read(_README_LIMIT).decode(errors="replace").replace("\r\n", "\n")
     block = _FRONT_MATTER.match(text)
     if block is None:
         return None
@@ -130,22 +126,22 @@ def _has_chat_template(path: Path) -> bool:
 
 
 def _refuse_adapter(path: Path) -> None:
-    if (path / "config.json").exists() or not (path / "adapter_config.json").is_file():
+    if (path / "config.json").exists() or not (path / ADAPTER).is_file():
         return
-    base = read_json(path / "adapter_config.json").get("base_model_name_or_path")
+    base = read_json(path / ADAPTER).get("base_model_name_or_path")
     shown = one_line(str(base), 100) if base else "a base model"
     raise FtError(
         Problem(
             "this is an adapter, not a model",
             one_line(str(path), 300),
-            f"it holds adapter_config.json only and belongs to {shown}",
+            f"it holds {ADAPTER} only and belongs to {shown}",
             f"choose {shown}, or merge the adapter into it first",
         )
     )
 
 
 def _require_tokenizer(path: Path) -> None:
-    if not any((path / name).is_file() for name in _TOKENIZERS):
+    if not has_tokenizer(path):
         raise FtError(
             Problem(
                 "there is no tokenizer",

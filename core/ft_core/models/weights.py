@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ft_core.errors import FtError, problem
-from ft_core.models.config import read_json
+from ft_core.models.json_file import read_json
 from ft_core.text import one_line
 
 SINGLE = "model.safetensors"
@@ -32,7 +32,10 @@ _COMPANIONS = (
     ".scales", "_scales", ".weight_scale", ".weight_scale_inv", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
     ".input_scale", ".weight_global_scale", ".input_global_scale",
 )  # fmt: skip
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+# Real tensors have a handful of dimensions; the product of a million of them would be worked on for hours.
+_DIMENSIONS = 16
+_LARGEST = 2**48
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def _is_tensor(facts: object) -> bool:
         isinstance(shape, list)
         and isinstance(offsets, list)
         and len(offsets) == 2
-        and all(isinstance(n, int) and n >= 0 for n in (*shape, *offsets))
+        and len(shape) <= _DIMENSIONS
+        and all(isinstance(n, int) and 0 <= n < _LARGEST for n in (*shape, *offsets))
     )
 
 

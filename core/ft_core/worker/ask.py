@@ -24,7 +24,7 @@ from ft_core.data.open import open_rows
 from ft_core.data.rows import Conversation, Message, Text, ToolCall, TrainingRow
 from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem, problem
-from ft_core.models.config import check_config, read_json
+from ft_core.models.config import check_folder
 from ft_core.text import one_line
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.timely import TOO_SLOW, encode
@@ -214,8 +214,7 @@ class _Tally:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder. FtError when it cannot be loaded; code from the folder is never run."""
-    config = folder / "config.json"
-    check_config(read_json(config), config)
+    check_folder(folder)
     from transformers import AutoTokenizer
 
     try:

@@ -78,7 +78,7 @@ def _busy(config: PretrainedConfig, recipe: Recipe) -> int:
 def _counted(config: PretrainedConfig, recipe: Recipe) -> dict[str, int]:
     """Parameters of the whole model, of its layers' matrices and of adapters on them."""
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     layers = language_layers(model)
     matrices = [module.weight.numel() for module in layers.modules() if isinstance(module, torch.nn.Linear)]
     every = sum(parameter.numel() for parameter in layers.parameters())

@@ -12,7 +12,7 @@ from ft_core.data.gate import GateCheck, GateReport
 from ft_core.data.rows import Conversation, Message, Text, TrainingRow
 from ft_core.data.stats import percentiles
 from ft_core.errors import FtError
-from ft_core.models.config import read_json
+from ft_core.models.json_file import read_json
 from ft_core.text import one_line
 
 if TYPE_CHECKING:

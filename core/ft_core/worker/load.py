@@ -9,12 +9,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ft_core.errors import problem
+from ft_core.models.config import check_folder
+from ft_core.models.weights import read_weights
 from ft_core.recipe.schema import Recipe
 from ft_core.worker.device import Device
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one without a padding token pads with its end token. Raises FtError."""
+    check_folder(path)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         str(path), local_files_only=True, trust_remote_code=False
     )
@@ -31,7 +34,13 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
-    """The base model on its device, quantised where the recipe says so; never code or pickles from its folder."""
+    """The base model on its device, quantised where the recipe says so; never code or pickles from its folder.
+
+    Raises FtError for a folder that asks for either.
+    """
+    check_folder(path)
+    # Looks at the headers only, and names a pickle or a file that is cut off.
+    read_weights(path)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path),
         dtype=device.dtype,

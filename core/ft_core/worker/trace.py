@@ -36,7 +36,7 @@ from trl.kernels import chunked_logprob
 from trl.trainer.utils import add_fused_lm_head
 
 from ft_core.errors import FtError, problem
-from ft_core.models.config import check_config, read_json
+from ft_core.models.config import check_folder
 from ft_core.plan.attention import attention_used, masked
 from ft_core.plan.sizes import DEFAULT_LENGTH, adapter_width, wide_weights
 from ft_core.recipe.schema import Recipe
@@ -295,7 +295,7 @@ def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTens
     with unset_fake_temporarily():
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=weights_dtype(recipe, device)
+                config, dtype=weights_dtype(recipe, device), trust_remote_code=False
             )
         if recipe.quantization.method == "nf4":
             fake_4bit(model, fake, double=recipe.quantization.double)
@@ -426,10 +426,10 @@ def weights_dtype(recipe: Recipe, device: str) -> torch.dtype:
 
 def answer(request: Mapping[str, Any], work: Callable[[PretrainedConfig, Mapping[str, Any]], dict[str, Any]]) -> Any:  # noqa: ANN401
     """What `work` makes of the config in the request's `folder`, or the `problem` that it cannot be traced."""
-    path = Path(request["folder"]) / "config.json"
+    folder = Path(request["folder"])
     try:
-        check_config(read_json(path), path)
-        config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
+        check_folder(folder)
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         return work(config, request)
     except FtError as error:
         return {"problem": asdict(error.problems[0])}

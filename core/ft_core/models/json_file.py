@@ -1,0 +1,132 @@
+"""JSON of a model folder, which a stranger may have written: read with caps, refused where it asks for code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ft_core.errors import FtError, problem
+from ft_core.text import one_line
+
+JSON_LIMIT = 16 * 2**20
+_DEPTH_LIMIT = 32
+_SHOWN_FILES = 4
+_MODEL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# `Auto...` would load whatever else the folder holds, and other names are no tokenizers at all.
+_TOKENIZER_CLASS = re.compile(r"(?!Auto)[A-Za-z0-9_]{0,64}(?:Tokenizer|TokenizerFast|Backend)")
+_KERNELS = re.compile(r"_?(?:attn|experts)_implementation(?:_internal)?")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file a stranger may have written. Raises FtError when it is missing or none."""
+    try:
+        value = json.loads(_read(path))
+    except FileNotFoundError as error:
+        raise problem(
+            f"there is no {path.name}",
+            where=one_line(str(path.parent), 300),
+            why="a model folder holds one, and nothing else says what the model is",
+            remedy="choose a folder in the Hugging Face form (config.json, *.safetensors, tokenizer), or a model id",
+        ) from error
+    except OSError as error:
+        raise bad_file(path, error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise bad_file(path, f"it is not JSON ({one_line(str(error), 100)})") from error
+    if not isinstance(value, dict):
+        raise bad_file(path, "it is not a JSON object")
+    return value
+
+
+def _read(path: Path) -> bytes:
+    # A pipe of that name would be waited for without end, and a device never ends.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise bad_file(path, "it is no regular file")
+        text = stream.read(JSON_LIMIT + 1)
+    if len(text) > JSON_LIMIT:
+        raise bad_file(path, f"it is larger than {JSON_LIMIT // 2**20} MiB")
+    return text
+
+
+def refuse_tricks(values: dict[str, Any], path: Path) -> None:
+    """FtError for JSON that is too deep, or asks at any depth for code, foreign kernels or names that are none."""
+    for key, value, depth in entries(values):
+        if depth > _DEPTH_LIMIT:
+            raise bad_file(path, f"it is nested deeper than {_DEPTH_LIMIT} levels")
+        if key == "model_type" and not (isinstance(value, str) and (value == "" or _MODEL_TYPE.fullmatch(value))):
+            raise bad_file(path, f"`model_type: {one_line(str(value), 60)}` is no name of a model type")
+        if key == "tokenizer_class" and not (value is None or _names_tokenizer(value)):
+            raise bad_file(path, f"`tokenizer_class: {one_line(str(value), 60)}` is no name of a tokenizer")
+        if key == "trust_remote_code" and value:
+            raise needs_code(path, "it sets trust_remote_code")
+        if _KERNELS.fullmatch(key) and (wanted := _repository(value)):
+            raise needs_code(path, f"`{key}: {one_line(wanted, 60)}` names compiled code on the hub")
+
+
+def _names_tokenizer(value: object) -> bool:
+    return isinstance(value, str) and _TOKENIZER_CLASS.fullmatch(value) is not None
+
+
+def _repository(value: object) -> str | None:
+    """What names a repository of the hub in the setting of an implementation: text, or one for each part."""
+    parts = value.values() if isinstance(value, dict) else (value,)
+    return next((part for part in parts if isinstance(part, str) and "/" in part), None)
+
+
+def entries(values: dict[str, Any]) -> Iterator[tuple[str, Any, int]]:
+    """Every key at any depth with its value; without recursion, since the depth is the stranger's to choose."""
+    waiting: list[tuple[Any, int]] = [(values, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        inner = value.items() if isinstance(value, dict) else (("", item) for item in value)
+        for key, item in inner:
+            yield key, item, depth
+            if isinstance(item, dict | list):
+                waiting.append((item, depth + 1))
+
+
+def code_files(values: dict[str, Any]) -> tuple[str, ...]:
+    """The Python files that `auto_map` names at any depth: `modeling_x.py`, or `modeling_x.py of owner/name`."""
+    maps = [value for key, value, _ in entries(values) if key == "auto_map"]
+    classes = [name for found in maps for name in _class_names(found)]
+    return tuple(dict.fromkeys(_file_of(name) for name in classes))
+
+
+def _class_names(auto_map: object) -> list[str]:
+    """The classes of an auto_map: of a mapping's values, which are text or, for tokenizers, two texts or None."""
+    values = auto_map.values() if isinstance(auto_map, dict) else [auto_map]
+    listed = (item for value in values for item in (value if isinstance(value, list) else [value]))
+    return [item for item in listed if isinstance(item, str)]
+
+
+def _file_of(name: str) -> str:
+    repository, _, inside = name.rpartition("--")
+    module = inside.rpartition(".")[0] or inside
+    return f"{one_line(module, 60)}.py" + (f" of {one_line(repository, 60)}" if repository else "")
+
+
+def bad_file(path: Path, why: str) -> FtError:
+    """The error of a file that cannot be used."""
+    return problem(
+        f"{path.name} cannot be used",
+        where=one_line(str(path), 300),
+        why=why,
+        remedy="get the folder again from where it came from, or choose another model",
+    )
+
+
+def needs_code(path: Path, why: str, files: tuple[str, ...] = ()) -> FtError:
+    """The error of a model that runs only with code of a stranger; `files` are those with the code."""
+    shown = ", ".join(files[:_SHOWN_FILES]) + (f" and {more} more" if (more := len(files) - _SHOWN_FILES) > 0 else "")
+    return problem(
+        f"the model needs code that comes with it ({shown})" if files else "the model needs code that comes with it",
+        where=one_line(str(path), 300),
+        why=f"{why}; code that comes with weights can do all that you can do, and is never run",
+        remedy="choose a model whose architecture is part of transformers, or this one converted to such a one",
+    )
