@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
+import shlex
+import stat
 from pathlib import Path
+from typing import Final
 
 from platformdirs import user_data_path
 
@@ -12,6 +16,7 @@ from ft_core.errors import FtError, problem
 from ft_core.text import one_line
 
 HOME_VARIABLE = "FT_TUI_HOME"
+_WRITERS: Final = ((stat.S_IWGRP, "its group"), (stat.S_IWOTH, "every user of the machine"))
 
 
 def home() -> Path:
@@ -59,13 +64,42 @@ def cache_root() -> Path:
 def private_folder(path: Path) -> Path:
     """Make `path` (and its parents) if needed; a folder made here can be entered by its owner only.
 
-    Raises FtError when the system refuses.
+    Raises FtError when the system refuses, and for a folder that another user could put files into (`require_own`).
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_own(path)
     except OSError as error:
         raise refused(error, path, "the folder for runs and settings cannot be used") from error
     return path
+
+
+def require_own(path: Path) -> None:
+    """Raise FtError where another user could change what is read from this folder. OSError when it is not there.
+
+    What lies in it is obeyed: recipes, requests, checkpoints. A link is followed where you or root made it.
+    """
+    link, info = path.lstat(), path.stat()
+    me, moved = os.geteuid(), f"set {HOME_VARIABLE} to a folder that you made yourself"
+    if link.st_uid not in {me, 0} or info.st_uid != me:
+        other = info.st_uid if info.st_uid != me else link.st_uid
+        kind = "link" if stat.S_ISLNK(link.st_mode) and info.st_uid == me else "folder"
+        why = f"the {kind} belongs to {_user(other)}, who could change what is trained and how"
+        raise _not_private(path, "belongs to another user", why, moved)
+    if writers := [who for bit, who in _WRITERS if info.st_mode & bit]:
+        why = f"{' and '.join(writers)} may write there, and so change what is trained and how"
+        raise _not_private(path, "is open to others", why, f"type: chmod go-w {shlex.quote(str(path))} (or {moved})")
+
+
+def _user(number: int) -> str:
+    try:
+        return f"the user {one_line(pwd.getpwuid(number).pw_name, 60)}"
+    except KeyError:
+        return f"the user number {number}"
+
+
+def _not_private(path: Path, how: str, why: str, remedy: str) -> FtError:
+    return problem(f"a folder of the program {how}", where=one_line(str(path), 200), why=why, remedy=remedy)
 
 
 def require_writable(path: Path) -> None:

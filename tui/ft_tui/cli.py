@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -292,6 +293,8 @@ def _follow(ctx: click.Context, run: RunDir, *, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    # Whatever it or a process it starts may write is its user's alone.
+    os.umask(0o077)
     try:
         cli.main(prog_name="ft-tui")
     except BrokenPipeError:

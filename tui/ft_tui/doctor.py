@@ -157,9 +157,12 @@ def _folders() -> Iterator[Check]:
         folder = home()
         free = shutil.disk_usage(folder).free
         writable = os.access(folder, os.W_OK | os.X_OK)
-    except (FtError, OSError) as error:
-        why = f"{error.problems[0].where}: {error.problems[0].why}" if isinstance(error, FtError) else str(error)
-        yield Check("runs in", "fail", f"cannot be used: {why}", "set FT_TUI_HOME to a folder you can write to")
+    except FtError as error:
+        found = error.problems[0]
+        yield Check("runs in", "fail", f"cannot be used: {found.where}: {found.why}", found.remedy)
+        return
+    except OSError as error:
+        yield Check("runs in", "fail", f"cannot be used: {error}", "set FT_TUI_HOME to a folder you can write to")
         return
     if writable:
         yield Check("runs in", "ok", f"{folder} ({place})")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ft_core.errors import problem
 from ft_core.files import write_atomic
-from ft_core.runs.directory import RunDir
+from ft_core.runs.directory import RunDir, require_own_run
 from ft_core.runs.journal import Event, Tail
 from ft_core.runs.status import CRASHED, ENDED, live, shown_state
 from ft_core.text import one_line
@@ -44,8 +44,12 @@ class Request:
 
 
 def ask(run: RunDir, request: str, **args: object) -> str:
-    """Leave a request for the run and give its id. Raises FtError when the run has ended or the request is wrong."""
+    """Leave a request for the run and give its id.
+
+    Raises FtError when the run has ended or is open to other users, or the request is wrong.
+    """
     _refuse_wrong(request, args)
+    require_own_run(run)
     state = shown_state(run)
     if state in ENDED or state == CRASHED:
         raise problem(
@@ -95,7 +99,7 @@ def _args_fault(request: str, args: dict[str, Any]) -> str:
 
 
 def pending(run: RunDir) -> list[Request]:
-    """The sound requests not yet taken, oldest first; files that are not the user's own are passed over."""
+    """The sound requests not yet taken, oldest first; files that are not the user's own alone are passed over."""
     return [request for request in _waiting(run) if not request.fault]
 
 
@@ -134,7 +138,8 @@ def _read(path: Path) -> Request | None:
         return None
     try:
         info = os.fstat(handle)
-        if info.st_uid != os.geteuid() or not stat.S_ISREG(info.st_mode):
+        own = info.st_uid == os.geteuid() and not info.st_mode & stat.S_IWOTH
+        if not own or not stat.S_ISREG(info.st_mode):
             return None
         if info.st_size > _LARGEST:
             return Request(path.stem, _UNKNOWN, fault=f"the request is larger than {_LARGEST // 1024} KiB")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ft_core.errors import FtError, problem
-from ft_core.paths import refused, runs_root
+from ft_core.paths import refused, require_own, runs_root
 from ft_core.text import one_line
 
 _STAMP_LENGTH = len("20250101-120000")
@@ -121,8 +122,22 @@ def list_runs() -> list[RunDir]:
 def find_run(name: str | None = None) -> RunDir:
     """The run with this name, or this unique beginning of its name (with or without the date); None is the latest.
 
-    Raises FtError when there is none, or several: then with their names.
+    Raises FtError when there is none, or several: then with their names; and as `require_own_run`.
     """
+    found = _named(name)
+    require_own_run(found)
+    return found
+
+
+def require_own_run(run: RunDir) -> None:
+    """Raise FtError where another user could change what is read from this run, or tell it what to do."""
+    for folder in (run.path, run.control):
+        # What is not there is missed by whoever needs it.
+        with suppress(OSError):
+            require_own(folder)
+
+
+def _named(name: str | None) -> RunDir:
     runs = list_runs()
     if not runs:
         raise problem(

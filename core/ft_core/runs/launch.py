@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ft_core.errors import FtError, problem
-from ft_core.runs.directory import RunDir
+from ft_core.runs.directory import RunDir, require_own_run
 from ft_core.runs.gpu_locks import busy, taken
 from ft_core.runs.journal import Journal
 from ft_core.runs.log import last_lines, open_log
@@ -35,7 +35,7 @@ def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None,
 
     `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. A new run is handed to
     the `warm` worker where it fits. While another run has its GPU, this one is refused, or with `queue` waits there
-    until the GPU is free. Raises FtError when the run is at work, was already started (or, with `resume`, has nothing
+    until the GPU is free. Raises FtError when the run is at work, open to other users, was already started (or, with `resume`, has nothing
     to continue from), its GPU is taken, its recipe is damaged, or the supervisor cannot start; the last is also written
     down as the run's end.
     """
@@ -76,6 +76,7 @@ def _wait_for_end(run: RunDir) -> None:
 
 
 def _refuse(run: RunDir, *, resume: bool) -> None:
+    require_own_run(run)
     if live(run):
         raise problem(
             "this run is already at work",

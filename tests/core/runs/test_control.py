@@ -195,3 +195,13 @@ def test_the_answer_given_just_before_the_end_is_found(run: RunDir) -> None:
     answer = wait_answer(run, asked, timeout=3600)
     assert answer is not None
     assert answer["text"] == "the run has ended"
+
+
+def test_a_request_that_every_user_could_have_written_is_passed_over(run: RunDir) -> None:
+    asked = run.control / "open.json"
+    asked.write_text('{"request":"stop","args":{}}')
+    asked.chmod(0o666)
+    assert pending(run) == []
+    assert take_faulty(run) == []
+    asked.chmod(0o644)
+    assert [request.id for request in pending(run)] == ["open"]

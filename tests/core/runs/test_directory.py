@@ -13,9 +13,11 @@ from ft_core.paths import runs_root
 from ft_core.recipe.schema import Model, Output, Recipe
 from ft_core.recipe.yaml_io import load
 from ft_core.runs import lifecycle
+from ft_core.runs.control import ask
 from ft_core.runs.directory import RunDir, find_run, list_runs, read_plan
 from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Tail
+from ft_core.runs.launch import launch, resume
 from ft_core.runs.lifecycle import create, delete
 from ft_core.runs.lock import RunLock
 from ft_core.runs.status import Status, write_status
@@ -156,3 +158,12 @@ def test_a_run_that_is_just_being_started_is_not_deleted(run: RunDir, monkeypatc
 def test_a_damaged_plan_is_empty(run: RunDir, text: str) -> None:
     run.plan_file.write_text(text)
     assert read_plan(run) == {}
+
+
+@pytest.mark.parametrize("part", ["", "control"])
+def test_a_run_others_can_write_to_is_neither_found_nor_started_nor_asked(run: RunDir, part: str) -> None:
+    (run.path / part).chmod(0o777)
+    for use in (lambda: find_run(run.name), lambda: launch(run), lambda: resume(run), lambda: ask(run, "stop")):
+        with pytest.raises(FtError, match="chmod go-w"):
+            use()
+    assert [found.name for found in list_runs()] == [run.name]
