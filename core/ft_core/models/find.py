@@ -12,6 +12,7 @@ from ft_core.errors import FtError, Problem, problem
 from ft_core.models.catalogue import from_catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.inspect import inspect_folder
+from ft_core.models.json_file import MISSING
 from ft_core.paths import expanded
 from ft_core.recipe.schema import DEMO
 from ft_core.text import one_line
@@ -51,10 +52,15 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     if snapshot is None:
         return _on_hub(source, revision)
     facts = inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
-    if facts.problem is not None and any((repository / "blobs").glob("*.incomplete")):
-        # A download broke off: the next one goes on where it stopped.
-        return _on_hub(source, revision)
-    return facts
+    return _on_hub(source, revision) if _broke_off(facts, repository) else facts
+
+
+def _broke_off(facts: ModelFacts, repository: Path) -> bool:
+    """Whether a download of this model broke off, so that the next one goes on where it stopped."""
+    if facts.problem is None:
+        return False
+    missing = facts.problem.kind == MISSING and hub_forbidden_by() is None
+    return missing or any((repository / "blobs").glob("*.incomplete"))
 
 
 def _on_hub(source: str, revision: str | None) -> ModelFacts:

@@ -13,7 +13,7 @@ from ft_core.models.catalogue import figures_like
 from ft_core.models.config import ADAPTER, check_folder, has_tokenizer, shapes, text_part, text_value
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import kept_figures
-from ft_core.models.json_file import read_json
+from ft_core.models.json_file import MISSING, read_json
 from ft_core.models.weights import read_weights
 from ft_core.text import one_line
 
@@ -148,5 +148,6 @@ def _require_tokenizer(path: Path) -> None:
                 one_line(str(path), 300),
                 "neither tokenizer.json nor tokenizer.model is there, so text cannot be turned into tokens",
                 "copy the tokenizer files of the model into the folder",
+                kind=MISSING,
             )
         )

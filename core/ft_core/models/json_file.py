@@ -13,6 +13,8 @@ from typing import Any
 from ft_core.errors import FtError, problem
 from ft_core.text import one_line
 
+# The kind of a problem that is over once the rest of the model has come.
+MISSING = "missing"
 JSON_LIMIT = 16 * 2**20
 _DEPTH_LIMIT = 32
 _SHOWN_FILES = 4
@@ -32,6 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
             where=one_line(str(path.parent), 300),
             why="a model folder holds one, and nothing else says what the model is",
             remedy="choose a folder in the Hugging Face form (config.json, *.safetensors, tokenizer), or a model id",
+            kind=MISSING,
         ) from error
     except OSError as error:
         raise bad_file(path, error.strerror or str(error)) from error

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ft_core.errors import FtError, problem
-from ft_core.models.json_file import read_json
+from ft_core.models.json_file import MISSING, read_json
 from ft_core.text import one_line
 
 SINGLE = "model.safetensors"
@@ -166,6 +166,7 @@ def _shards(folder: Path) -> Iterator[Path]:
             where=one_line(str(folder), 300),
             why=f"the index lists {shown}; the download or copy was not finished",
             remedy="download or copy the model again",
+            kind=MISSING,
         )
     yield from (folder / name for name in names)
 
@@ -194,6 +195,7 @@ def _no_weights(folder: Path) -> FtError:
         where=where,
         why=why,
         remedy="download the model again; a partial copy has the config without its *.safetensors files",
+        kind=MISSING,
     )
 
 

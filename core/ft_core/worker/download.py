@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from ft_core.errors import FtError, problem
+from ft_core.models.find import hub_cache
+from ft_core.text import bytes_text, one_line
+from ft_core.worker.hub import full_disk, mend_client, verify
 
 # Weights as safetensors only, never pickles, and never code.
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*", "README.md"]
@@ -19,15 +25,52 @@ Progress = Callable[[int, int], None]
 def download(source: str, revision: str | None, progress: Progress) -> Path:
     """The snapshot folder of `source`; `progress(bytes_here, bytes_in_all)` is called as it arrives.
 
-    Raises the hub's own errors (not found, gated, offline), which `failures.explain` puts into words.
+    What comes is one commit's, and compared with the hub's hashes. Raises the hub's own errors (not found, gated,
+    offline), which `failures.explain` puts into words, and FtError where the disk has no room for it.
     """
-    wanted: dict[str, Any] = {"revision": revision, "allow_patterns": _WANTED, "ignore_patterns": _UNWANTED}
-    files = snapshot_download(source, dry_run=True, **wanted)
+    mend_client()
+    try:
+        return _download(source, revision, progress)
+    except OSError as error:
+        if full_disk(error) is None:
+            raise
+        raise _no_room(source, "the disk ran full while it was downloaded") from error
+
+
+def _download(source: str, revision: str | None, progress: Progress) -> Path:
+    wanted: dict[str, Any] = {"allow_patterns": _WANTED, "ignore_patterns": _UNWANTED}
+    files = snapshot_download(source, revision=revision, dry_run=True, **wanted)
     total = sum(file.file_size or 0 for file in files)
-    here = sum(file.file_size or 0 for file in files if not file.will_download)
+    missing = [file for file in files if file.will_download]
+    here = total - sum(file.file_size or 0 for file in missing)
+    _require_room(source, total - here)
     progress(here, total)
     shown = bar(lambda done: progress(min(total, max(here, done)), total))
-    return Path(snapshot_download(source, tqdm_class=shown, **wanted))
+    # A branch may move while its files come: those of the commit that was looked at are taken.
+    commit = files[0].commit_hash if files else revision
+    folder = Path(snapshot_download(source, revision=commit, tqdm_class=shown, **wanted))
+    for file in missing:
+        verify(Path(file.local_path))
+    return folder
+
+
+def _require_room(source: str, size: int) -> None:
+    place = hub_cache()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise _no_room(source, f"{bytes_text(size)} are still to come, and {bytes_text(free)} are free")
+
+
+def _no_room(source: str, why: str) -> FtError:
+    return problem(
+        f"the disk has no room for {one_line(source, 100)}",
+        where=one_line(str(hub_cache()), 200),
+        why=why,
+        remedy="free some space, or name a folder on a larger disk in HF_HUB_CACHE; then start again: files that came"
+        " whole are kept",
+    )
 
 
 def bar(tell: Callable[[int], None]) -> type[Any]:

@@ -8,6 +8,7 @@ import re
 from ft_core.errors import FtError
 from ft_core.runs.ending import CRASHED, DISK_FULL, GPU_IS_LOST, GPU_LOST, MEMORY, NOT_FINITE, REFUSED
 from ft_core.text import one_line
+from ft_core.worker.hub import told
 
 _LINES_SHOWN = 3
 _SMALLER = (
@@ -58,7 +59,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 def _known(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, FtError):
         return _problems(error)
-    return _memory(error) or _gpu(error) or _packing(error) or _hub(error) or _files(error) or _template(error)
+    return _memory(error) or _gpu(error) or _packing(error) or told(error, "model") or _files(error) or _template(error)
 
 
 def _problems(error: FtError) -> tuple[str, str]:
@@ -108,35 +109,6 @@ def _packing(error: BaseException) -> tuple[str, str] | None:
     if not (isinstance(error, ValueError) and "packed sequences" in str(error)):
         return None
     return f"rows of this model cannot be packed: {one_line(str(error), 200)}", "set data.packing to none"
-
-
-def _hub(error: BaseException) -> tuple[str, str] | None:
-    name = type(error).__name__
-    if name == "GatedRepoError":
-        return (
-            "the hub refuses this model: it is gated (403)",
-            "accept its licence on its page, then give a token of that account in HF_TOKEN",
-        )
-    if name == "RepositoryNotFoundError":
-        return (
-            "the hub knows no such model, or it is private (401/404)",
-            "check the spelling of model.source; for a private model give a token in HF_TOKEN",
-        )
-    if name == "RevisionNotFoundError":
-        return "the model has no such revision (404)", "check model.revision, or leave it out for the newest"
-    if name in {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "IncompleteSnapshotError"}:
-        return (
-            "the model is not in the cache, and the hub cannot be reached",
-            "connect to the network (and unset HF_HUB_OFFLINE), or choose a model folder",
-        )
-    if name == "HfHubHTTPError":
-        return f"the hub answered with an error: {one_line(str(error), 200)}", "try again later"
-    if isinstance(error, ConnectionError) or name in {"ConnectError", "ConnectTimeout", "ReadTimeout"}:
-        return (
-            "the hub cannot be reached",
-            "check the network and proxy settings; a run from a model folder or the cache needs no network",
-        )
-    return None
 
 
 def _files(error: BaseException) -> tuple[str, str] | None:

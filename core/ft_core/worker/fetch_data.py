@@ -23,8 +23,10 @@ from ft_core.data.containers.sniff import SUFFIXES, suffix_of
 from ft_core.data.hub import DONE
 from ft_core.errors import FtError, problem
 from ft_core.models.find import hub_forbidden_by
+from ft_core.paths import HOME_VARIABLE
 from ft_core.text import one_line
 from ft_core.worker.download import bar
+from ft_core.worker.hub import full_disk, mend_client, told, verify
 
 _REPOSITORY = "hf://datasets/"
 _SECONDS = 20.0
@@ -103,6 +105,7 @@ def _download(name: str, urls: Sequence[str], stage: Path) -> bool:
     for place, path in enumerate(inside):
         shown = _bar(done, total)
         got = hf_hub_download(name, path, repo_type="dataset", revision=revision, tqdm_class=shown)
+        verify(Path(got))
         _take(Path(got), stage / f"part-{place:05d}{_endings(path)}")
         done += sizes.get(path, 0)
         say({"bytes": done, "size": total})
@@ -143,7 +146,7 @@ def _convert(builder: Any, split: str, stage: Path) -> None:  # noqa: ANN401 - d
 
 def explain(name: str, error: Exception) -> FtError:
     """The failure of a fetch in words."""
-    what, why, remedy = _words(error, str(error))
+    what, why, remedy = _words(error, one_line(f"{type(error).__name__}: {error}", 300))
     return problem(what, where=one_line(f"hub:{name}", 200), why=why, remedy=remedy)
 
 
@@ -153,22 +156,21 @@ def _words(error: BaseException, text: str) -> tuple[str, str, str]:
     while seen is not None:
         kinds.add(type(seen).__name__)
         seen = seen.__cause__ or seen.__context__
-    if "RepositoryNotFoundError" in kinds:
-        remedy = "check the spelling; for a private data set give a token in HF_TOKEN"
-        return "the hub knows no such data set", "it does not exist, or is private (401/404)", remedy
-    if "GatedRepoError" in kinds or "gated" in text:
-        remedy = "accept its licence on its page, then give a token of that account in HF_TOKEN"
-        return "the hub refuses this data set", "it is gated (403)", remedy
-    offline = {"ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout", "OfflineModeIsEnabled"}
-    if kinds & (offline | {"LocalEntryNotFoundError"}):
-        remedy = "check the network and proxy settings; a file on this machine needs no network"
-        return "the hub cannot be reached", one_line(text, 200), remedy
+    if (place := full_disk(error)) is not None:
+        remedy = f"free some space, or move what is kept with HF_HUB_CACHE and {HOME_VARIABLE}; then start again"
+        return "the disk is full", f"{place} ran full while the data set was fetched", remedy
+    # Said of a repository that is there: beneath lie files that were looked for in vain.
     if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
-        return "the data set holds no files of rows", one_line(text, 200), "choose another one"
-    if kinds & {"DatasetNotFoundError"}:
-        return "the hub knows no such data set", one_line(text, 200), "check the spelling"
+        return "the data set holds no files of rows", text, "choose another one"
+    if (words := told(error, "data set")) is not None:
+        return words[0], text, words[1]
+    if "DatasetNotFoundError" in kinds and "gated" in text:
+        remedy = "accept its licence on its page, then give a token of that account in HF_TOKEN"
+        return "the hub refuses this data set: it is gated (403)", text, remedy
+    if "DatasetNotFoundError" in kinds:
+        return "the hub knows no such data set", text, "check the spelling"
     remedy = "download its files yourself (hf download --repo-type dataset), then choose the folder"
-    return "the data set cannot be fetched", one_line(f"{type(error).__name__}: {text}", 300), remedy
+    return "the data set cannot be fetched", text, remedy
 
 
 def _check_allowed(name: str) -> None:
@@ -184,6 +186,7 @@ def main() -> None:
     say({"bytes": 0, "size": 0})
     try:
         _check_allowed(name)
+        mend_client()
         fetch(Path(folder), name, config, split)
     except FtError as error:
         say(failure(error))

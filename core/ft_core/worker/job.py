@@ -114,7 +114,7 @@ class Job:
         self.report.state("preparing", "looking for the model")
         self.device = device.choose(self.recipe)
         self.telemetry = Telemetry(self.report, self.device)
-        self.base = find_base(self.recipe, self.controls)
+        self.base = find_base(self.recipe, self.controls, self.run)
         origin.check_base(self.base.path, self.resumed.notes if self.resumed else {})
         self.origin = origin.notes(self.recipe, self.run, self.base.path)
         device.set_threads(self.base.parameters)
@@ -180,6 +180,7 @@ class Job:
         self.report.event(
             "plan",
             total_steps=self.total,
+            model_commit=self.base.revision,
             price_per_hour=self.recipe.hardware.price_per_hour,
             steps_per_epoch=per_epoch,
             epochs=self.total / per_epoch,

@@ -21,13 +21,15 @@ from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder
 from ft_core.plan.prepare import model_problems
 from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
+from ft_core.runs.directory import RunDir, read_plan
 from ft_core.worker import dataset
 from ft_core.worker.controls import Controls
 from ft_core.worker.dataset import Tokens
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.report import Reporter
 from ft_core.worker.tokenise import Encoder
+
+_COMMIT = "model_commit"
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,31 @@ class Data:
     plain: bool
 
 
-def find_base(recipe: Recipe, controls: Controls) -> Base:
-    """The base on this machine, downloaded if need be. Raises FtError when it cannot be used, or the hub's errors."""
-    facts = find(recipe.model.source, recipe.model.revision)
+def find_base(recipe: Recipe, controls: Controls, run: RunDir) -> Base:
+    """The base on this machine, downloaded if need be. Raises FtError when it cannot be used, or the hub's errors.
+
+    The commit a model of the hub has at the first start is kept in the run's plan, and taken whenever it goes on.
+    """
+    kept = read_plan(run).get(_COMMIT)
+    revision = kept if isinstance(kept, str) else recipe.model.revision
+    facts = find(recipe.model.source, revision)
     if facts.kind == "hub":
-        folder = _download(recipe, facts.source, controls)
+        folder = _download(facts.source, revision, controls)
         facts = inspect_folder(folder, source=facts.source, kind="cache", revision=folder.name)
     # What came down is looked at as any other model before it is loaded.
     problems = model_problems(recipe, facts, needs_template=False)
     if problems or facts.path is None:
         raise FtError(problems)
     name, revision = (facts.source, facts.revision) if facts.kind == "cache" else (str(facts.path.absolute()), None)
+    if revision is not None and kept is None:
+        write_atomic(run.plan_file, json.dumps({**read_plan(run), _COMMIT: revision}, indent=1))
     return Base(facts.path, name, revision, facts.parameters)
 
 
-def _download(recipe: Recipe, source: str, controls: Controls) -> Path:
+def _download(source: str, revision: str | None, controls: Controls) -> Path:
     from ft_core.worker.download import download
 
-    return download(source, recipe.model.revision, controls.progress("preparing", f"downloading {source}", "bytes"))
+    return download(source, revision, controls.progress("preparing", f"downloading {source}", "bytes"))
 
 
 def read_data(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.core.worker import tiny
+from tests.core.worker.model_hub import UNWANTED, Hub
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_rows(tmp_path_factory.mktemp("data") / "rows.jsonl", tiny.rows())
+
+
+@pytest.fixture
+def hub(model: Path) -> Iterator[Hub]:
+    """A hub that has the tiny model as some/tiny."""
+    files = {path.name: path.read_bytes() for path in model.iterdir()} | UNWANTED
+    server = Hub(files)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

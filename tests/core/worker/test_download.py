@@ -2,100 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from ft_core.runs.directory import read_plan
 from tests.core.worker import tiny
-
-_COMMIT = "0123456789abcdef0123456789abcdef01234567"
-_UNWANTED = {"pytorch_model.bin": b"pickle", "modeling.py": b"code", "onnx/model.safetensors": b"another format"}
-
-
-class Hub(ThreadingHTTPServer):
-    """The few addresses of a model hub that a download asks for, over real HTTP."""
-
-    daemon_threads = True
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), _Pages)
-        self.files = files
-        self.asked: list[str] = []
-        self.gated = False
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Pages(BaseHTTPRequestHandler):
-    server: Hub
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._serve(body=False)
-
-    def do_GET(self) -> None:
-        self._serve(body=True)
-
-    def do_POST(self) -> None:
-        self._answer(404, b"", {"X-Error-Code": "EntryNotFound"}, body=False)
-
-    def _serve(self, *, body: bool) -> None:
-        path = self.path.split("?")[0]
-        self.server.asked.append(path)
-        if self.server.gated and "/resolve/" in path:
-            self._answer(403, b"", {"X-Error-Code": "GatedRepo"}, body=False)
-        elif path.startswith("/api/models/some/tiny/tree/"):
-            self._json([self._entry(name, content) for name, content in self.server.files.items()], body=body)
-        elif path.startswith("/api/models/some/tiny"):
-            names = [{"rfilename": name} for name in self.server.files]
-            self._json({"id": "some/tiny", "sha": _COMMIT, "siblings": names}, body=body)
-        elif "/resolve/" in path and (name := path.split("/", 5)[5]) in self.server.files:
-            content = self.server.files[name]
-            about = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": _COMMIT}
-            self._answer(200, content, about, body=body)
-        else:
-            self._answer(404, b"", {"X-Error-Code": "RepoNotFound"}, body=False)
-
-    def _entry(self, name: str, content: bytes) -> dict[str, Any]:
-        return {"type": "file", "path": name, "size": len(content), "oid": _blob(content)}
-
-    def _json(self, value: object, *, body: bool) -> None:
-        self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"}, body=body)
-
-    def _answer(self, code: int, content: bytes, headers: dict[str, str], *, body: bool) -> None:
-        self.send_response(code)
-        for name, value in (headers | {"Content-Length": str(len(content))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
-def _blob(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-@pytest.fixture
-def hub(model: Path) -> Iterator[Hub]:
-    files = {path.name: path.read_bytes() for path in model.iterdir()} | _UNWANTED
-    server = Hub(files)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+from tests.core.worker.model_hub import COMMIT, UNWANTED, Hub
 
 
 def train(hub: Hub, tmp_path: Path, data: Path, **changes: Any) -> Any:
@@ -133,15 +49,16 @@ def test_a_hub_id_is_downloaded_trained_and_named_in_the_result(hub: Hub, tmp_pa
     run = train(hub, tmp_path, data)
     assert tiny.ended(run)["state"] == "done", run.log_file.read_text()
     progress = [event for event in tiny.events(run, "state") if "downloading" in event["phase"]]
-    wanted = sum(len(content) for name, content in hub.files.items() if name not in _UNWANTED)
+    wanted = sum(len(content) for name, content in hub.files.items() if name not in UNWANTED)
     assert progress[-1]["unit"] == "bytes"
     assert (progress[-1]["done"], progress[-1]["total"]) == (wanted, wanted)
     assert not any(path.endswith((".bin", ".py")) or "/onnx/" in path for path in hub.asked)
     config = json.loads((run.result / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "some/tiny"
-    assert config["revision"] == _COMMIT
+    assert config["revision"] == COMMIT
     (result,) = tiny.events(run, "result")
-    assert (result["base"], result["revision"]) == ("some/tiny", _COMMIT)
+    assert (result["base"], result["revision"]) == ("some/tiny", COMMIT)
+    assert tiny.events(run, "plan")[0]["model_commit"] == read_plan(run)["model_commit"] == COMMIT
 
 
 def test_a_download_that_broke_off_goes_on(hub: Hub, tmp_path: Path, data: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from ft_core.data.hub import HubSource, fetch, is_stored, read_source
 from ft_core.data.open import open_rows
 from ft_core.errors import FtError
+from tests.core.worker.faults import Fault, answering, cutting
 
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _CARD = b"""---
@@ -50,6 +51,7 @@ class Hub(ThreadingHTTPServer):
         self.files = files
         self.asked: list[str] = []
         self.gated = False
+        self.fault: Fault | None = None
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -75,6 +77,8 @@ class _Pages(BaseHTTPRequestHandler):
     def _serve(self, *, body: bool) -> None:
         path = self.path.split("?")[0]
         self.server.asked.append(path)
+        if self.server.fault is not None and self.server.fault(self, path):
+            return
         if self.server.gated and ("/resolve/" in path or "/tree/" in path):
             self._answer(403, b"", {"X-Error-Code": "GatedRepo"}, body=False)
         elif path.startswith("/api/datasets/some/rows/tree/"):
@@ -182,6 +186,47 @@ def test_a_hub_that_cannot_or_may_not_be_asked_is_told_as_such(hub: Hub, monkeyp
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FtError, match="HF_HUB_OFFLINE is set"):
         fetch("hub:some/rows#plain")
+
+
+_ROWS = "/resolve/" + _COMMIT + "/data/one.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (answering(429, at=_ROWS, Retry_After="900"), r"too often(.|\n)*wait 15 min 00 s"),
+        (answering(401, at="/api/", X_Error_Message="Invalid credentials in Authorization header"), "token"),
+        (answering(404, at=_ROWS, X_Error_Code="EntryNotFound"), "gone from the hub"),
+    ],
+)
+def test_what_a_hub_refuses_is_told_by_its_cause(hub: Hub, fault: Fault, words: str) -> None:
+    hub.fault = fault
+    with pytest.raises(FtError, match=words):
+        fetch("hub:some/rows#plain")
+    assert not is_stored("hub:some/rows#plain")
+
+
+def test_a_file_of_rows_that_broke_off_is_gone_on_with(hub: Hub) -> None:
+    content = hub.files["data/one.jsonl"]
+    hub.fault = cutting(_ROWS, content, f'"{_blob(content)}"', times=1, reset=False)
+    fetch("hub:some/rows#plain")
+    assert [row.value for row in open_rows("hub:some/rows#plain").rows()] == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_rows_that_are_not_those_of_the_hub_are_not_kept(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = hub.files["data/one.jsonl"]
+    other = whole.replace(b"1", b"7")
+    real = _Pages._answer
+    monkeypatch.setattr(
+        _Pages,
+        "_answer",
+        lambda page, code, content, about, *, body: real(
+            page, code, other if content == whole else content, about, body=body
+        ),
+    )
+    with pytest.raises(FtError, match="not the one the hub has"):
+        fetch("hub:some/rows#plain")
+    assert not is_stored("hub:some/rows#plain")
 
 
 def test_rows_inside_an_object_are_taken_out_where_the_data_set_says_so(hub: Hub) -> None:

@@ -1,0 +1,99 @@
+"""A stand-in for the hub that holds one model, over real HTTP: it keeps what it was asked, and fails as it is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.core.worker.faults import Fault
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+UNWANTED = {"pytorch_model.bin": b"pickle", "modeling.py": b"code", "onnx/model.safetensors": b"another format"}
+
+
+class Hub(ThreadingHTTPServer):
+    """The few addresses of a model hub that a download asks for, over real HTTP."""
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Pages)
+        self.files = files
+        self.asked: list[str] = []
+        self.gated = False
+        self.fault: Fault | None = None
+        self.ranges: list[str] = []
+        # What is sent in place of a file, under the file's own hash.
+        self.spoilt: dict[str, bytes] = {}
+        self.got: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Pages(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._serve(body=False)
+
+    def do_GET(self) -> None:
+        self._serve(body=True)
+
+    def do_POST(self) -> None:
+        self._answer(404, b"", {"X-Error-Code": "EntryNotFound"}, body=False)
+
+    def _serve(self, *, body: bool) -> None:
+        path = self.path.split("?")[0]
+        self.server.asked.append(path)
+        if self.server.fault is not None and self.server.fault(self, path):
+            return
+        if self.server.gated and "/resolve/" in path:
+            self._answer(403, b"", {"X-Error-Code": "GatedRepo"}, body=False)
+        elif path.startswith("/api/models/some/tiny/tree/"):
+            self._json([self._entry(name, content) for name, content in self.server.files.items()], body=body)
+        elif path.startswith("/api/models/some/tiny"):
+            names = [{"rfilename": name} for name in self.server.files]
+            self._json({"id": "some/tiny", "sha": COMMIT, "siblings": names}, body=body)
+        elif "/resolve/" in path and (name := path.split("/", 5)[5]) in self.server.files:
+            content = self.server.files[name]
+            if body:
+                self.server.got.append(path)
+            about = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": COMMIT}
+            self._file(self.server.spoilt.get(name, content), about, body=body)
+        else:
+            self._answer(404, b"", {"X-Error-Code": "RepoNotFound"}, body=False)
+
+    def _file(self, content: bytes, about: dict[str, str], *, body: bool) -> None:
+        wanted = self.headers.get("Range")
+        if not wanted or not body:
+            self._answer(200, content, about, body=body)
+            return
+        self.server.ranges.append(wanted)
+        start = int(wanted.removeprefix("bytes=").partition("-")[0])
+        about |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        self._answer(206, content[start:], about, body=True)
+
+    def _entry(self, name: str, content: bytes) -> dict[str, Any]:
+        return {"type": "file", "path": name, "size": len(content), "oid": blob(content)}
+
+    def _json(self, value: object, *, body: bool) -> None:
+        self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"}, body=body)
+
+    def _answer(self, code: int, content: bytes, headers: dict[str, str], *, body: bool) -> None:
+        self.send_response(code)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
+def blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
