@@ -16,6 +16,7 @@ from functools import cache
 from typing import IO, Any
 
 from ft_core.errors import FtError, Problem, problem
+from ft_core.redaction import redact
 from ft_core.text import one_line
 
 _POLL_SECONDS = 0.05
@@ -95,7 +96,7 @@ def _died(process: subprocess.Popen[bytes], errors: IO[bytes], module: str) -> F
     code = process.wait()
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     size = os.fstat(errors.fileno()).st_size
-    tail = os.pread(errors.fileno(), 2000, max(size - 2000, 0)).decode(errors="replace")
+    tail = redact(os.pread(errors.fileno(), 2000, max(size - 2000, 0)).decode(errors="replace"))
     words = one_line(" | ".join(tail.splitlines()[-4:]), 400) or "none"
     why = f"it ended {how}; its last words: {words}"
     return problem("a helper process died", where=module, why=why, remedy="try again; `ft-tui doctor` may help")
@@ -103,7 +104,7 @@ def _died(process: subprocess.Popen[bytes], errors: IO[bytes], module: str) -> F
 
 def failure(error: FtError) -> Message:
     """The message that makes `run_child` raise the error on the other side."""
-    return {"problems": [asdict(found) for found in error.problems]}
+    return {"problems": [{key: redact(text) for key, text in asdict(found).items()} for found in error.problems]}
 
 
 def say(message: Message) -> None:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
+from ft_core.redaction import redact
 from ft_core.text import clean
 
 _LAST_BYTES = 256 * 1024
 _LONGEST = 500
-_SECRETS = re.compile(
-    r"\bhf_[A-Za-z0-9]{8,}"
-    r"|(?i:\bauthorization['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic|token)\s+)?[^\s'\"]+"
-    r"|\bbearer\s+[^\s'\"]{6,}"
-    r"|\b\w*(?:api_?key|hf_token|hub_token|password)['\"]?\s*[:=]\s*['\"]?[^\s'\"]{6,})"
-)
-
-
-def redact(text: str) -> str:
-    """`text` with hub tokens, keys and Authorization headers replaced by a bracketed word."""
-    return _SECRETS.sub("[secret]", text)
 
 
 def last_lines(path: Path, count: int, *, start: int = 0) -> list[str]:

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from ft_core.redaction import redact
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
 from ft_core.runs.status import StatusWriter
@@ -63,28 +64,28 @@ class Reporter:
 
     def alarm(self, name: str, text: str) -> None:
         """Something a person should know of although the run goes on."""
-        self.event("alarm", name=name, text=clean(text))
+        self.event("alarm", name=name, text=redact(clean(text)))
         self.log(f"alarm: {text}")
 
     def answer(self, request_id: str, request: str, text: str, *, ok: bool) -> None:
         """Answer a control request."""
-        self.event("control", id=request_id, request=request, ok=ok, text=clean(text))
+        self.event("control", id=request_id, request=request, ok=ok, text=redact(clean(text)))
 
     def failure(self, reason: str, cause: str, remedy: str) -> None:
         """Why this process ends, for the supervisor, who decides whether the run does."""
-        self.event("failure", reason=reason, cause=clean(cause), remedy=remedy)
+        self.event("failure", reason=reason, cause=redact(clean(cause)), remedy=remedy)
         self.log(f"{reason}: {cause}")
 
     def end(self, state: str, cause: str | None = None, remedy: str | None = None, reason: str = "") -> None:
         """The last event and the last status."""
-        cause = clean(cause) if cause else None
+        cause = redact(clean(cause)) if cause else None
         self.event("end", state=state, cause=cause, remedy=remedy, last_lines=None, reason=reason)
         self._status.update(now=True, state=state, phase="", ended=time.time(), cause=cause, remedy=remedy)
         self.log(f"{state}: {cause or 'finished'}")
 
     def log(self, text: str) -> None:
         """A line in the worker's log."""
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {clean(text)}\n")
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {redact(clean(text))}\n")
         sys.stderr.flush()
 
     def close(self) -> None:

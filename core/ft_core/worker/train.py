@@ -13,9 +13,13 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any, cast
 
 from ft_core.recipe import yaml_io
+from ft_core.redaction import Redacting
 from ft_core.runs.adapted import adapted
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import DONE, ENDED_BY_SIGNAL, ON_REQUEST, PREEMPTED, RESUME, TERMINATED_CODE
@@ -45,9 +49,21 @@ def main(arguments: list[str] | None = None) -> int:
         return WRONG_USE
     os.umask(0o077)
     be_quiet()
+    with without_secrets():
+        return _work(folders[0], words)
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """Whatever Python code writes meanwhile to output or errors, which are a run's log, comes there without secrets."""
+    with redirect_stdout(cast("Any", Redacting(sys.stdout))), redirect_stderr(cast("Any", Redacting(sys.stderr))):
+        yield
+
+
+def _work(folder: str, words: list[str]) -> int:
     signals = Signals()
     signals.install()
-    reporter = Reporter(RunDir(Path(folders[0]).absolute()))
+    reporter = Reporter(RunDir(Path(folder).absolute()))
     try:
         return _train(reporter, Controls(reporter, signals), signals, words)
     finally:

@@ -21,7 +21,9 @@ def main() -> int:
     """Wait for the words, then train; gives the exit code."""
     os.umask(0o077)
     train.be_quiet()
-    importlib.import_module("ft_core.worker.job")
+    # What the libraries log goes for all time to where errors went when they were imported.
+    with train.without_secrets():
+        importlib.import_module("ft_core.worker.job")
     line = sys.stdin.readline()
     if not line:
         return train.FINE

@@ -28,6 +28,7 @@ class Hub(ThreadingHTTPServer):
         # What is sent in place of a file, under the file's own hash.
         self.spoilt: dict[str, bytes] = {}
         self.got: list[str] = []
+        self.tokens: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -52,6 +53,7 @@ class _Pages(BaseHTTPRequestHandler):
     def _serve(self, *, body: bool) -> None:
         path = self.path.split("?")[0]
         self.server.asked.append(path)
+        self.server.tokens.add(self.headers.get("Authorization") or "")
         if self.server.fault is not None and self.server.fault(self, path):
             return
         if self.server.gated and "/resolve/" in path:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from ft_core.errors import FtError, Problem
+from ft_core.redaction import redact
 from ft_core.text import clean
 
 FINE: Final = 0
@@ -20,7 +21,7 @@ INTERRUPTED: Final = 130
 
 def words(text: str) -> None:
     """Print to standard error: what a person reads and a script does not."""
-    click.echo(clean(text), err=True)
+    click.echo(redact(clean(text)), err=True)
 
 
 def data(text: str) -> None:
