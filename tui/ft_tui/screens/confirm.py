@@ -40,7 +40,7 @@ class Confirm(ModalScreen[str | None]):
                 yield Static(self._text, markup=False)
             with HorizontalGroup(classes="dialog-buttons"):
                 for name, words in self._choices:
-                    yield Button(words, id=f"choice-{name}", compact=True)
+                    yield Button(Content(words), id=f"choice-{name}", compact=True)
 
     def on_mount(self) -> None:
         """The harmless answer is one Enter away."""

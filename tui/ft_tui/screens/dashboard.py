@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.events import Key, Resize
 from textual.screen import Screen
 from textual.widget import Widget
@@ -369,7 +370,7 @@ class DashboardScreen(Screen[None]):
 
 
 def _titled(widget: _W, title: str) -> _W:
-    widget.border_title = title
+    widget.border_title = Content(title)
     widget.add_class("pane")
     return widget
 

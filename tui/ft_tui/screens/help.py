@@ -45,7 +45,7 @@ class PageScreen(ModalScreen[None]):
         Binding("escape,q,enter,question_mark", "close", "Close", show=False),
     ]
 
-    def __init__(self, title: str, text: RenderableType) -> None:
+    def __init__(self, title: str, text: Text | Table | Group) -> None:
         super().__init__(classes="dialog-screen")
         self._title = title
         self._text = text
@@ -74,7 +74,7 @@ class HelpScreen(PageScreen):
         super().__init__("Help", help_page(scope))
 
 
-def help_page(scope: str) -> RenderableType:
+def help_page(scope: str) -> Group:
     """One paragraph a scope, one line a key."""
     parts: list[RenderableType] = []
     for part in (scope, *_WITHIN.get(scope, ()), "app"):
@@ -95,7 +95,7 @@ def _columns() -> Table:
     return table
 
 
-def report_table(checks: Sequence[Check]) -> RenderableType:
+def report_table(checks: Sequence[Check]) -> Table | Group:
     """The environment report, the remedies under what they mend."""
     table = _columns()
     for check in checks:
