@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -12,7 +13,11 @@ from ft_core.errors import FtError, Problem
 from ft_core.recipe.explain import problems_of, unknown_field
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import ALL_LINEAR, GUIDES, Recipe
+from ft_core.recipe.yaml_caps import reason, refuse_tricks
 from ft_core.text import one_line
+
+# Longer than any value a person types; a prompt of a sample may be a page.
+_LONGEST_TYPED = 64 * 1024
 
 
 def check(recipe: Recipe, broken: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
@@ -171,6 +176,9 @@ def from_text(path: str, text: str) -> object:
     if path not in GUIDES:
         raise FtError(unknown_field(path, text))
     stripped = text.strip()
+    if len(stripped) > _LONGEST_TYPED:
+        why = f"it has {len(stripped):,} characters, and at most {_LONGEST_TYPED:,} are read"
+        raise FtError(Problem(f"`{path}` cannot be read", path, why, f"shorten it. {GUIDES[path].help}"))
     if not stripped:
         return GUIDES[path].default
     if stripped == AUTO and GUIDES[path].takes_auto:
@@ -178,11 +186,13 @@ def from_text(path: str, text: str) -> object:
     if GUIDES[path].kind in ("text", "choice"):
         return stripped
     try:
+        refuse_tricks(stripped, path)
         return YAML(typ="safe", pure=True).load(stripped)
+    except FtError as error:
+        raise FtError([replace(found, where=path) for found in error.problems]) from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise FtError(
-            Problem(f"`{path}` cannot be read", path, one_line(str(error), 120), f"give one value. {GUIDES[path].help}")
-        ) from error
+        why = one_line(reason(error), 120)
+        raise FtError(Problem(f"`{path}` cannot be read", path, why, f"give one value. {GUIDES[path].help}")) from error
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, object]:

@@ -38,9 +38,17 @@ def _problem(path: tuple[str, ...], found: dict[str, Any], where: str) -> Proble
     if found["type"] in {"extra_forbidden", "invalid_key"}:
         what, why, remedy = f"unknown key `{one_line(name, _SHOWN_INPUT)}`", "no setting has this name", _nearest(path)
     else:
-        what = f"`{name}` cannot be {one_line(repr(found['input']), _SHOWN_INPUT)}"
+        what = f"`{name}` cannot be {_shown(found['input'])}"
         why, remedy = found["msg"].removeprefix("Value error, "), _remedy(name)
     return Problem(what, where, why, remedy, field=name)
+
+
+def _shown(value: object) -> str:
+    """The value in short; Python refuses to write out a number of thousands of digits."""
+    try:
+        return one_line(repr(value), _SHOWN_INPUT)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _no_sections(given: object, where: str) -> Problem:

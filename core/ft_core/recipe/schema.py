@@ -19,8 +19,8 @@ ALL_LINEAR = "all-linear"
 USUAL_RANK = 16
 
 
-def _no_control_characters(value: str) -> str:
-    if any(ord(character) < 32 and character not in "\n\t" for character in value):
+def _no_control_characters(value: str | None) -> str | None:
+    if value is not None and any(ord(character) < 32 and character not in "\n\t" for character in value):
         raise ValueError("control characters are not allowed")
     return value
 
@@ -30,6 +30,7 @@ def _index_to_text(value: object) -> object:
 
 
 Text = Annotated[str, AfterValidator(_no_control_characters)]
+AutoText = Annotated[AutoStr, AfterValidator(_no_control_characters)]
 Path = Annotated[str, AfterValidator(_no_control_characters), Field(max_length=4096)]
 
 # In YAML an index is a number: [0].
@@ -268,7 +269,7 @@ class Hardware(Section):
 class Output(Section):
     """What comes out."""
 
-    name: AutoStr = setting(None, "Name of the run, seen in lists and in its folder.", level="first")
+    name: AutoText = setting(None, "Name of the run, seen in lists and in its folder.", level="first")
 
 
 class Recipe(Section):

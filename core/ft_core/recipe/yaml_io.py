@@ -11,17 +11,15 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node
 
 from ft_core.errors import FtError, problem
 from ft_core.files import write_atomic
 from ft_core.recipe.given import Given, settle
 from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
+from ft_core.recipe.yaml_caps import MAX_BYTES, reason, refuse_tricks
 from ft_core.text import one_line
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 32
 # Begins as no number, date or null does, not even `.5`, `.inf` or `~`: nothing else than text can be read from it.
 _PLAIN = re.compile(r"(?:[A-Za-z/]|\.\.?/|~/)[\w./+~-]*\Z", re.ASCII)
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
@@ -140,23 +138,16 @@ def _pair(key: str, value: object) -> str:
 
 
 def _read(text: str, where: str) -> tuple[Any, Positions]:
-    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
-        raise problem(
-            "the recipe is too large",
-            where=where,
-            why=f"it is over {MAX_BYTES // 1024} KiB",
-            remedy="a recipe holds settings only; put rows into a data file and name it in data.source",
-        )
     yaml = YAML(typ="safe", pure=True)
     try:
-        _refuse_tricks(yaml, text, where)
+        refuse_tricks(text, where)
         node = YAML(typ="safe", pure=True).compose(StringIO(text))
         data = yaml.load(StringIO(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _broken(where if mark is None else f"{where}:{mark.line + 1}", error.problem or "not YAML") from error
     except (YAMLError, ValueError, RecursionError) as error:
-        raise _broken(where, one_line(str(error), 200) or "not YAML") from error
+        raise _broken(where, reason(error)) from error
     return ({} if data is None else data), _positions(node)
 
 
@@ -167,27 +158,6 @@ def _broken(where: str, why: str) -> FtError:
         why=one_line(why, 200),
         remedy="mend this line; check its indent and colon",
     )
-
-
-def _refuse_tricks(yaml: YAML, text: str, where: str) -> None:
-    depth = 0
-    for event in yaml.parse(StringIO(text)):
-        line = f"{where}:{event.start_mark.line + 1}"
-        if isinstance(event, AliasEvent):
-            raise problem(
-                "aliases (*name) are not allowed",
-                where=line,
-                why="a few of them can expand to billions of values",
-                remedy="write the value out",
-            )
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise problem(
-                "the recipe is nested too deeply",
-                where=line,
-                why=f"more than {MAX_DEPTH} levels",
-                remedy="a recipe has sections and fields only",
-            )
 
 
 def _positions(node: Node | None, path: tuple[str, ...] = ()) -> Positions:

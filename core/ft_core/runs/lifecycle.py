@@ -18,7 +18,7 @@ from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal, Tail
 from ft_core.runs.lock import RunLock
 from ft_core.runs.status import Status, live, write_status
-from ft_core.text import one_line
+from ft_core.text import clean, one_line
 
 _SLUG_LENGTH = 40
 _FIRST_BYTES = 64 * 1024
@@ -52,7 +52,9 @@ def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
         journal.write("state", state="created", phase="", done=None, total=None, unit=None, id=secrets.token_hex(16))
         if journal.problem:
             raise OSError(journal.problem)
-    write_status(run, Status(run=run.name, model=recipe.model.source, data=recipe.data.source), durable=True)
+    # A file's name need not be UTF-8, which JSON has to be.
+    named = Status(run=run.name, model=clean(recipe.model.source), data=clean(recipe.data.source))
+    write_status(run, named, durable=True)
     write_atomic(run.recipe_file, dump(recipe))
 
 

@@ -105,6 +105,11 @@ def test_text_is_not_taken_for_a_number() -> None:
     ("text", "says"),
     [
         ("a: &x [1]\nb: *x\n", "aliases"),
+        ("a: &x [1]\n", "aliases"),
+        ("adapter: {rank: " + "9" * 5000 + "}", "thousands of digits"),
+        ("adapter: {rank: 0x" + "f" * 9000 + "}", "thousands of digits"),
+        ("reasons: {" + ", ".join(f"k{n}: v" for n in range(9000)) + "}", "too many parts"),
+        ('output: {name: "a\\0b"}', "control characters"),
         ("a: [", "not valid YAML"),
         ("a: 1\na: 2\n", "duplicate"),
         ("a: " + "[" * 40 + "]" * 40, "nested too deeply"),
