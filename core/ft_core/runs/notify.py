@@ -17,8 +17,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Final
 
+from ft_core.redaction import redact
 from ft_core.runs.directory import RunDir
-from ft_core.runs.log import redact
 from ft_core.text import clean
 
 COMMAND: Final = "FT_TUI_NOTIFY_COMMAND"
