@@ -26,6 +26,7 @@ _CHUNK = 4 * 1024 * 1024
 _LONGEST_LINE = 16 * 1024 * 1024
 _SEQ_END = 2**63
 _LINE_START = b'{"v":'
+_EDGE = 4096
 
 
 class Journal:
@@ -215,7 +216,8 @@ class Tail:
 
     Only whole lines are read; garbage is passed over. `turns` counts how often the file was replaced or became
     shorter than what was read: the reader then starts again, and so must whoever folds the events. `behind` says
-    that the last read stopped at its limit.
+    that the last read stopped at its limit. `edge` is the end of what was read, of at most 4 KiB: events carry the
+    time they were written at, so it tells one journal from another.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:
@@ -225,6 +227,7 @@ class Tail:
         self._file: tuple[int, int] | None = None
         self.turns = 0
         self.behind = False
+        self.edge = b""
 
     def read(self, limit_bytes: int | None = None) -> list[Event]:
         """The events that have come since the last call, from at most about `limit_bytes` of the file."""
@@ -234,9 +237,24 @@ class Tail:
         except OSError:
             return []
         try:
-            return self._read(handle, limit_bytes)
+            return self._read(handle, os.fstat(handle), limit_bytes)
+        except OSError:  # of fstat: a file server that is gone
+            return []
         finally:
             os.close(handle)
+
+    @property
+    def offset(self) -> int:
+        """How many bytes of the file have been read, or passed over."""
+        return self._offset
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of the file have not been read; 0 when it is gone or became shorter."""
+        try:
+            return max(0, self._path.stat().st_size - self._offset)
+        except OSError:
+            return 0
 
     def changed(self) -> bool:
         """Whether the file has grown, shrunk or been replaced since the last read; one stat."""
@@ -246,8 +264,7 @@ class Tail:
             return False
         return found.st_size != self._offset or (found.st_dev, found.st_ino) != self._file
 
-    def _read(self, handle: int, limit_bytes: int | None) -> list[Event]:
-        found = os.fstat(handle)
+    def _read(self, handle: int, found: os.stat_result, limit_bytes: int | None) -> list[Event]:
         self._notice_replacement((found.st_dev, found.st_ino), found.st_size)
         events: list[Event] = []
         stop = found.st_size if limit_bytes is None else min(found.st_size, self._offset + max(limit_bytes, 1))
@@ -258,29 +275,41 @@ class Tail:
 
     def _notice_replacement(self, file: tuple[int, int], size: int) -> None:
         if (self._file is not None and file != self._file) or size < self._offset:
-            self._offset, self._skip = 0, False
+            self._offset, self._skip, self.edge = 0, False, b""
             self.turns += 1
         self._file = file
 
     def _take(self, handle: int, events: list[Event]) -> bool:
         """Read one chunk up to its last newline; False when there is no whole line yet."""
-        chunk = os.pread(handle, _CHUNK, self._offset)
+        chunk = _pread(handle, _CHUNK, self._offset)
         end = chunk.rfind(b"\n") + 1
         if not end and len(chunk) == _CHUNK:
-            chunk = os.pread(handle, _LONGEST_LINE, self._offset)
+            chunk = _pread(handle, _LONGEST_LINE, self._offset)
             end = chunk.rfind(b"\n") + 1
         if not end:
-            return self._pass_over(len(chunk))
+            return self._pass_over(chunk)
         lines = chunk[: end - 1].split(b"\n")
-        self._offset += end
+        self._advance(chunk[:end])
         skipped, self._skip = self._skip, False
         found = (parse_line(line) for line in lines[skipped:])
         events.extend(event for event in found if event is not None)
         return True
 
-    def _pass_over(self, length: int) -> bool:
-        if length < _LONGEST_LINE:
+    def _pass_over(self, chunk: bytes) -> bool:
+        if len(chunk) < _LONGEST_LINE:
             return False
-        self._offset += length
+        self._advance(chunk)
         self._skip = True
         return True
+
+    def _advance(self, passed: bytes) -> None:
+        self._offset += len(passed)
+        self.edge = (self.edge + passed[-_EDGE:])[-_EDGE:]
+
+
+def _pread(handle: int, size: int, offset: int) -> bytes:
+    """What can be read there; nothing where the disk or the file server fails, which may be better the next time."""
+    try:
+        return os.pread(handle, size, offset)
+    except OSError:
+        return b""

@@ -14,6 +14,7 @@ from ft_core.files import write_atomic
 from ft_core.paths import refused, runs_root
 from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import dump
+from ft_core.runs import history
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal, Tail
 from ft_core.runs.lock import RunLock
@@ -97,6 +98,7 @@ def delete(run: RunDir) -> None:
     try:
         doomed = run.path.rename(run.path.with_name(f".deleted-{run.name}-{time.time_ns()}"))
         shutil.rmtree(doomed)
+        history.forget(run)
     except OSError as error:
         raise problem(
             "the run cannot be deleted wholly",

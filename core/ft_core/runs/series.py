@@ -40,11 +40,18 @@ class Series:
         del self.steps[end:], self.values[end:]
         self._thinned = min(self._thinned, end)
 
-    def _thin(self) -> None:
-        while (self.steps[-1] - self.steps[0]) // self._width >= _BUCKETS:
+    def thinned(self, most: int) -> Series:
+        """A copy of at most `most` points (8 at least): the newest quarter whole, the older ones thinned."""
+        copy = Series(list(self.steps), list(self.values))
+        if len(copy.steps) > most:
+            copy._thin(most // 4 - 1, most // 4)
+        return copy
+
+    def _thin(self, buckets: int = _BUCKETS, recent: int = _RECENT) -> None:
+        while (self.steps[-1] - self.steps[0]) // self._width >= buckets:
             # What was thinned to narrower stretches is thinned again.
             self._width, self._thinned = self._width * 2, 0
-        end = len(self.steps) - _RECENT
+        end = len(self.steps) - recent
         places = [place for bucket in self._buckets(self._thinned, end) for place in _extremes(self.values, bucket)]
         steps, values = [self.steps[place] for place in places], [self.values[place] for place in places]
         self.steps[self._thinned : end] = steps

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ft_core.runs import history
 from ft_core.runs.directory import RunDir, read_plan
 from ft_core.runs.journal import ENVELOPE, Event, Tail, number
 from ft_core.runs.samples import SampleItem, SampleSet, load_samples
@@ -32,14 +33,19 @@ _PIECE = 4 * 1024 * 1024
 # Of a long history, GPU readings are taken at every fourth step only: they change slowly, and opening it must be quick.
 _MANY = 2_000
 _HURRIED_STEPS = 4
+# What the events come to, beside curves and lists.
+_FIGURES = (
+    "step", "total", "epoch", "tokens", "started", "memory_total", "price_per_hour", "gpus", "verdict", "result", "end",
+)  # fmt: skip
 _LOST = "its processes are gone without a word: they were killed, or the machine restarted"
 
 
 class RunView:
     """A reader of one run, living or ended; any number may look at the same run.
 
-    `poll` takes in what is new; everything else only tells what was taken in. Damaged or missing files give empty
-    values, never exceptions; only `recipe` and `load_sample` raise FtError.
+    `poll` takes in what is new; everything else only tells what was taken in. The first one begins where the kept
+    history of a long run ends (see `history`). Damaged or missing files give empty values, never exceptions; only
+    `recipe` and `load_sample` raise FtError.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -51,6 +57,7 @@ class RunView:
         self._seen: dict[Path, tuple[int, int, int]] = {}
         self._turns = 0
         self._hurried = False
+        self._recalled = False
         self._forget()
 
     def _forget(self) -> None:
@@ -77,6 +84,8 @@ class RunView:
         self.result: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
         self._pace: deque[tuple[int, float]] = deque(maxlen=_PACE_STEPS)
+        # How much of the journal a kept history covers, in bytes.
+        self.kept = 0
         self._lists = {
             "probe": self.probes,
             "sample": self.samples,
@@ -84,6 +93,7 @@ class RunView:
             "eval": self.evals,
             "control": self.controls,
             "alarm": self.alarms,
+            "state": self.states,
         }
 
     @cached_property
@@ -103,6 +113,61 @@ class RunView:
         """Whether the last `poll` stopped at its limit with more to read."""
         return self._tail.behind
 
+    @property
+    def covered(self) -> int:
+        """How many bytes of the journal have been taken in."""
+        return self._tail.offset
+
+    @property
+    def unread(self) -> int:
+        """How many bytes of the journal are still to be taken in; one stat."""
+        return self._tail.unread
+
+    @property
+    def edge(self) -> bytes:
+        """The last bytes of the journal that were taken in."""
+        return self._tail.edge
+
+    def recall(self) -> None:
+        """Begin with the kept history, once; without one, or with one that does not fit, with the first event."""
+        if self._recalled:
+            return
+        self._recalled = True
+        found = history.load(self.run)
+        if found is None:
+            return
+        try:
+            self._restore(found.events)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self._forget()
+        else:
+            # From the newline before it: a reader in the middle of a line skips to the next.
+            self._tail = Tail(self.run.events_file, start=found.offset - 1)
+            self.kept = found.offset
+
+    def snapshot(self, points: int, events: int) -> dict[str, Any]:
+        """What was taken in as plain values; of the curves about `points` points in all, `events` of each list."""
+        each = max(points // max(len(self.series), 1), 8)
+        curves = {name: series.thinned(each) for name, series in self.series.items()}
+        return {
+            "figures": {name: getattr(self, name) for name in _FIGURES},
+            "plan": self._plan_event,
+            "pace": list(self._pace),
+            "work": self._work.to_data(),
+            "lists": {kind: found[-events:] for kind, found in self._lists.items()},
+            "curves": {name: [series.steps, series.values] for name, series in curves.items()},
+        }
+
+    def _restore(self, found: dict[str, Any]) -> None:
+        for name in _FIGURES:
+            setattr(self, name, found["figures"][name])
+        self._plan_event = found["plan"]
+        self._pace.extend((step, mono) for step, mono in found["pace"])
+        self._work = WorkTime.from_data(found["work"])
+        for kind, events in self._lists.items():
+            events[:] = found["lists"][kind]
+        self.series = {name: Series(steps, values) for name, (steps, values) in found["curves"].items()}
+
     def poll(self, limit_bytes: int | None = None) -> bool:
         """Take in what has changed since the last call; True when something has.
 
@@ -120,6 +185,7 @@ class RunView:
         return changed
 
     def _poll_files(self, limit_bytes: int | None) -> bool:
+        self.recall()
         changed = False
         if self._is_new(self.run.status_file):
             status = read_status(self.run) or self.status
@@ -180,12 +246,13 @@ class RunView:
         self._work.take(kind, event)
         if kind == "step":
             self._fold_step(event)
+        elif kind == "state":
+            if isinstance(event.get("state"), str):
+                self._fold_state(event)
         elif kind in self._lists:
             self._lists[kind].append(event)
             if kind == "eval":
                 self._add("eval_loss", _whole(event.get("step")), event.get("loss"))
-        elif kind == "state" and isinstance(event.get("state"), str):
-            self._fold_state(event)
         elif kind == "plan":
             self._fold_plan(event)
         else:
@@ -215,12 +282,13 @@ class RunView:
         if isinstance(memory, dict):
             self._add("memory_bytes", step, memory.get("reserved") or memory.get("rss"))
         gpus = event.get("gpus")
-        if isinstance(gpus, list) and gpus and not (self._hurried and step % _HURRIED_STEPS):
-            self._fold_gpus(step, [gpu for gpu in gpus if isinstance(gpu, dict)])
+        if isinstance(gpus, list) and gpus:
+            self.gpus = [gpu for gpu in gpus if isinstance(gpu, dict)]
+            if not (self._hurried and step % _HURRIED_STEPS):
+                self._fold_gpus(step)
 
-    def _fold_gpus(self, step: int, gpus: list[dict[str, Any]]) -> None:
-        self.gpus = gpus
-        for gpu in gpus:
+    def _fold_gpus(self, step: int) -> None:
+        for gpu in self.gpus:
             index = _whole(gpu.get("index"))
             for name, curve in _GPU_CURVES.items():
                 self._add(f"{curve}:{index}", step, gpu.get(name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from ft_core.runs.journal import Event, number
 from ft_core.runs.status import ACTIVE
 
@@ -16,6 +18,17 @@ class WorkTime:
         self._since: float | None = None
         self._latest: float | None = None
         self._state = ""
+
+    @classmethod
+    def from_data(cls, found: dict[str, Any]) -> Self:
+        """One that goes on where `to_data` was asked for."""
+        time = cls()
+        time._done, time._since, time._latest, time._state = (found[n] for n in ("done", "since", "latest", "state"))
+        return time
+
+    def to_data(self) -> dict[str, Any]:
+        """What was added up, as plain values."""
+        return {"done": self._done, "since": self._since, "latest": self._latest, "state": self._state}
 
     def take(self, kind: str, event: Event) -> None:
         """Take in one event of any kind."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ft_core.errors import problem
+from ft_core.runs import history
 from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
@@ -66,6 +67,7 @@ class Follower:
 
     def _ended(self) -> bool:
         changed = self.view.poll()
+        history.keep(self.view)
         return not changed and self.view.state in {*ENDED, CRASHED}
 
     def _refuse_unstarted(self) -> None:

@@ -41,11 +41,13 @@ def runs(*, as_json: bool) -> None:
 @as_json
 def status(*, run: str | None, as_json: bool) -> None:
     """Show what one run does, or how it ended."""
+    from ft_core.runs import history
     from ft_core.runs.directory import find_run
     from ft_core.runs.view import RunView
 
     view = RunView(find_run(run))
     view.poll()
+    history.keep(view)
     if as_json:
         output.data_json(view.to_dict())
     else:

@@ -13,6 +13,7 @@ from typing import Final
 from textual.message import Message
 
 from ft_core.errors import FtError
+from ft_core.runs import history
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
@@ -138,6 +139,7 @@ class RunReader:
 
     def _read(self) -> bool:
         changed = self.view.poll(_FIRST_BYTES)
+        history.keep(self.view)
         if self.view.behind:
             return changed
         self._read_samples()
