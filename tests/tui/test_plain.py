@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ft_core.files import write_atomic
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
@@ -64,6 +66,16 @@ def test_a_resumed_run_is_followed_to_its_second_end() -> None:
         for kind, fields in finished_events(3):
             journal.write(kind, **fields)
     assert any(line.startswith("done after") for line in told(run))
+
+
+def test_the_present_of_a_long_run_is_told_before_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ft_core.runs.glance.SHORT", 10)
+    monkeypatch.setattr("ft_tui.commands.plain._PIECE", 10)
+    run = make_run(events=[state("preparing", "importing"), *finished_events()], state="done")
+    lines = told(run)
+    present = next(place for place, line in enumerate(lines) if line.startswith("now done: step 60/"))
+    assert present < lines.index("preparing: importing")
+    assert any(line.startswith("step 60/60") for line in lines)
 
 
 def test_the_verdict_shows_only_what_was_measured() -> None:

@@ -268,7 +268,7 @@ class Tail:
         self._notice_replacement((found.st_dev, found.st_ino), found.st_size)
         events: list[Event] = []
         stop = found.st_size if limit_bytes is None else min(found.st_size, self._offset + max(limit_bytes, 1))
-        while self._offset < stop and self._take(handle, events):
+        while self._offset < stop and self._take(handle, min(_CHUNK, max(stop - self._offset, _BLOCK)), events):
             pass
         self.behind = self._offset < found.st_size and self._offset >= stop
         return events
@@ -279,11 +279,11 @@ class Tail:
             self.turns += 1
         self._file = file
 
-    def _take(self, handle: int, events: list[Event]) -> bool:
+    def _take(self, handle: int, size: int, events: list[Event]) -> bool:
         """Read one chunk up to its last newline; False when there is no whole line yet."""
-        chunk = _pread(handle, _CHUNK, self._offset)
+        chunk = _pread(handle, size, self._offset)
         end = chunk.rfind(b"\n") + 1
-        if not end and len(chunk) == _CHUNK:
+        if not end and len(chunk) == size:
             chunk = _pread(handle, _LONGEST_LINE, self._offset)
             end = chunk.rfind(b"\n") + 1
         if not end:

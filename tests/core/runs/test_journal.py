@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import resource
 import threading
 from collections.abc import Iterator
@@ -48,8 +50,6 @@ def test_an_event_carries_version_sequence_both_clocks_and_kind_first(tmp_path: 
 
 
 def test_each_event_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     writes: list[bytes] = []
     real = os.write
     monkeypatch.setattr(os, "write", lambda handle, data: writes.append(bytes(data)) or real(handle, data))
@@ -251,8 +251,6 @@ def test_a_disk_that_stays_full_costs_only_the_oldest_waiting_events(
 
 
 def test_what_cannot_be_cut_off_is_ended_before_the_next_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     def refuse(handle: int, size: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -360,6 +358,68 @@ def test_a_reader_with_a_limit_takes_a_long_journal_piece_by_piece(
         pieces.append(tail.read(2000))
     assert max(map(len, pieces)) < 60
     assert [event["step"] for piece in pieces for event in piece] == list(range(1, 201))
+
+
+def test_a_limit_bounds_what_is_read_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(write_events(path, 100) * 50)
+    read: list[int] = []
+    real = os.pread
+
+    def pread(handle: int, size: int, offset: int) -> bytes:
+        data = real(handle, size, offset)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", pread)
+    tail = Tail(path)
+    assert tail.read(100_000)
+    assert tail.behind
+    assert sum(read) <= 200_000 < path.stat().st_size
+
+
+def test_a_disk_that_fails_under_the_reader_is_read_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 3)
+    tail = Tail(path)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for call in ("pread", "fstat"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            assert tail.read() == []
+    assert tail.changed()
+    assert [event["step"] for event in tail.read()] == [1, 2, 3]
+
+
+def test_a_reader_keeps_what_it_has_when_the_file_vanishes_and_begins_anew_when_it_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    whole = write_events(path, 3)
+    tail = Tail(path)
+    assert len(tail.read()) == 3
+    path.rename(tmp_path / "away")
+    assert not tail.changed()
+    assert tail.read() == []
+    assert tail.turns == 0
+    path.write_bytes(whole)
+    assert tail.changed()
+    assert len(tail.read()) == 3
+    assert tail.turns == 1
+
+
+def test_blocks_of_zeros_anywhere_hide_no_event(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    whole = write_events(path, 3)
+    for place in [0, *(end + 1 for end, byte in enumerate(whole) if byte == ord("\n"))]:
+        for zeros in (b"\0" * 4096, b"\0" * 4096 + b"\n", b"\0\n" * 2048):
+            path.write_bytes(whole[:place] + zeros + whole[place:])
+            with Journal(path) as journal:
+                assert journal.write("step", step=4) == 4
+            assert steps_of(path) == [1, 2, 3, 4]
 
 
 def test_a_reader_can_begin_in_the_middle_of_a_line(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ft_core.errors import problem
 from ft_core.runs import history
+from ft_core.runs.glance import Glance, is_long
 from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
@@ -22,6 +23,7 @@ _START_SECONDS: Final = 3.0
 _FIRST_GAP: Final = 1.0
 _LARGEST_GAP: Final = 30.0
 _SAMPLES_SHOWN: Final = 1
+_PIECE: Final = 64 * 1024 * 1024
 
 
 def follow(run: RunDir, *, as_json: bool = False) -> int:
@@ -58,6 +60,7 @@ class Follower:
     def to_the_end(self) -> None:
         """Look, tell, wait, until the run has ended."""
         self._say(f"run {self.run.name}\n    {self.run.path}")
+        self._tell_present()
         while not self._ended():
             self.tell_news()
             self._refuse_unstarted()
@@ -65,10 +68,23 @@ class Follower:
         self.tell_news()
         self._tell_end()
 
+    def _tell_present(self) -> None:
+        """Where a long run is, before all that came before has been read."""
+        if is_long(self.view):
+            now = Glance(self.run)
+            now.poll()
+            self._say(f"now {now.state}: {_step_line(now)}\nreading what came before ...")
+
     def _ended(self) -> bool:
-        changed = self.view.poll()
-        history.keep(self.view)
+        changed = self._poll()
+        while self.view.behind:
+            changed = self._poll() or changed
         return not changed and self.view.state in {*ENDED, CRASHED}
+
+    def _poll(self) -> bool:
+        changed = self.view.poll(_PIECE)
+        history.keep(self.view)
+        return changed
 
     def _refuse_unstarted(self) -> None:
         """A run that was made but not started would be waited for for ever."""
@@ -122,23 +138,7 @@ class Follower:
         if view.step == self._step or view.step < 1 or (now - self._last_step_line < gap and not last):
             return
         self._step, self._last_step_line = view.step, now
-        self._say(self._step_line())
-
-    def _step_line(self) -> str:
-        view = self.view
-        parts = [f"step {view.step}/{view.total or '?'}"]
-        for name, label, form in (
-            ("loss", "loss", ".4f"),
-            ("learning_rate", "lr", ".2e"),
-            ("tokens_per_s", "tokens/s", ",.0f"),
-        ):
-            if name in view.series and view.series[name].values:
-                parts.append(f"{label} {view.series[name].values[-1]:{form}}")
-        if view.eta_seconds is not None and view.step != view.total:
-            parts.append(f"{duration_text(view.eta_seconds)} left")
-        if words := cost_words(view, time.time()):
-            parts.append(words)
-        return "  ".join(parts)
+        self._say(_step_line(view))
 
     def _sample_lines(self, event: dict[str, Any]) -> str:
         items = self.view.load_sample(event).items[:_SAMPLES_SHOWN]
@@ -191,6 +191,22 @@ class Follower:
             "tuned": verdict.get("tuned", {}),
             "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
         }
+
+
+def _step_line(view: RunView) -> str:
+    parts = [f"step {view.step}/{view.total or '?'}"]
+    for name, label, form in (
+        ("loss", "loss", ".4f"),
+        ("learning_rate", "lr", ".2e"),
+        ("tokens_per_s", "tokens/s", ",.0f"),
+    ):
+        if name in view.series and view.series[name].values:
+            parts.append(f"{label} {view.series[name].values[-1]:{form}}")
+    if view.eta_seconds is not None and view.step != view.total:
+        parts.append(f"{duration_text(view.eta_seconds)} left")
+    if words := cost_words(view, time.time()):
+        parts.append(words)
+    return "  ".join(parts)
 
 
 def _eval_line(event: dict[str, Any]) -> str:

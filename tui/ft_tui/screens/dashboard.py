@@ -136,6 +136,7 @@ class DashboardScreen(Screen[None]):
 
     def refresh_panes(self) -> None:
         """Draw everything that is seen; what did not change is not sent."""
+        self.requests.filled = self.reader.seen.filled
         self._hold_own_answers(self.requests.take_in(self.reader.view))
         self._choose_panes()
         draw(self, self.reader, self._clock())
@@ -162,7 +163,7 @@ class DashboardScreen(Screen[None]):
         if action in _ASKING:
             return refusal(view, action)
         if action == "resume":
-            return resume_refusal(view) if self.reader.seen.ready else "The run is still being read."
+            return resume_refusal(view) if self.reader.seen.whole else "The run is still being read."
         return "The result comes when the run has ended." if action == "result" and not self.ended else None
 
     def on_key(self, event: Key) -> None:

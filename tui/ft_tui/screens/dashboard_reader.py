@@ -1,4 +1,7 @@
-"""The dashboard's one reader of a run directory: a thread that polls, and tells the screen when something changed."""
+"""The dashboard's one reader of a run directory: a thread that polls, and tells the screen when something changed.
+
+Of a long journal the present is shown at once, and the rest is read behind it, piece by piece.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from textual.message import Message
 from ft_core.errors import FtError
 from ft_core.runs import history
 from ft_core.runs.directory import RunDir
+from ft_core.runs.glance import Glance, is_long
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView, SampleSet
@@ -22,7 +26,9 @@ from ft_tui.widgets.log_tail import read_tail
 
 POLL_SECONDS: Final = 0.5
 FASTEST, SLOWEST = 1.0, 8.0
-_FIRST_BYTES: Final = 8 * 1024 * 1024
+_PIECE: Final = 8 * 1024 * 1024
+# A key is heard between two of them.
+_FILL_PIECE: Final = 1024 * 1024
 _KEPT_SETS: Final = 8
 
 
@@ -43,7 +49,13 @@ class Seen:
     sample_problem: str = ""
     place: int = 0
     ready: bool = False
+    filled: float | None = None  # how much of a long journal has been read, 0 to 1; None when all of it is
     cache: dict[int, SampleSet] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the run has been read."""
+        return self.ready and self.filled is None
 
 
 class RunChanged(Message):
@@ -88,6 +100,8 @@ class RunReader:
 
     def __init__(self, run: RunDir, tell: Callable[[Message], object], *, writable: Callable[[], bool]) -> None:
         self.view = RunView(run)
+        self._whole = self.view
+        self._begun = False
         self.seen = Seen()
         self.wanted = Wanted()
         self._tell = tell
@@ -126,7 +140,7 @@ class RunReader:
             if urgent or ((changed or live) and self._pace.due(time.monotonic())):
                 self._marks, changed = marks, False
                 self._announce(cancelled)
-            if not self.view.behind and not self._urgent:
+            if not (self.view.behind or self._urgent or self.seen.filled is not None):
                 self._wake.wait(POLL_SECONDS)
             self._wake.clear()
 
@@ -138,17 +152,41 @@ class RunReader:
             pass
 
     def _read(self) -> bool:
-        changed = self.view.poll(_FIRST_BYTES)
-        history.keep(self.view)
+        if not self._begun:
+            self._begin()
+        filled = self.seen.filled is not None and self._fill()
+        changed = self.view.poll(_PIECE)
+        if self._whole is self.view:
+            history.keep(self.view)
         if self.view.behind:
             return changed
         self._read_samples()
-        return self._read_log() or changed
+        return self._read_log() or changed or filled
+
+    def _begin(self) -> None:
+        """Show the present of a long run while the rest is read."""
+        self._begun = True
+        if is_long(self._whole):
+            self.view, self.seen.filled = Glance(self.view.run), 0.0
+
+    def _fill(self) -> bool:
+        """Read the next piece of a long journal; once it is whole, it takes the place of the glance."""
+        whole = self._whole
+        whole.poll(_FILL_PIECE)
+        history.keep(whole)
+        if whole.behind:
+            self.seen.filled = whole.covered / max(whole.covered + whole.unread, 1)
+            return True
+        if self.wanted.sample is not None:
+            self.wanted.sample = _same_place(self.view.samples, self.wanted.sample, whole.samples)
+        self.view, self.seen.filled = whole, None
+        return True
 
     def _present_marks(self) -> tuple[object, ...]:
         """What is worth drawing at once when it changes; curves can wait for their second."""
         view = self.view
-        return (view.state, len(view.controls), len(view.alarms), len(view.samples), view.behind, self.seen.place)
+        counts = (len(view.controls), len(view.alarms), len(view.samples))
+        return (view.state, *counts, view.behind, view is self._whole, self.seen.place)
 
     def _read_log(self) -> bool:
         if not self.wanted.log and self.view.state not in {"failed", "crashed"}:
@@ -186,3 +224,9 @@ class RunReader:
             while len(cache) > _KEPT_SETS:
                 del cache[next(iter(cache))]
         return cache[key]
+
+
+def _same_place(before: list[Event], place: int, after: list[Event]) -> int | None:
+    """Where the set of answers that stood at `place` stands in a fuller list; None for the newest."""
+    seq = before[place]["seq"] if place < len(before) else None
+    return next((index for index, event in enumerate(after) if event["seq"] == seq), None)

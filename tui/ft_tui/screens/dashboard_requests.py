@@ -66,7 +66,8 @@ class Requests:
     def __init__(self) -> None:
         self._open: dict[str, str] = {}
         self._said: Line = ()
-        self._read = 0
+        self._read = -1  # seq of the newest answer looked at
+        self.filled: float | None = None  # how much of a long journal has been read, 0 to 1
 
     def asked(self, identity: str, request: str) -> None:
         """A request was left for the run."""
@@ -79,10 +80,10 @@ class Requests:
 
     def take_in(self, view: RunView) -> list[Event]:
         """Look for answers among the run's events; gives those to requests made here."""
-        if self._read > len(view.controls):
-            self._read = 0
         answers = []
-        for event in view.controls[self._read :]:
+        for event in view.controls:
+            if event["seq"] <= self._read:
+                continue
             request = self._open.pop(str(event.get("id")), None)
             if request is not None:
                 answers.append(event)
@@ -90,7 +91,7 @@ class Requests:
                 ok = bool(event.get("ok"))
                 mark = glyph("✓", "+") if ok else glyph("✗", "x")
                 self._said = ((f" {mark} {text}", "good" if ok else "warn"),)
-        self._read = len(view.controls)
+        self._read = max((event["seq"] for event in view.controls), default=-1)
         if view.state in ENDED | {"crashed"}:
             self._open.clear()
         return answers
@@ -105,8 +106,11 @@ class Requests:
 
     def _line(self) -> Line:
         if not self._open:
-            return self._said or _HINT
+            return self._said or self._reading() or _HINT
         waiting = ", ".join(_WORDS[request] for request in self._open.values())
         now = "stop_now" in self._open.values()
         answered = "answered when the worker is gone" if now else "answered after this step"
         return ((f" {glyph('…', '...')} asked to {waiting}; {answered}", "accent"),)
+
+    def _reading(self) -> Line:
+        return () if self.filled is None else ((f" reading what came before: {self.filled:.0%}", "dim"),)
