@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from ft_core.runs import history
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Tail
 from ft_core.runs.view import RunView
 
-# So much is read in a fraction of a second.
-SHORT = 4 * 1024 * 1024
-_HEAD = 256 * 1024
-_END = 1024 * 1024
+SHORT = 2 * history.WORTH
+_HEAD = 128 * 1024
+_END = 512 * 1024
 
 
 def is_long(view: RunView) -> bool:

@@ -21,9 +21,9 @@ from ft_core.runs.directory import RunDir
 
 # Raised whenever what a view makes of events changes.
 VERSION = 1
-# A shorter journal is read in a moment.
-WORTH = 2 * 1024 * 1024
-_WORTH_BEHIND = 32 * WORTH
+# So much is read in a moment, also on a busy machine.
+WORTH = 1024 * 1024
+_WORTH_BEHIND = 64 * WORTH
 LARGEST = 2_000_000
 _POINTS = 40_000
 _EVENTS = (2_000, 500, 100)

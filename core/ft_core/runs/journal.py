@@ -203,12 +203,15 @@ def _slow_json(line: bytes) -> object:
 
 
 def number(value: object) -> float | None:
-    """A journal's number as float, `NaN` and the infinities included; None for anything else."""
+    """A journal's number as float, `NaN` and the infinities included; None for anything else, or too large for one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and value not in {"NaN", "Infinity", "-Infinity"}:
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 class Tail:

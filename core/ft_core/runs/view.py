@@ -294,7 +294,7 @@ class RunView:
                 self._add(f"{curve}:{index}", step, gpu.get(name))
 
     def _add(self, name: str, step: int | None, value: object) -> None:
-        figure = value if type(value) is float else float(value) if type(value) is int else number(value)
+        figure = value if type(value) is float else number(value)
         if step is None or figure is None:
             return
         series = self.series.get(name)

@@ -80,7 +80,7 @@ def test_numbers_json_has_no_word_for_come_back_as_numbers(tmp_path: Path) -> No
     assert number(event["deep"]["list"][1]) == -math.inf
 
 
-@pytest.mark.parametrize("value", [None, True, "12", "nan", [], {}])
+@pytest.mark.parametrize("value", [None, True, "12", "nan", [], {}, 10**400])
 def test_what_is_not_a_number_is_none(value: object) -> None:
     assert number(value) is None
 

@@ -374,6 +374,7 @@ _KINDS = st.sampled_from(
 
 @given(st.lists(st.tuples(_KINDS, st.dictionaries(_FIELDS, _VALUE, max_size=5)), max_size=8))
 @example([("end", {"state": [{"index": "x"}, 3]})])
+@example([("step", {"step": 1, "loss": 10**400, "epoch": 10**400})])
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_event_whatever_it_holds_breaks_the_view(run: RunDir, events: list[tuple[str, dict[str, Any]]]) -> None:
     run.events_file.unlink(missing_ok=True)
