@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,6 +15,8 @@ from textual.screen import Screen
 
 from ft_tui import guard, terminal, theming
 from ft_tui.actions import actions, bindings
+from ft_tui.place import Place
+from ft_tui.place import keep as keep_place
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
 
@@ -23,8 +26,9 @@ if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
 
 Opening = Literal["home", "wizard", "dashboard", "review"]
+_UNKNOWN = Place("wizard", "")
 _HERE = Path(__file__).parent
-_HANG_UP_CHECK = 1.0
+_LOOK_SECONDS = 1.0
 
 
 class FtApp(App[int]):
@@ -44,6 +48,7 @@ class FtApp(App[int]):
         run: RunDir | None = None,
         recipe: Recipe | None = None,
         rows: Path | None = None,
+        back_at: Place | None = None,
     ) -> None:
         super().__init__(ansi_color=True if theming.no_colour() else None)
         guard.install()
@@ -52,6 +57,9 @@ class FtApp(App[int]):
         self._run = run
         self._recipe = recipe
         self._rows = rows
+        self._back_at = back_at
+        self._seen_at: Place | None = _UNKNOWN
+        self._kept_at: Place | None = _UNKNOWN
         self._theme_is_choice = False
         theming.register_themes(self)
         self.theme = self._start_theme()
@@ -71,7 +79,7 @@ class FtApp(App[int]):
         if self._opening == "wizard":
             self.open_wizard(self._recipe)
         elif self._opening == "dashboard" and self._run is not None:
-            self.open_dashboard(self._run)
+            self.open_dashboard(self._run, self._back_at)
         elif self._opening == "review" and self._rows is not None:
             self.open_review(self._rows)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
@@ -86,7 +94,8 @@ class FtApp(App[int]):
 
     def _watch_terminal(self) -> None:
         terminal.on_termination(self._leave_from_signal)
-        self.set_interval(_HANG_UP_CHECK, self._leave_when_hung_up)
+        self.set_interval(_LOOK_SECONDS, self._leave_when_hung_up)
+        self.set_interval(_LOOK_SECONDS, self.note_place)
 
     def _leave_from_signal(self, code: int) -> None:
         loop = self._loop
@@ -97,6 +106,25 @@ class FtApp(App[int]):
         if sys.__stdin__ is None or terminal.hung_up(sys.__stdin__.fileno()):
             terminal.die_soon(129)
             self.exit(129)
+
+    def note_place(self) -> None:
+        """Keep where one is, in a thread, once that has lasted from one call to the next."""
+        here = self.place
+        lasting, self._seen_at = here == self._seen_at, here
+        if lasting and here != self._kept_at:
+            self._kept_at = here
+            self.run_worker(partial(keep_place, here), name="keep the place", thread=True)
+
+    @property
+    def place(self) -> Place | None:
+        """Where one is; None at the list of runs and where nobody comes back to."""
+        found = (getattr(screen, "place", None) for screen in reversed(self.screen_stack))
+        return next((one for one in found if isinstance(one, Place)), None)
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: Any = None) -> None:  # noqa: ANN401 - as Textual's
+        """Leave the program; the next start leads back here, unless one leaves from the list of runs."""
+        keep_place(self.place)
+        super().exit(result, return_code, message)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
@@ -124,11 +152,11 @@ class FtApp(App[int]):
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
-    def open_dashboard(self, run: RunDir) -> None:
-        """Show one run, live or finished."""
+    def open_dashboard(self, run: RunDir, back_at: Place | None = None) -> None:
+        """Show one run, live or finished; with a place, as it was left."""
         from ft_tui.screens.dashboard import DashboardScreen
 
-        self._show(DashboardScreen(run))
+        self._show(DashboardScreen(run, back_at=back_at))
 
     def open_wizard(self, recipe: Recipe | None = None) -> None:
         """Set up a run, from the draft or from a recipe."""

@@ -26,6 +26,7 @@ from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
 from ft_tui.actions import actions, bindings
+from ft_tui.place import Place
 from ft_tui.run_words import ascii_only
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard_copy import keep_copy, text_to_copy
@@ -47,6 +48,7 @@ _LOW = 22
 # The most lines a message may take.
 _NOTICE, _NOTICE_LOW = 6, 4
 MAIN_PANES = ("loss", "rates", "hardware", "events")
+LOWER_PANES = ("samples", "result", "log")
 _ASKING = frozenset({"pause", "checkpoint", "sample", "evaluate", "stop"})
 _STOP_CHOICES = (("stop", "Finish the step and save"), ("stop_now", "Stop now"), ("cancel", "Go on"))
 _STOP_TEXT = (
@@ -66,7 +68,7 @@ def stop_text_preparing(view: RunView) -> str:
 
 
 class DashboardScreen(Screen[None]):
-    """One run. `clock` gives unix seconds."""
+    """One run. `clock` gives unix seconds; `back_at` is the place one comes back to."""
 
     SCOPE: ClassVar[str] = "dashboard"
     CSS_PATH = "dashboard.tcss"
@@ -75,14 +77,17 @@ class DashboardScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (_LOW, "-medium"), (32, "-high")]  # noqa: RUF012
     AUTO_FOCUS = ""
 
-    def __init__(self, run: RunDir, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, run: RunDir, *, clock: Callable[[], float] = time.time, back_at: Place | None = None) -> None:
         super().__init__()
         self.run = run
         self.reader = RunReader(run, self.post_message, writable=terminal_writable)
         self.requests = Requests()
         self._clock = clock
-        self._main = ""  # chosen by the user; else what fits the run's state
-        self._lower = ""
+        # Chosen by the user; else what fits the run's state.
+        self._main = back_at.main if back_at and back_at.main in MAIN_PANES else ""
+        self._lower = back_at.lower if back_at and back_at.lower in LOWER_PANES else ""
+        if back_at:
+            self.requests.say("You are back at the run you watched. Esc leads to the list of runs.")
         self._typed = ""
         self._offered: tuple[object, ...] = ()
         self.drawn = 0  # how often the panes were filled
@@ -177,6 +182,11 @@ class DashboardScreen(Screen[None]):
     # Which panes are seen
 
     @property
+    def place(self) -> Place:
+        """Where one is, for the next start."""
+        return Place("dashboard", self.run.name, self._main, self._lower)
+
+    @property
     def ended(self) -> bool:
         """Whether the run has come to an end of any kind."""
         return self.reader.seen.ready and self.reader.view.state not in ACTIVE | {"created"}
@@ -186,7 +196,7 @@ class DashboardScreen(Screen[None]):
         lower = self._lower or ("result" if self.ended else "samples")
         wanted = {f"main-{main}", f"lower-{lower}", *({"ended"} if self.ended else ())}
         known = {f"main-{name}" for name in (*MAIN_PANES, "phases")}
-        known |= {"lower-samples", "lower-result", "lower-log", "ended"}
+        known |= {*(f"lower-{name}" for name in LOWER_PANES), "ended"}
         if wanted == known & set(self.classes):
             return
         self.remove_class(*(known - wanted)).add_class(*wanted)

@@ -18,6 +18,7 @@ from ft_core.errors import FtError, Problem
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 from ft_tui.actions import bindings
+from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.wizard_data import DataStep
 from ft_tui.screens.wizard_hardware import HardwareStep
@@ -100,6 +101,11 @@ class WizardScreen(Screen[None]):
     def draft(self) -> Draft:
         """What was typed."""
         return self.session.draft
+
+    @property
+    def place(self) -> Place:
+        """Where one is, for the next start."""
+        return Place("wizard", self.draft.name)
 
     # Building
 
