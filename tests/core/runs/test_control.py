@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
+from subprocess import PIPE
 
 import pytest
 
@@ -44,6 +47,28 @@ def test_of_many_takers_one_gets_each_request(run: RunDir) -> None:
     for thread in threads:
         thread.join()
     assert sorted(taken) == asked
+
+
+def test_of_two_processes_one_gets_each_request(run: RunDir) -> None:
+    asked = [ask(run, "checkpoint") for _ in range(300)]
+    taker = (
+        "import sys\nfrom pathlib import Path\nfrom ft_core.runs.control import take\n"
+        "from ft_core.runs.directory import RunDir\nrun = RunDir(Path(sys.argv[1]))\nprint('ready', flush=True)\n"
+        "sys.stdin.readline()\nprint(*[request.id for request in take(run)])"
+    )
+    takers = [
+        subprocess.Popen([sys.executable, "-c", taker, str(run.path)], stdin=PIPE, stdout=PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in takers:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in takers:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    taken = [name for process in takers for name in process.communicate()[0].split()]
+    assert sorted(taken) == sorted(asked)
 
 
 def test_a_taker_leaves_the_requests_of_others(run: RunDir) -> None:

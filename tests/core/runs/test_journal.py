@@ -264,6 +264,32 @@ def test_what_cannot_be_cut_off_is_ended_before_the_next_event(tmp_path: Path, m
     assert steps_of(path) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
+@pytest.mark.parametrize("call", ["write", "write after half a line", "fsync", "fstat"])
+def test_a_failing_disk_neither_stops_the_writer_nor_tears_a_line_nor_loses_an_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, call: str
+) -> None:
+    real = os.write
+
+    def fail(handle: int, *data: bytes) -> int:
+        if "half" in call:
+            real(handle, data[0][: len(data[0]) // 2])
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "events.jsonl"
+    whole = write_events(path, 2)
+    with Journal(path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call.split(maxsplit=1)[0], fail)
+            journal.write("checkpoint", step=3)
+            journal.write("step", step=4)
+        assert os.strerror(number) in (journal.problem or "")
+        assert path.read_bytes() == whole
+        journal.write("step", step=5)
+        assert journal.problem is None
+    assert [(event["seq"], event["step"]) for event in Tail(path).read()] == [(n, n) for n in range(1, 6)]
+
+
 def test_closing_with_a_full_disk_and_closing_twice_raise_nothing() -> None:
     journal = Journal(Path("/dev/full"))
     journal.write("end", state="done")

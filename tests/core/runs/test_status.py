@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -142,16 +145,26 @@ def test_the_heart_beats_without_a_step_and_stops_at_the_hand_over(
     assert not writer.thread.is_alive()
 
 
-def test_a_full_disk_under_the_status_does_not_stop_the_trainer(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_full_or_failing_disk_under_the_status_stops_neither_trainer_nor_heart(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None], number: int
+) -> None:
+    monkeypatch.setattr(status_module, "_HEARTBEAT_SECONDS", 0.01)
     writer = StatusWriter(run)
+    refused: list[int] = []
 
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def refuse(*_: object) -> None:
+        refused.append(number)
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(status_module, "write_atomic", refuse)
+        patch.setattr(Path, "replace", refuse)
         writer.update(now=True, step=7)
-        assert "No space left" in (writer.problem or "")
+        wait_until(lambda: len(refused) > 3)
+        assert os.strerror(number) in (writer.problem or "")
+        assert (read_status(run) or Status()).step == 0
+    assert not [path for path in run.path.iterdir() if path.name.startswith(".status")], "a half-written file stayed"
+    wait_until(lambda: writer.problem is None)
     writer.close()
     assert writer.problem is None
     assert (read_status(run) or Status()).step == 7

@@ -308,6 +308,34 @@ def test_the_time_worked_leaves_out_pauses_and_what_lies_between_an_end_and_a_ne
     assert view_of(run).worked_seconds(9000.0) == pytest.approx(40 + 5 + 11 + 1)
 
 
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_a_jump_of_the_clock_changes_neither_order_nor_pace_nor_the_time_worked(run: RunDir, jump: float) -> None:
+    at_work(run)
+    plan = ("plan", {"total_steps": 24})
+    told = [state("preparing", "starting"), plan, state("training"), *(step(number) for number in range(1, 21)),
+            state("paused"), state("training"), step(21), step(22)]  # fmt: skip
+    lines = []
+    for seq, (kind, fields) in enumerate(told, 1):
+        t = 1_000_000.0 + 10 * seq + (jump if seq > 9 else 0)
+        lines.append(json.dumps({"v": 1, "seq": seq, "t": t, "mono": 10.0 * seq, "kind": kind, **fields}))
+    run.events_file.write_text("\n".join([*lines, ""]))
+    view = view_of(run)
+    assert view.series["loss"].steps == list(range(1, 23))
+    assert view.eta_seconds == pytest.approx(20)
+    now = 1_000_000.0 + 10 * len(told) + jump
+    assert view.worked_seconds(now + 5) == pytest.approx(10 * (len(told) - 1) - 10 + 5)
+
+
+def test_a_reboot_between_two_attempts_counts_by_the_clock_of_each(run: RunDir) -> None:
+    at_work(run)
+    events = [(1000.0, 500_000.0, state("preparing", "starting")), (1100.0, 500_100.0, step(1)),
+              (9000.0, 7.0, state("preparing", "starting")), (9030.0, 37.0, step(2))]  # fmt: skip
+    lines = [json.dumps({"v": 1, "seq": seq, "t": t, "mono": mono, "kind": kind, **fields})
+             for seq, (t, mono, (kind, fields)) in enumerate(events, 1)]  # fmt: skip
+    run.events_file.write_text("\n".join([*lines, ""]))
+    assert view_of(run).worked_seconds(9030.0) == pytest.approx(100 + 30)
+
+
 def test_a_run_that_never_started_has_no_time_worked(run: RunDir) -> None:
     assert view_of(run).worked_seconds(9000.0) is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ft_core.runs.journal import Event, number
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
+from ft_core.runs.worktime import between, moment
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.run_words import glyph
 from ft_tui.widgets.cells import Line, Span, bar, line_width, wrapped
@@ -38,8 +39,9 @@ def _name(event: Event) -> str:
 
 
 def _done(event: Event, later: Event | None, width: int) -> Line:
-    begun, ended = number(event.get("t")), number((later or {}).get("t"))
-    took = f"  {duration_text(ended - begun)}" if begun and ended and ended - begun >= 1 else ""
+    begun, ended = moment(event), moment(later or {})
+    seconds = between(begun, ended) if begun and ended else 0
+    took = f"  {duration_text(seconds)}" if seconds >= 1 else ""
     name = one_line(_name(event), max(width - len(took) - 4, 8))
     return ((f" {glyph('✓', '+')} ", "good"), (name, ""), (took, "dim"))
 
