@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -133,7 +134,37 @@ def is_live(status: Status) -> bool:
     if any(process.alive() for process in known):
         return True
     elsewhere = any(not process.here for process in known)
-    return elsewhere and status.state in ACTIVE and abs(time.time() - status.updated) < _SILENCE_SECONDS
+    return elsewhere and status.state in ACTIVE and _beats(status)
+
+
+class _Heard(NamedTuple):
+    """The newest heartbeat from another machine: its time there, and when it was first and last looked at here."""
+
+    beat: float
+    since: float
+    looked: float
+    alive: bool
+
+
+_heard: dict[tuple[object, ...], _Heard] = {}
+
+
+def _beats(status: Status) -> bool:
+    """Whether a heart on another machine beats.
+
+    The clocks of two machines may differ, and jump. So whoever looks again and again goes by the heartbeats seen to
+    come, timed by a clock that never jumps; only a first look has to compare the clocks.
+    """
+    key, now = (status.run, status.supervisor, status.trainer), time.monotonic()
+    before = _heard.get(key)
+    if before is None or now - before.looked > _SILENCE_SECONDS:
+        found = _Heard(status.updated, now, now, alive=abs(time.time() - status.updated) < _SILENCE_SECONDS)
+    elif status.updated != before.beat:
+        found = _Heard(status.updated, now, now, alive=True)
+    else:
+        found = before._replace(looked=now, alive=before.alive and now - before.since < _SILENCE_SECONDS)
+    _heard[key] = found
+    return found.alive
 
 
 def shown_state(run: RunDir) -> str:

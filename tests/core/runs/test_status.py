@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,12 +102,106 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(run: RunDir, monk
     assert shown_state(run) == "done"
 
 
-def test_a_run_on_another_machine_is_live_as_long_as_its_heart_beats(run: RunDir) -> None:
-    write_status(run, Status(state="training", supervisor=ELSEWHERE))
+class TwoClocks:
+    """Stands for the module `time`: the wall clock of this machine, and the one that never jumps."""
+
+    def __init__(self) -> None:
+        self.wall, self.mono = 1_000_000.0, 50.0
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def wait(self, seconds: float) -> None:
+        self.wall, self.mono = self.wall + seconds, self.mono + seconds
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> TwoClocks:
+    found = TwoClocks()
+    monkeypatch.setattr(status_module, "time", found)
+    monkeypatch.setattr(status_module, "_heard", {})
+    return found
+
+
+def beat(run: RunDir, at: float) -> None:
+    """A heartbeat from another machine, whose clock shows this."""
+    status = Status(run=run.name, state="training", supervisor=ELSEWHERE, updated=at)
+    run.status_file.write_text(status.model_dump_json())
+
+
+def test_a_run_on_another_machine_is_live_as_long_as_its_heart_beats(run: RunDir, clocks: TwoClocks) -> None:
+    beat(run, clocks.wall)
+    for _ in range(59):
+        assert live(run)
+        clocks.wait(1)
+    beat(run, clocks.wall)
     assert live(run)
-    silent = Status(state="training", supervisor=ELSEWHERE, updated=time.time() - 3600)
-    run.status_file.write_text(silent.model_dump_json())
+    for _ in range(61):
+        clocks.wait(1)
+        state = shown_state(run)
+    assert state == "crashed"
+
+
+def test_one_look_at_a_run_that_was_silent_for_long_is_enough(run: RunDir, clocks: TwoClocks) -> None:
+    beat(run, clocks.wall - 3600)
     assert not live(run)
+
+
+@pytest.mark.parametrize("jump", [-7200.0, 7200.0])
+def test_a_jump_of_the_clock_here_neither_kills_nor_revives_a_run_elsewhere(
+    run: RunDir, clocks: TwoClocks, jump: float
+) -> None:
+    there = clocks.wall
+    beat(run, there)
+    assert live(run)
+    clocks.wall += jump
+    for _ in range(40):
+        clocks.wait(5)
+        there += 5
+        beat(run, there)
+        assert live(run)
+    for _ in range(13):
+        clocks.wait(5)
+        clocks.wall = there
+        alive = live(run)
+    assert not alive, "it has been silent, whatever the clock here shows"
+
+
+@pytest.mark.parametrize("away", [-7200.0, 7200.0])
+def test_a_run_on_a_machine_whose_clock_is_wrong_is_live_from_its_second_heartbeat(
+    run: RunDir, clocks: TwoClocks, away: float
+) -> None:
+    beat(run, clocks.wall + away)
+    assert not live(run)
+    clocks.wait(5)
+    beat(run, clocks.wall + away)
+    assert live(run)
+
+
+def test_after_a_long_time_without_a_look_an_old_heartbeat_is_no_new_one(run: RunDir, clocks: TwoClocks) -> None:
+    beat(run, clocks.wall)
+    assert live(run)
+    beat(run, clocks.wall + 10)
+    clocks.wait(3600)
+    assert not live(run)
+
+
+def test_the_processes_of_before_a_reboot_are_not_alive(
+    run: RunDir, clocks: TwoClocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_status(run, Status(run=run.name, state="training", trainer=Identity.current()))
+    assert live(run)
+    monkeypatch.setattr("ft_core.runs.identity.boot_id", lambda: "the next boot")
+    clocks.wait(61)
+    assert shown_state(run) == "crashed"
+
+
+def test_a_pid_given_out_again_does_not_revive_a_run(run: RunDir) -> None:
+    write_status(run, Status(run=run.name, state="training", supervisor=DEAD, trainer=DEAD))
+    assert Identity.of(DEAD.pid) is not None
     assert shown_state(run) == "crashed"
 
 
