@@ -4,12 +4,13 @@ import os
 import pty
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
 from ft_core.runs.status import read_status, write_status
 from ft_tui import terminal
-from tests.tui.listed_runs import make_run
+from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.pseudo_terminal import Terminal
 
 MODES_LEFT_ON = [b"\x1b[?1049h", b"\x1b[?1000h", b"\x1b[?1003h", b"\x1b[?1006h", b"\x1b[?2004h", b"\x1b[?25l"]
@@ -29,6 +30,22 @@ def test_a_signal_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
         app.process.send_signal(number)
         assert app.end() == 128 + number
         assert_restored(app.output)
+
+
+def test_a_crash_leaves_the_terminal_as_it_was_and_does_not_come_back_at_the_next_start(tmp_path: Path) -> None:
+    run = make_run("ended", events=finished_events(), state="done", step=60, total=60)
+    (tmp_path / "sitecustomize.py").write_text(
+        "from ft_tui.screens.dashboard import DashboardScreen\n"
+        "def fail(*_):\n    raise RuntimeError('as a bug would')\nDashboardScreen.refresh_panes = fail\n"
+    )
+    with Terminal(["attach", run.name], environment={"PYTHONPATH": str(tmp_path)}) as app:
+        assert app.end(seconds=30) == 1
+        assert b"as a bug would" in app.output
+        assert_restored(app.output)
+    with Terminal([]) as app:
+        app.until("1 run")
+        app.send("q")
+        assert app.end() == 0
 
 
 def test_quitting_restores_the_terminal_and_gives_0() -> None:

@@ -246,9 +246,11 @@ def _show_app(ctx: click.Context, opening: Any = "home", **what: Any) -> None:  
     home()
     if opening == "home":
         opening, what = _where_one_was()
-    code = FtApp(opening, **what).run(mouse=mouse_of(ctx))
+    app = FtApp(opening, **what)
+    code = app.run(mouse=mouse_of(ctx))
     _say_what_goes_on()
-    ctx.exit(code or output.FINE)
+    # A crash gives no code of its own.
+    ctx.exit(code or app.return_code or output.FINE)
 
 
 def _where_one_was() -> tuple[Any, dict[str, Any]]:
