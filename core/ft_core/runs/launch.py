@@ -35,9 +35,9 @@ def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None,
 
     `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. A new run is handed to
     the `warm` worker where it fits. While another run has its GPU, this one is refused, or with `queue` waits there
-    until the GPU is free. Raises FtError when the run is at work, open to other users, was already started (or, with `resume`, has nothing
-    to continue from), its GPU is taken, its recipe is damaged, or the supervisor cannot start; the last is also written
-    down as the run's end.
+    until the GPU is free. Raises FtError when the run is at work, open to other users, was already started (or, with
+    `resume`, has nothing to continue from), its GPU is taken, its recipe is damaged, or the supervisor cannot start;
+    the last is also written down as the run's end.
     """
     from ft_core.recipe.yaml_io import load
 
