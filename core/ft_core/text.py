@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _UNSAFE = re.compile(
@@ -58,7 +59,9 @@ def _scaled(value: float, units: tuple[str, ...], *, space: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as a person says them: `48 s`, `12 min 05 s`, `3 h 20 min`, `2 d 4 h`."""
+    """Seconds as a person says them: `48 s`, `12 min 05 s`, `3 h 20 min`, `2 d 4 h`; `? s` for what is no number."""
+    if not math.isfinite(seconds):
+        return "? s"
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -153,3 +153,18 @@ def test_a_long_log_never_begins_in_the_middle_of_a_line(tmp_path: Path) -> None
     lines = LineTail(file, 10**6).read()
     assert all(line.startswith("line ") for line in lines)
     assert lines[-1] == "line 39999"
+
+
+def test_events_with_values_of_other_kinds_are_told_as_far_as_they_go() -> None:
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("state", {"state": "training", "total": 9}),
+        ("checkpoint", {"step": 1, "bytes": {}}),
+        ("eval", {"step": 1, "loss": [1]}),
+        ("sample", {"step": 1, "path": "samples/missing.json"}),
+        ("verdict", {"base": [1], "tuned": {"valid_json": 10**400, "exact": "x"}, "words": "so so"}),
+        ("result", {"path": "result", "bytes": "many"}),
+        ("end", {"state": "failed", "last_lines": 7}),
+    ]
+    text = "\n".join(told(make_run(events=events, state="failed")))
+    for words in ("training (None/9 )", "step 1: 0 B", "[1]", "samples cannot be read", "so so", "failed after"):
+        assert words in text

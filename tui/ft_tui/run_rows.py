@@ -75,8 +75,11 @@ def read_rows() -> tuple[RunRow, ...]:
 
 
 def when(seconds: float | None) -> str:
-    """A unix time in the user's own time zone, to the minute; empty for none."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if seconds else ""
+    """A unix time in the user's own time zone, to the minute; empty for none, and for one no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if seconds else ""
+    except (OverflowError, ValueError, OSError):
+        return ""
 
 
 def now() -> float:

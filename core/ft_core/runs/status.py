@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ft_core.files import write_atomic
 from ft_core.runs.directory import RunDir
@@ -25,6 +25,8 @@ _LARGEST = 256 * 1024
 # A run on another machine (shared file system) cannot be looked up in /proc; its heartbeat speaks for it.
 _HEARTBEAT_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0
+# What a clock can show, up to the year 5138.
+Moment = Annotated[float, Field(ge=0, lt=1e11)]
 
 
 class Status(BaseModel):
@@ -38,13 +40,13 @@ class Status(BaseModel):
     data: str = ""
     state: str = "created"
     phase: str = ""
-    step: int = 0
-    total: int | None = None
+    step: int = Field(0, ge=0, lt=2**53)
+    total: int | None = Field(None, ge=0, lt=2**53)
     epoch: float | None = None
     loss: float | None = None
-    started: float | None = None
-    updated: float = 0.0
-    ended: float | None = None
+    started: Moment | None = None
+    updated: Moment = 0.0
+    ended: Moment | None = None
     cause: str | None = None
     remedy: str | None = None
     supervisor: Identity | None = None

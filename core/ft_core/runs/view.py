@@ -29,6 +29,8 @@ _GPU_CURVES = {
     "power_watts": "gpu_power",
 }
 _PACE_STEPS = 50
+_LARGEST = 2**53
+_LAST_MOMENT = 1e11
 _PIECE = 4 * 1024 * 1024
 # Of a long history, GPU readings are taken at every fourth step only: they change slowly, and opening it must be quick.
 _MANY = 2_000
@@ -324,7 +326,7 @@ class RunView:
 
     def _begin(self, event: Event) -> None:
         """A start or a new start: the end of the attempt before no longer counts."""
-        self.started = self.started if self.started is not None else number(event.get("t"))
+        self.started = self.started if self.started is not None else _moment(event.get("t"))
         self.end = None
         self._pace.clear()
         step = _whole(event.get("step"))
@@ -401,7 +403,7 @@ class RunView:
     @property
     def ended(self) -> float | None:
         """When the run ended, in unix seconds; of a crashed one its last sign of life, None of one at work."""
-        said = number((self.end or {}).get("t")) or self.status.ended
+        said = _moment((self.end or {}).get("t")) or self.status.ended
         return said or (self.status.updated or None if self.state == CRASHED else None)
 
     @property
@@ -451,7 +453,14 @@ def _without_envelope(event: Event | None, *, keep: str = "") -> Event | None:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A whole number that can be reckoned with; None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST else None
+
+
+def _moment(value: object) -> float | None:
+    """Unix seconds that a clock can show; None for anything else."""
+    seconds = number(value)
+    return seconds if seconds is not None and 0 <= seconds < _LAST_MOMENT else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -261,3 +261,9 @@ def test_a_full_or_failing_disk_under_the_status_stops_neither_trainer_nor_heart
     writer.close()
     assert writer.problem is None
     assert (read_status(run) or Status()).step == 7
+
+
+@pytest.mark.parametrize("wrong", ['"step":1e400', f'"total":{10**400}', '"step":-1', '"started":1e300', '"ended":NaN'])
+def test_a_status_with_figures_nobody_can_reckon_with_is_damaged(run: RunDir, wrong: str) -> None:
+    run.status_file.write_text(f'{{"v":1,"state":"done",{wrong}}}')
+    assert read_status(run) is None

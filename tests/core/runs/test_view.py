@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from typing import Any
 
@@ -441,3 +442,15 @@ def test_200_000_steps_are_attached_to_with_thinned_curves(run: RunDir) -> None:
     view.poll()
     assert view.step == 200_000
     assert sum(len(series.steps) for series in view.series.values()) < 200_000
+
+
+def test_numbers_nobody_can_reckon_with_are_passed_over(run: RunDir) -> None:
+    huge = 10**400
+    write(run, ("plan", {"total_steps": huge}), step(1), step(2, loss=huge, grad_norm=-huge))
+    write(run, ("step", {"step": huge, "loss": 1.0}))
+    write(run, ("state", {"state": "preparing"}), ("end", {"state": "failed"}))
+    text = run.events_file.read_text()
+    run.events_file.write_text(re.sub(r'"t":[^,]*', f'"t":{huge}', text))
+    found = view_of(run)
+    assert (found.step, found.total, found.started, found.ended) == (2, None, None, None)
+    assert len(found.series["loss"].steps) == 1

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ft_core.errors import problem
+from ft_core.errors import FtError, problem
 from ft_core.runs import history
 from ft_core.runs.glance import Glance, is_long
+from ft_core.runs.journal import number
 from ft_core.runs.status import CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
@@ -125,7 +126,9 @@ class Follower:
             return ""
         self._phases.add((state, phase))
         words = one_line(f"{state}: {phase}" if phase and phase != state else state, 100)
-        return words + (f" ({event['done']}/{event['total']} {event.get('unit') or ''})" if event.get("total") else "")
+        return words + (
+            f" ({event.get('done')}/{event['total']} {event.get('unit') or ''})" if event.get("total") else ""
+        )
 
     def _alarm_line(self, event: dict[str, Any]) -> str:
         return f"! {one_line(str(event.get('text') or event.get('name')), 200)}"
@@ -141,7 +144,10 @@ class Follower:
         self._say(_step_line(view))
 
     def _sample_lines(self, event: dict[str, Any]) -> str:
-        items = self.view.load_sample(event).items[:_SAMPLES_SHOWN]
+        try:
+            items = self.view.load_sample(event).items[:_SAMPLES_SHOWN]
+        except FtError as error:
+            return f"sample at step {event.get('step')}: {error.problems[0].what}"
         return "\n".join(
             f"sample at step {event.get('step')}: {one_line(item.prompt, 70)}\n"
             f"    base:  {one_line(item.base, 90)}\n    tuned: {one_line(item.current, 90)}"
@@ -153,7 +159,8 @@ class Follower:
     def _tell_end(self) -> None:
         end = self.view.end or {}
         self._say(f"{self.view.state} after {duration_text(self.seconds)}")
-        for line in end.get("last_lines") or []:
+        last_lines = end.get("last_lines")
+        for line in last_lines if isinstance(last_lines, list) else ():
             self._say(f"    {one_line(str(line), 200)}")
         for label, text in (("cause", self.view.cause), ("fix", self.view.remedy)):
             if text:
@@ -166,7 +173,7 @@ class Follower:
     def _tell_result(self, result: dict[str, Any]) -> None:
         path = str(self.run.path / str(result.get("path")))
         self._say(
-            f"\nThe {result.get('kind')} ({bytes_text(float(result.get('bytes') or 0))}) lies in\n    {path}\nLoad it:"
+            f"\nThe {result.get('kind')} ({bytes_text(number(result.get('bytes')) or 0)}) lies in\n    {path}\nLoad it:"
         )
         for line in loading_lines(path, result):
             self._say(f"    {line}")
@@ -214,23 +221,29 @@ def _eval_line(event: dict[str, Any]) -> str:
 
 
 def _checkpoint_line(event: dict[str, Any]) -> str:
-    return f"checkpoint at step {event.get('step')}: {bytes_text(float(event.get('bytes') or 0))}"
+    return f"checkpoint at step {event.get('step')}: {bytes_text(number(event.get('bytes')) or 0)}"
 
 
 def _figure(value: object, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else str(value)
+    figure = number(value)
+    return str(value) if figure is None else format(figure, form)
 
 
 def verdict_table(verdict: dict[str, Any]) -> str:
     """Base beside tuned, a line a measure, and the sentence that sums it up."""
-    base, tuned = verdict.get("base") or {}, verdict.get("tuned") or {}
+    base, tuned = (_side(verdict.get(side)) for side in ("base", "tuned"))
     names = [name for name in MEASURES if name in base or name in tuned]
     rows = [(MEASURES[name].words, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
     rows_text = output.table((f"{verdict.get('rows') or ''} held-out rows".strip(), "base", "tuned"), rows)
     return f"\n{rows_text}\n{verdict.get('words') or ''}".rstrip()
 
 
+def _side(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _measure(name: str, value: object) -> str:
-    if not isinstance(value, int | float):
+    figure = number(value)
+    if figure is None:
         return "-"
-    return f"{value:.4f}" if name == "held_out_loss" else f"{value:.1%}"
+    return f"{figure:.4f}" if name == "held_out_loss" else f"{figure:.1%}"
