@@ -44,6 +44,13 @@ def refuse_tricks(text: str, where: str) -> None:
                 why="a few of them can expand to billions of values",
                 remedy="write the value out; text that begins with & or * goes in quotes",
             )
+        if getattr(event, "tag", None) is not None:
+            raise problem(
+                "tags (!name) are not allowed",
+                where=line,
+                why="they make something else of a value than it looks like",
+                remedy="leave the tag out; a text that looks like a number or a date is put in quotes",
+            )
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise problem(

@@ -117,6 +117,11 @@ def test_text_is_not_taken_for_a_number() -> None:
         ("- 1\n- 2\n", "the recipe is a list"),
         ("hello", "the recipe is only `hello`"),
         ("1: 2", "unknown key `1`"),
+        ("true: 2", "unknown key"),
+        ("2001-01-01: 2", "unknown key"),
+        ("data:\n  true: x", "unknown key"),
+        ("model:\n  source: !!bool x", "tags (!name) are not allowed"),
+        ("model: !!set {source}", "tags (!name) are not allowed"),
     ],
 )
 def test_tricks_of_yaml_are_refused(text: str, says: str) -> None:
