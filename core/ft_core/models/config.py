@@ -233,6 +233,6 @@ def _sources(*names: str) -> str:
 def _count(value: object) -> int | None:
     """A sensible positive count; a list (one width a layer, as Gemma 3n gives) counts as its largest."""
     if isinstance(value, list):
-        return max((n for item in value if (n := _count(item))), default=None)
+        return max((n for item in value if not isinstance(item, list) and (n := _count(item))), default=None)
     sensible = isinstance(value, int) and not isinstance(value, bool) and 0 < value < _COUNT_LIMIT
     return value if sensible and isinstance(value, int) else None

@@ -19,6 +19,8 @@ INDEX = "model.safetensors.index.json"
 # The safetensors library refuses longer headers (MAX_HEADER_SIZE in its source).
 _HEADER_LIMIT = 100_000_000
 _SHARD_LIMIT = 10_000
+# torch knows no more.
+_MOST_DIMENSIONS = 64
 # Bits of one stored element, by safetensors' names of formats (README of huggingface/safetensors).
 _BITS: Mapping[str, int] = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
@@ -113,15 +115,17 @@ def _check_header(header: object, path: Path, data_bytes: int) -> None:
 
 
 def _is_tensor(facts: object) -> bool:
-    if not isinstance(facts, dict) or facts.get("dtype") not in _BITS:
+    if not isinstance(facts, dict) or not isinstance(facts.get("dtype"), str) or facts["dtype"] not in _BITS:
         return False
     shape, offsets = facts.get("shape"), facts.get("data_offsets")
     return (
         isinstance(shape, list)
         and isinstance(offsets, list)
+        and len(shape) <= _MOST_DIMENSIONS
         and len(offsets) == 2
-        and len(shape) <= _DIMENSIONS
         and all(isinstance(n, int) and 0 <= n < _LARGEST for n in (*shape, *offsets))
+        # As the safetensors library demands: what a tensor is said to hold lies in the file, too.
+        and math.prod(shape) * _BITS[facts["dtype"]] == 8 * (offsets[1] - offsets[0])
     )
 
 

@@ -249,3 +249,38 @@ def test_hostile_names_in_a_config_are_cleaned(tmp_path: Path) -> None:
     facts = inspect(model_folder(tmp_path, config={"architectures": ["Evil\x1b[2JForCausalLM"]}))
     assert facts.architecture is not None
     assert "\x1b" not in facts.architecture
+
+
+def test_counts_nested_within_each_other_are_unknown(tmp_path: Path) -> None:
+    nested: Any = 64
+    for _ in range(900):
+        nested = [nested]
+    facts = inspect(model_folder(tmp_path, config={"intermediate_size": nested}))
+    assert facts.problem is not None
+    assert "nested" in facts.problem.why
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dtype": ["BF16"]},
+        {"dtype": {}},
+        {"shape": [2**62] * 65},
+        {"shape": [10**400, 1]},
+        {"shape": [256, 65]},
+        {"data_offsets": [32768, 0]},
+    ],
+    ids=str,
+)
+def test_a_tensor_that_cannot_be_what_its_header_says_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    path = model_folder(tmp_path) / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["model.embed_tokens.weight"] |= wrong
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    facts = inspect(tmp_path)
+    assert facts.parameters is None
+    assert facts.problem is not None
+    assert "in no known form" in facts.problem.why
