@@ -20,7 +20,7 @@ INDEX = "model.safetensors.index.json"
 _HEADER_LIMIT = 100_000_000
 _SHARD_LIMIT = 10_000
 # torch knows no more.
-_MOST_DIMENSIONS = 64
+_MOST_DIMENSIONS = 16
 # Bits of one stored element, by safetensors' names of formats (README of huggingface/safetensors).
 _BITS: Mapping[str, int] = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
@@ -36,7 +36,6 @@ _COMPANIONS = (
 )  # fmt: skip
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 # Real tensors have a handful of dimensions; the product of a million of them would be worked on for hours.
-_DIMENSIONS = 16
 _LARGEST = 2**48
 
 

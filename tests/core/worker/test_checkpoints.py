@@ -159,3 +159,14 @@ def test_a_checkpoint_of_the_first_version_without_a_seal_is_still_read(tmp_path
     manifest["v"] = 1
     (made.path / "manifest.json").write_text(json.dumps(manifest))
     assert checkpoints.newest(tmp_path) == (made, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"v":1,"step":4,"files":{"a\\u0000b":{}},"notes":{}}', "", "[]", "\x00"]
+)
+def test_a_manifest_that_cannot_be_read_is_damage_and_no_crash(tmp_path: Path, text: str) -> None:
+    older = seal(tmp_path, 2)
+    (seal(tmp_path, 4).path / checkpoints.MANIFEST).write_text(text)
+    found, damaged = checkpoints.newest(tmp_path)
+    assert found == older
+    assert damaged[0].startswith("step-000004: ")
