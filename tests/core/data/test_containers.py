@@ -344,3 +344,22 @@ def test_a_gzip_file_that_is_cut_off_gives_the_rows_before_the_cut(members: int,
     assert found[-1].problem is not None
     assert "the gzip archive ends in the middle" in found[-1].problem.what
     assert [row.value for row in found[:500]] == [json.loads(line) for line in rows.splitlines()[:500]]
+
+
+@pytest.mark.parametrize("end", [2**30, -7])
+def test_a_value_that_lies_outside_of_an_arrow_file_costs_its_rows_only(tmp_path: Path, end: int) -> None:
+    # pyarrow itself follows such a value out of its memory.
+    sink = pa.BufferOutputStream()
+    table = pa.table({"prompt": ["a", "bb", "ccc", "dddd"], "completion": ["e"] * 4})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    offsets = b"".join(n.to_bytes(4, "little", signed=True) for n in (0, 1, 3))
+    wrong = b"".join(n.to_bytes(4, "little", signed=True) for n in (0, 1, end))
+    data = sink.getvalue().to_pybytes()
+    assert data.count(offsets) == 1
+    file = open_rows(str(written(tmp_path / "rows.arrow", data.replace(offsets, wrong))))
+    rows = list(file.rows())
+    assert [row.value and row.value["prompt"] for row in rows] == ["a", None, "ccc", "dddd"]
+    assert rows[1].problem is not None
+    assert "cannot be read" in rows[1].problem.what
+    assert file.count() == 4

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 256
 _BATCH_BYTES = 4 * 2**20
 # All that pyarrow raises on damaged input; its own errors are subclasses of these.
-_ERRORS = (OSError, ValueError, KeyError, TypeError, OverflowError, NotImplementedError)
+_ERRORS = (OSError, ValueError, LookupError, TypeError, OverflowError, NotImplementedError, MemoryError)
 
 
 class TableFile(RowFile):
@@ -76,11 +76,7 @@ def _value(batch: RecordBatch, place: int) -> dict[str, object] | Fault:
     try:
         return plain_row(batch.slice(place, 1).to_pylist()[0])
     except _ERRORS as error:
-        return Fault(
-            "a value of the row cannot be read",
-            one_line(f"{type(error).__name__}: {error}", 160),
-            "write the table again with that value mended, or leave the row out",
-        )
+        return _unreadable(error)
 
 
 class ParquetFile(TableFile):
@@ -156,7 +152,7 @@ class ArrowFile(TableFile):
             with reader:
                 for batch in batches:
                     if first + batch.num_rows > start:
-                        yield from _pieces(first, batch)
+                        yield from _pieces(first, batch) if _is_sound(batch) else _one_by_one(first, batch)
                     first += batch.num_rows
         except _ERRORS as error:
             yield first, _lost(error), 1
@@ -182,6 +178,34 @@ def _pieces(first: int, batch: RecordBatch) -> Iterator[tuple[int, RecordBatch, 
         yield first + begin, part, part.num_rows
 
 
+def _is_sound(batch: RecordBatch) -> bool:
+    """Whether what a batch says of itself is true: where it is not, pyarrow leaves its memory, and the program ends."""
+    try:
+        batch.validate(full=True)
+    except _ERRORS:
+        return False
+    return not _has_too_many_rows(batch)
+
+
+def _has_too_many_rows(batch: RecordBatch) -> bool:
+    rows, size = int(batch.num_rows), int(batch.get_total_buffer_size())
+    return rows > 8 * size
+
+
+def _one_by_one(first: int, batch: RecordBatch) -> Iterator[tuple[int, RecordBatch | Fault, int]]:
+    """The rows of a batch that is not sound; each that is not sound itself as a fault."""
+    if _has_too_many_rows(batch):
+        raise ValueError("a part of the table tells of more rows than it has bits")
+    for place in range(batch.num_rows):
+        row = batch.slice(place, 1)
+        try:
+            row.validate(full=True)
+        except _ERRORS as error:
+            yield first + place, _unreadable(error), 1
+        else:
+            yield first + place, row, 1
+
+
 def plain_row(value: dict[str, object]) -> dict[str, object]:
     """A row with only what JSON has types for."""
     return {name: plain_value(inner) for name, inner in value.items()}
@@ -203,6 +227,14 @@ def plain_value(value: object) -> object:
         except UnicodeDecodeError:
             return {"bytes": len(value)}
     return str(value)
+
+
+def _unreadable(error: Exception) -> Fault:
+    return Fault(
+        "a value of the row cannot be read",
+        one_line(f"{type(error).__name__}: {error}", 160),
+        "write the table again with that value mended, or leave the row out",
+    )
 
 
 def _lost(error: Exception) -> Fault:
