@@ -51,6 +51,7 @@ EVENTS = (
     _event(15, "end", state="failed", cause="out of memory", remedy="a smaller batch", last_lines=["x"]),
 )
 JOURNAL = (b"".join(line + b"\n" for line in _json(*EVENTS)), b"".join(line + b"\n" for line in _json(*EVENTS[:6])))
+LINES = _json(*EVENTS)
 STATUS = _json(
     {"v": 1, "run": "r", "model": "demo", "data": "demo", "state": "training", "phase": "", "step": 3, "total": 9,
      "epoch": 0.3, "loss": 1.5, "started": 1.78e9, "updated": 1.78e9, "ended": None, "cause": None, "remedy": None,

@@ -22,7 +22,7 @@ from ft_core.data.shapes import recognise
 from ft_core.data.stretches import OpenEndError
 from ft_core.errors import FtError
 from ft_core.models.inspect import inspect_folder
-from ft_core.models.weights import read_header, read_weights
+from ft_core.models.weights import read_weights
 from ft_core.recipe import yaml_io
 from ft_core.runs import control
 from ft_core.runs.directory import RunDir
@@ -31,7 +31,7 @@ from ft_core.runs.log import last_lines
 from ft_core.runs.status import read_settled, read_status
 from ft_core.runs.summary import summarise
 from ft_core.runs.view import RunView
-from ft_core.text import bytes_text, count_text
+from ft_core.text import bytes_text, clean, count_text
 from ft_core.worker import checkpoints
 from ft_tui.commands.plain import Follower
 from ft_tui.commands.runs import _status_lines
@@ -78,9 +78,12 @@ def _run(folder: Path) -> RunDir:
     return run
 
 
-def _journal(data: bytes, folder: Path) -> None:
+def _lines(data: bytes, _folder: Path) -> None:
     for line in data.split(b"\n"):
         parse_line(line)
+
+
+def _journal(data: bytes, folder: Path) -> None:
     run = _run(folder)
     _write(run.events_file, data)
     tail = Tail(run.events_file)
@@ -116,7 +119,7 @@ def _words(data: bytes, folder: Path) -> None:
     json.dumps(follower.result())
     said += _status_lines(follower.view)
     event_lines(follower.view, 60)
-    "\n".join(said).encode()
+    clean("\n".join(said)).encode()
 
 
 def _list(data: bytes, folder: Path) -> None:
@@ -125,11 +128,11 @@ def _list(data: bytes, folder: Path) -> None:
     _write(run.status_file, data)
     row = RunRow(run, summarise(run))
     words = (row.state, row.progress, row.loss, row.age(2e9), row.model, when(row.summary.started))
-    "".join(words).encode()
+    clean("".join(words)).encode()
     row.matches("a")
     view = RunView(run)
     view.poll()
-    "".join(_status_lines(view)).encode()
+    clean("".join(_status_lines(view))).encode()
 
 
 def _status(data: bytes, folder: Path) -> None:
@@ -137,11 +140,6 @@ def _status(data: bytes, folder: Path) -> None:
     _write(run.status_file, data)
     read_status(run)
     read_settled(run)
-    summarise(run)
-    view = RunView(run)
-    view.poll()
-    json.dumps(view.to_dict())
-    control.pending(run)
 
 
 def _control(data: bytes, folder: Path) -> None:
@@ -197,7 +195,10 @@ def _manifest(data: bytes, folder: Path) -> None:
 
 
 def _header(data: bytes, folder: Path) -> None:
-    _look_at_model(folder, "model.safetensors", len(data).to_bytes(8, "little") + data + bytes(32832))
+    _write(folder / "model.safetensors", len(data).to_bytes(8, "little") + data + bytes(32832))
+    with suppress(FtError):
+        found = read_weights(folder)
+        count_text(found.parameters)
 
 
 def _weights(data: bytes, folder: Path) -> None:
@@ -225,10 +226,6 @@ def _look_at_model(folder: Path, name: str, data: bytes) -> None:
     for figure in (facts.parameters, facts.hidden, facts.intermediate, facts.context, facts.vocabulary, facts.layers):
         count_text(figure or 0)
     bytes_text(facts.size_bytes or 0)
-    with suppress(FtError):
-        read_header(model / "model.safetensors")
-    with suppress(FtError):
-        read_weights(model)
 
 
 def _whole_weights() -> tuple[bytes, ...]:
@@ -282,31 +279,32 @@ def _archived(kind: str) -> Callable[[Random], bytes]:
 
 
 TARGETS = (
-    Target("journal", 160, _changed(lambda: known.JOURNAL, as_json_line), _journal),
-    Target("run view", 80, _changed(lambda: known.JOURNAL, as_json_line), _view),
-    Target("words of a run", 40, _changed(lambda: known.JOURNAL, as_json_line), _words),
-    Target("line of a run", 30, _changed(lambda: known.STATUS, as_json), _list),
-    Target("status", 100, _changed(lambda: known.STATUS, as_json), _status),
+    Target("journal line", 300, _changed(lambda: known.LINES, as_json), _lines),
+    Target("journal", 40, _changed(lambda: known.JOURNAL, as_json_line), _journal),
+    Target("run view", 40, _changed(lambda: known.JOURNAL, as_json_line), _view),
+    Target("words of a run", 20, _changed(lambda: known.JOURNAL, as_json_line), _words),
+    Target("line of a run", 20, _changed(lambda: known.STATUS, as_json), _list),
+    Target("status", 110, _changed(lambda: known.STATUS, as_json), _status),
     Target("control", 100, _changed(lambda: known.CONTROL, as_json), _control),
-    Target("samples", 50, _changed(lambda: known.SAMPLES, as_json), _samples),
+    Target("samples", 40, _changed(lambda: known.SAMPLES, as_json), _samples),
     Target("plan", 30, _changed(lambda: known.CONFIGS, as_json), _plan),
-    Target("log", 30, _changed(lambda: (*known.TEXTS, *known.JSONL)), _log),
-    Target("recipe", 40, _changed(lambda: known.RECIPES[2:], as_yaml, as_yaml, as_yaml), _recipe),
-    Target("whole recipe", 4, _changed(lambda: known.RECIPES, as_yaml), _recipe),
+    Target("log", 20, _changed(lambda: (*known.TEXTS, *known.JSONL)), _log),
+    Target("recipe", 14, _changed(lambda: known.RECIPES[2:], as_yaml, as_yaml, as_yaml), _recipe),
+    Target("whole recipe", 1, _changed(lambda: known.RECIPES, as_yaml), _recipe),
     Target("manifest", 80, _changed(_manifests, as_json), _manifest),
-    Target("safetensors header", 60, _changed(lambda: known.HEADERS, as_json), _header),
-    Target("safetensors file", 30, _changed(_whole_weights), _weights),
-    Target("safetensors index", 20, _changed(lambda: known.INDEXES, as_json), _index),
-    Target("config.json", 50, _changed(lambda: known.CONFIGS, as_json), _config),
-    Target("jsonl", 60, _changed(lambda: known.JSONL, as_json_line), _rows(".jsonl")),
-    Target("json", 50, _changed(lambda: known.JSON, as_json), _rows(".json")),
-    Target("csv", 40, _changed(lambda: known.CSV), _rows(".csv")),
-    Target("tsv", 30, _changed(lambda: known.TSV), _rows(".tsv")),
-    Target("txt", 20, _changed(lambda: known.TEXTS), _rows(".txt")),
-    Target("md", 10, _changed(lambda: known.TEXTS), _rows(".md")),
-    Target("parquet", 30, _changed(lambda: known.tables("parquet")), _rows(".parquet")),
-    Target("arrow", 30, _changed(lambda: known.tables("arrow")), _rows(".arrow")),
-    Target("gzip", 30, _archived("gzip"), _rows(".jsonl.gz")),
-    Target("zstd", 30, _archived("zstd"), _rows(".jsonl.zst")),
-    Target("any name", 20, _changed(lambda: (*known.JSONL, *known.CSV, *known.STATUS)), _rows(".dat")),
+    Target("safetensors header", 80, _changed(lambda: known.HEADERS, as_json), _header),
+    Target("safetensors file", 20, _changed(_whole_weights), _weights),
+    Target("safetensors index", 15, _changed(lambda: known.INDEXES, as_json), _index),
+    Target("config.json", 35, _changed(lambda: known.CONFIGS, as_json), _config),
+    Target("jsonl", 40, _changed(lambda: known.JSONL, as_json_line), _rows(".jsonl")),
+    Target("json", 30, _changed(lambda: known.JSON, as_json), _rows(".json")),
+    Target("csv", 30, _changed(lambda: known.CSV), _rows(".csv")),
+    Target("tsv", 20, _changed(lambda: known.TSV), _rows(".tsv")),
+    Target("txt", 15, _changed(lambda: known.TEXTS), _rows(".txt")),
+    Target("md", 5, _changed(lambda: known.TEXTS), _rows(".md")),
+    Target("parquet", 20, _changed(lambda: known.tables("parquet")), _rows(".parquet")),
+    Target("arrow", 20, _changed(lambda: known.tables("arrow")), _rows(".arrow")),
+    Target("gzip", 12, _archived("gzip"), _rows(".jsonl.gz")),
+    Target("zstd", 12, _archived("zstd"), _rows(".jsonl.zst")),
+    Target("any name", 15, _changed(lambda: (*known.JSONL, *known.CSV, *known.STATUS)), _rows(".dat")),
 )
