@@ -406,3 +406,19 @@ async def test_the_end_of_a_followed_text_stays_in_sight_until_one_moves_up() ->
         assert "line fifty" not in driver.words
         pager = driver.screen.query_one("#log", Pager)
         assert pager.content[-1][0][0] == "line fifty"
+
+
+async def test_the_bell_rings_for_a_new_alarm_and_for_the_end_and_not_for_what_was_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr("ft_tui.app.FtApp.bell", lambda _: rung.append("ding"))
+    made = running()
+    made.write("alarm", name="slow", text="It was slow before anyone looked.")
+    async with dashboard(made) as driver:
+        await driver.sees("training")
+        assert rung == []
+        made.write("alarm", name="disk_filling", text="The disk is filling up.")
+        await driver.until(lambda: rung == ["ding"])
+        made.write("end", state="done", cause=None, remedy=None, last_lines=None)
+        await driver.until(lambda: rung == ["ding", "ding"])

@@ -35,6 +35,24 @@ def logout_risk(root: Path = Path("/"), environment: Mapping[str, str] | None = 
                 why=f"{scheduler} ends every process of a job when the job is over",
                 remedy="ask for a job long enough for the run, or start it as a batch job of its own",
             )
+    return _end_of_session(root) or _end_by_pressure(root)
+
+
+def _end_by_pressure(root: Path) -> Problem | None:
+    """systemd-oomd ends a whole session when memory is short, before the kernel would end one process."""
+    if not (root / "run/systemd/io.systemd.ManagedOOM").exists() or not _SESSION.search(
+        _text(root / "proc/self/cgroup") + "\n"
+    ):
+        return None
+    return Problem(
+        "when this machine's memory runs short, the run may be ended with the whole session",
+        where="systemd-oomd",
+        why="it watches memory pressure and ends a control group at a time, the run and this shell together",
+        remedy="keep a few GiB of memory free; the run goes on from its last checkpoint with `ft-tui resume`",
+    )
+
+
+def _end_of_session(root: Path) -> Problem | None:
     if not killed_at_logout(root) or can_escape(root):
         return None
     user = _user()

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ft_core.errors import FtError
-from ft_core.runs import control
+from ft_core.runs import control, history
 from ft_core.runs.adapted import Batch, adapted, write_adapted
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import (
@@ -34,6 +34,7 @@ from ft_core.runs.notify import Notifier
 from ft_core.runs.restart import Again, Restarts
 from ft_core.runs.signals import Signals
 from ft_core.runs.status import Status, read_status, write_status
+from ft_core.runs.view import RunView
 from ft_core.runs.warm import WarmTrainer
 from ft_core.runs.watchdog import Limits, Watchdog
 
@@ -44,6 +45,9 @@ _ABORT_SECONDS = 5.0
 _FULL_DISK_SECONDS = 60.0
 _ORPHAN_LOOK_SECONDS = 0.05
 _LOG_LINES = 20
+_HISTORY_SECONDS = 30.0
+# A tenth of a second of reading; a backlog is worked off over some minutes.
+_HISTORY_BYTES = 4 * 1024 * 1024
 _HUNG_LINES = 60
 
 
@@ -77,6 +81,8 @@ class Supervisor:
         self._ended_by = ""
         self._hung: str | None = None
         self._log_start = 0
+        self._view = RunView(run)
+        self._kept_at = time.monotonic()
 
     def begin(self, *, resume: bool, state: str = "preparing", phase: str = "starting") -> None:
         """Write that the run is being prepared (or is `queued`), by this process."""
@@ -203,6 +209,12 @@ class Supervisor:
         return code
 
     def _follow(self) -> None:
+        """Pass on what is new; now and then keep its history, so that whoever looks later need not read it all."""
+        now = time.monotonic()
+        if now - self._kept_at > _HISTORY_SECONDS:
+            self._kept_at = now
+            self._view.poll(_HISTORY_BYTES)
+            history.keep(self._view)
         for alarm in self._follower.news():
             self._notifier.tell("alarm", str(alarm.get("text") or alarm.get("name")))
 

@@ -85,3 +85,13 @@ def test_a_batch_job_ends_its_runs_with_it(machine: Path) -> None:
 def test_the_real_machine_is_looked_at_without_harm() -> None:
     logout_risk()
     assert logout._user() == getpass.getuser()
+
+
+def test_a_machine_whose_oomd_ends_sessions_is_told(machine: Path) -> None:
+    (machine / "run/systemd").mkdir(parents=True)
+    (machine / "run/systemd/io.systemd.ManagedOOM").touch()
+    risk = logout_risk(machine, {})
+    assert risk is not None
+    assert risk.where == "systemd-oomd"
+    (machine / "proc/self/cgroup").write_text("0::/system.slice/cron.service\n")
+    assert logout_risk(machine, {}) is None

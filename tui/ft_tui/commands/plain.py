@@ -53,6 +53,7 @@ class Follower:
         self._say = say
         self._began = time.monotonic()
         self._last_step_line = float("-inf")
+        # The seq of the last event told of each list: after a new start lists lose what is done again.
         self._told = {"probes": 0, "states": 0, "evals": 0, "samples": 0, "checkpoints": 0, "alarms": 0}
         self._phases: set[tuple[str, str]] = set()
         self._paused = False
@@ -110,10 +111,10 @@ class Follower:
 
     def _each_new(self, kind: str, line_of: Callable[[dict[str, Any]], str]) -> None:
         events = getattr(self.view, kind)
-        for event in events[self._told[kind] :]:
+        for event in [event for event in events if event["seq"] > self._told[kind]]:
             if line := line_of(event):
                 self._say(line)
-        self._told[kind] = len(events)
+        self._told[kind] = max((event["seq"] for event in events), default=self._told[kind])
 
     def _probe_line(self, event: dict[str, Any]) -> str:
         return measured_words(self.view.plan, event)

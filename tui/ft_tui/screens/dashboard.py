@@ -29,6 +29,7 @@ from ft_tui.actions import actions, bindings
 from ft_tui.place import Place
 from ft_tui.run_words import ascii_only
 from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.dashboard_bell import Bell
 from ft_tui.screens.dashboard_copy import keep_copy, text_to_copy
 from ft_tui.screens.dashboard_panes import RATES, draw
 from ft_tui.screens.dashboard_reader import RunChanged, RunReader, terminal_writable
@@ -82,6 +83,7 @@ class DashboardScreen(Screen[None]):
         self.run = run
         self.reader = RunReader(run, self.post_message, writable=terminal_writable)
         self.requests = Requests()
+        self._bell = Bell()
         self._clock = clock
         # Chosen by the user; else what fits the run's state.
         self._main = back_at.main if back_at and back_at.main in MAIN_PANES else ""
@@ -132,6 +134,8 @@ class DashboardScreen(Screen[None]):
         """Draw what was read, then let the reader go on."""
         event.stop()
         self.refresh_panes()
+        if self.reader.seen.filled is None and self._bell.due(self.reader.view):
+            self.app.bell()
         self.reader.applied()
 
     def on_resize(self, event: Resize) -> None:
