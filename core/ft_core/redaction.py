@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -42,15 +43,24 @@ def _held(values: frozenset[str]) -> re.Pattern[str] | None:
 
 
 class Redacting:
-    """A stream that hands on what is written to it without secrets; for everything else it is the other stream."""
+    """A stream that hands on what is written to it without secrets; for everything else it is the other stream.
+
+    What the other cannot take (a full disk, a terminal that is gone) is lost: a log is never a reason to end a run.
+    """
 
     def __init__(self, stream: object) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         """Write the text; gives the length of what was asked for."""
-        getattr(self._stream, "write")(redact(text))  # noqa: B009 - any stream, of which mypy knows no method
+        with suppress(OSError):
+            getattr(self._stream, "write")(redact(text))  # noqa: B009 - any stream, of which mypy knows no method
         return len(text)
+
+    def flush(self) -> None:
+        """Have it written."""
+        with suppress(OSError):
+            getattr(self._stream, "flush")()  # noqa: B009 - as above
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)

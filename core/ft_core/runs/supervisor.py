@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ GRACE_SECONDS = 10.0
 _LOOK_SECONDS = 0.3
 _QUEUE_LOOK_SECONDS = 0.5
 _ABORT_SECONDS = 5.0
-_FULL_DISK_SECONDS = 60.0
+_FULL_DISK_SECONDS = 600.0
 _ORPHAN_LOOK_SECONDS = 0.05
 _LOG_LINES = 20
 _HISTORY_SECONDS = 30.0
@@ -309,7 +310,7 @@ class Supervisor:
             journal.write("control", id=name, request=request, ok=ok, text=text)
 
     def _persist(self, journal: Journal, ending: Ending) -> None:
-        """Write the end down; on a full disk try again for a minute, since nobody comes after us."""
+        """Write the end down; on a full disk try again for ten minutes, since nobody comes after us."""
         deadline = time.monotonic() + _FULL_DISK_SECONDS
         while not (self._write_end(ending) and journal.flush()) and time.monotonic() < deadline:
             time.sleep(1)
@@ -357,8 +358,10 @@ def _kill_group(pid: int) -> None:
 
 def say(text: str) -> None:
     """A line in the run's worker.log, which is where the supervisor's standard error goes."""
-    sys.stderr.write(f"supervisor: {text}\n")
-    sys.stderr.flush()
+    # A full disk takes no log, and that is no reason to leave a run alone.
+    with suppress(OSError):
+        sys.stderr.write(f"supervisor: {text}\n")
+        sys.stderr.flush()
 
 
 def signal_exactly(process: Identity, number: int) -> None:

@@ -43,7 +43,7 @@ def reason_of(error: BaseException) -> str:
             return MEMORY
         if GPU_IS_LOST.search(str(seen)):
             return GPU_LOST
-        if isinstance(seen, OSError) and seen.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if _disk_full(seen):
             return DISK_FULL
         if _known(seen) is not None and _gpu(seen) is None:
             return REFUSED
@@ -111,7 +111,17 @@ def _packing(error: BaseException) -> tuple[str, str] | None:
     return f"rows of this model cannot be packed: {one_line(str(error), 200)}", "set data.packing to none"
 
 
+def _disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    # The safetensors library is written in Rust, and tells by its own words.
+    return type(error).__name__ == "SafetensorError" and "No space left on device" in str(error)
+
+
 def _files(error: BaseException) -> tuple[str, str] | None:
+    if _disk_full(error):
+        place = one_line(str(getattr(error, "filename", None) or ""), 200)
+        return f"the disk is full{f' at {place}' if place else ''}", "free some space, then resume the run"
     if type(error).__name__ == "SafetensorError":
         return (
             f"a weights file is damaged or cut short: {one_line(str(error), 200)}",
@@ -120,8 +130,6 @@ def _files(error: BaseException) -> tuple[str, str] | None:
     if not isinstance(error, OSError):
         return None
     place = one_line(str(error.filename or ""), 200)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"the disk is full{f' at {place}' if place else ''}", "free some space, then resume the run"
     if error.errno == errno.ENOENT and place:
         return f"a file is missing: {place}", "put it back, or name another one in the recipe"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS} and place:

@@ -43,6 +43,7 @@ from ft_core.worker.load import load_model, load_tokenizer, parameter_counts
 from ft_core.worker.prepare import find_base, kept_template, read_data
 from ft_core.worker.probe import Probed, evaluation_peak, meter, probe
 from ft_core.worker.report import Reporter
+from ft_core.worker.room import when_there_is_room
 from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result
 from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, without_triton
@@ -431,10 +432,14 @@ class Job:
         return None
 
     def save(self) -> None:
-        """Write the result."""
+        """Write the result; where the disk is full, wait for room: an evening's work hangs on it."""
         self.report.state("saving", "writing the result")
         base, revision = self.base.name, self.base.revision
-        kind, size = save_result(self.run, self.model, self.tokenizer, base=base, revision=revision, stops=self.stops)
+        kind, size = when_there_is_room(
+            lambda: save_result(self.run, self.model, self.tokenizer, base=base, revision=revision, stops=self.stops),
+            self.report,
+            self.controls,
+        )
         known = {"path": self.run.result.name, "bytes": size, "kind": kind, "base": base, "revision": revision}
         self.report.event("result", step=self.step, **known)
 
