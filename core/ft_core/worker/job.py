@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import TrainerState
@@ -48,6 +48,7 @@ from ft_core.worker.sampling import Samples
 from ft_core.worker.save import save_result
 from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, without_triton
 
+T = TypeVar("T")
 # A measurement shorter than this does not change the state people see.
 _SHORT_SECONDS = 2.0
 _DISK_SECONDS = 10.0
@@ -238,7 +239,7 @@ class Job:
         self.samples.base = kept.samples or []
         if kept.answers is None and self.recipe.adapter.kind == "none":
             kept.answers = self.jury.ask_base("preparing")
-        kept.save(self._baseline_file)
+        self._with_room(lambda: kept.save(self._baseline_file))
         if self.resumed is None and kept.samples is not None:
             self.samples.write(0, current=kept.samples)
 
@@ -423,22 +424,27 @@ class Job:
         try:
             if self.kept.answers is None:
                 self.kept.answers = self.jury.ask_base("evaluating")
-                self.kept.save(self._baseline_file)
+                self._with_room(lambda: self.kept.save(self._baseline_file))
             tuned = self.jury.ask_tuned()
+            self._tell_verdict(self.kept.answers, tuned)
         except Stopped as stop:
             return str(stop)
-        step, loss = self.measured or (0, None)
-        self.jury.judge(self.report, self.kept.answers, tuned, self.kept.loss, loss if step == self.step else None)
         return None
+
+    def _tell_verdict(self, base: list[str], tuned: list[str]) -> None:
+        step, loss = self.measured or (0, None)
+        now = loss if step == self.step else None
+        self._with_room(lambda: self.jury.judge(self.report, base, tuned, self.kept.loss, now))
+
+    def _with_room(self, write: Callable[[], T]) -> T:
+        return when_there_is_room(write, self.report, self.controls)
 
     def save(self) -> None:
         """Write the result; where the disk is full, wait for room: an evening's work hangs on it."""
         self.report.state("saving", "writing the result")
         base, revision = self.base.name, self.base.revision
-        kind, size = when_there_is_room(
-            lambda: save_result(self.run, self.model, self.tokenizer, base=base, revision=revision, stops=self.stops),
-            self.report,
-            self.controls,
+        kind, size = self._with_room(
+            lambda: save_result(self.run, self.model, self.tokenizer, base=base, revision=revision, stops=self.stops)
         )
         known = {"path": self.run.result.name, "bytes": size, "kind": kind, "base": base, "revision": revision}
         self.report.event("result", step=self.step, **known)

@@ -13,6 +13,7 @@ from ft_core.runs.status import StatusWriter
 from ft_core.text import clean
 
 _PROGRESS_SECONDS = 0.5
+_FULL_DISK_SECONDS = 600.0
 
 
 class Reporter:
@@ -89,6 +90,9 @@ class Reporter:
         sys.stderr.flush()
 
     def close(self) -> None:
-        """Hand the status over to the supervisor."""
+        """Hand the status over to the supervisor; events that wait for room on the disk are waited for, ten minutes."""
+        deadline = time.monotonic() + _FULL_DISK_SECONDS
+        while not self._journal.flush() and time.monotonic() < deadline:
+            time.sleep(1)
         self._status.close()
         self._journal.close()

@@ -36,9 +36,7 @@ def when_there_is_room(
             if reason_of(error) != DISK_FULL or waited >= patience:
                 raise
         if not waited:
-            report.alarm(
-                "disk_full", "the disk is full: free some space, and the result is written at once"
-            )
+            report.alarm("disk_full", "the disk is full: free some space, and the run goes on at once")
             report.state("saving", "waiting for room on the disk")
         for _ in range(round(_TRY_SECONDS / _LOOK_SECONDS)):
             controls.look_for_stop()

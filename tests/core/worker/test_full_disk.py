@@ -88,3 +88,23 @@ def test_a_stop_ends_the_waiting(reporter: Reporter) -> None:
     with pytest.raises(Stopped):
         waiting(reporter, Disk(99))
     reporter.close()
+
+
+def test_events_that_wait_for_room_are_waited_for_at_the_end(
+    reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ft_core.runs import journal
+    from ft_core.worker import report
+
+    real, refusals = journal._write_whole, iter([True] * 4)
+
+    def refuse(handle: int, data: bytes) -> None:
+        if next(refusals, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle, data)
+
+    monkeypatch.setattr(journal, "_write_whole", refuse)
+    monkeypatch.setattr(report.time, "sleep", lambda _: None)
+    reporter.event("step", step=1)
+    reporter.close()
+    assert [event["step"] for event in tiny.events(reporter.run, "step")] == [1]
