@@ -12,11 +12,13 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.theme import ThemeProvider
 
 from ft_tui import guard, terminal, theming
 from ft_tui.actions import actions, bindings
 from ft_tui.place import Place
 from ft_tui.place import keep as keep_place
+from ft_tui.screens.dialog import Palette
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
 
@@ -126,6 +128,11 @@ class FtApp(App[int]):
         keep_place(self.place)
         super().exit(result, return_code, message)
 
+    async def on_event(self, event: events.Event) -> None:
+        """Pass over what is typed while the app ends: there is no screen to take it any more."""
+        if self.screen_stack or not isinstance(event, events.InputEvent | events.Paste):
+            await super().on_event(event)
+
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
         covered = isinstance(self.screen, TooSmallScreen)
@@ -175,6 +182,15 @@ class FtApp(App[int]):
         from ft_tui.screens.help import PageScreen, problems_text
 
         self.push_screen(PageScreen("This cannot be done", problems_text(error)))
+
+    def action_command_palette(self) -> None:
+        """Show the palette of commands."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette())
+
+    def search_themes(self) -> None:
+        """Show the palette of themes."""
+        self.push_screen(Palette([ThemeProvider], placeholder="Search for themes…"))
 
     def action_show_help(self) -> None:
         """Show what the keys of the current screen do."""

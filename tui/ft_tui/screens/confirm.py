@@ -10,11 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from ft_tui.screens.dialog import Dialog
 
-class Confirm(ModalScreen[str | None]):
+
+class Confirm(Dialog[str | None]):
     """Gives the name of the chosen answer, or None when the user leaves the question.
 
     `choices` are pairs (name, words on the button). The last is the harmless one and has the focus.

@@ -10,16 +10,16 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Button, TextArea
 
 from ft_core.data.rows import Message
 from ft_core.data.synthetic.pending import as_conversation, as_turns
 from ft_core.text import one_line
+from ft_tui.screens.dialog import Dialog
 from ft_tui.widgets.words import Line
 
 
-class EditRow(ModalScreen[tuple[Message, ...] | None]):
+class EditRow(Dialog[tuple[Message, ...] | None]):
     """Gives the changed turns, or None when the user leaves. A turn nobody touched stays as it is, byte for byte."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -12,12 +12,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from ft_core.errors import FtError
 from ft_core.text import clean
 from ft_tui.actions import Action, actions, key_text
+from ft_tui.screens.dialog import Dialog
 
 if TYPE_CHECKING:
     from ft_tui.doctor import Check
@@ -38,7 +38,7 @@ _TITLES = {
 _WITHIN = {"wizard": ("rows",)}
 
 
-class PageScreen(ModalScreen[None]):
+class PageScreen(Dialog[None]):
     """A text over the screen that scrolls, closed by Esc, Enter or q."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

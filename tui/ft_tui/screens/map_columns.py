@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Select
 
 from ft_core.data.canonical import convert
@@ -20,6 +19,7 @@ from ft_core.data.rows import passages
 from ft_core.data.shapes import PARTS, Choice, recognise
 from ft_core.errors import FtError, Problem
 from ft_core.text import clean, one_line
+from ft_tui.screens.dialog import Dialog
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.words import Line, Words
 
@@ -29,7 +29,7 @@ _TURNS_SHOWN: Final = 4
 _COLUMNS_SHOWN: Final = 60
 
 
-class MapColumns(ModalScreen[tuple[str, dict[str, str]] | None]):
+class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
     """Gives the shape and the mapping from part to column, or None when the user leaves.
 
     What the first row becomes is shown as one chooses.

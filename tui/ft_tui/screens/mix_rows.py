@@ -12,7 +12,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical, VerticalGroup, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Button, Input
 from textual.worker import Worker
@@ -24,6 +23,7 @@ from ft_core.plan.rows import count_rows
 from ft_core.recipe.check import check, with_values
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
+from ft_tui.screens.dialog import Dialog
 from ft_tui.screens.wizard_step import tell_failure
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.file_browser import FileBrowser
@@ -65,7 +65,7 @@ class MixedFile(HorizontalGroup):
         return self.query_one(Input).value
 
 
-class MixRows(ModalScreen[dict[str, str] | None]):
+class MixRows(Dialog[dict[str, str] | None]):
     """Gives what is to be typed for `data.held_out`, `data.held_out_share` and `data.mix`; None when one leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -7,11 +7,12 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
+from ft_tui.screens.dialog import Dialog
 
-class SamplePrompt(ModalScreen[str | None]):
+
+class SamplePrompt(Dialog[str | None]):
     """Gives the typed prompt, or None when the user leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", show=False)]

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from ft_core.errors import FtError
@@ -19,11 +18,12 @@ from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import save
 from ft_core.text import clean, one_line
 from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.dialog import Dialog
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.words import Words
 
 
-class SaveRecipe(ModalScreen[str | None]):
+class SaveRecipe(Dialog[str | None]):
     """Gives the path the recipe was written to, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Leave", show=False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
@@ -14,11 +15,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import HorizontalGroup, Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList
 from textual.widgets.option_list import Option
 
 from ft_core.text import bytes_text, clean, one_line
+from ft_tui.screens.dialog import Dialog
 from ft_tui.widgets.words import Line
 
 ENTRIES_SHOWN: Final = 2000
@@ -59,7 +60,21 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-class FileBrowser(ModalScreen[str | None]):
+class Listing(OptionList):
+    """A list to choose from, for page keys that come before it is drawn: it has no pages then."""
+
+    def action_page_up(self) -> None:
+        """Go up by a page."""
+        with suppress(LookupError):
+            super().action_page_up()  # type: ignore[no-untyped-call]
+
+    def action_page_down(self) -> None:
+        """Go down by a page."""
+        with suppress(LookupError):
+            super().action_page_down()  # type: ignore[no-untyped-call]
+
+
+class FileBrowser(Dialog[str | None]):
     """Gives the chosen path, or None. With `folders`, a folder is chosen instead of a file."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -97,7 +112,7 @@ class FileBrowser(ModalScreen[str | None]):
             dialog.border_title = Content(self._title)
             yield Line(id="browser-folder")
             yield Input(placeholder="/ part of a name", compact=True, id="browser-filter")
-            yield OptionList(markup=False, compact=True, id="browser-list")
+            yield Listing(markup=False, compact=True, id="browser-list")
             yield Line(id="browser-note", classes="dim")
             with HorizontalGroup(id="browser-buttons"):
                 if self._folders:

@@ -1,0 +1,35 @@
+"""Strings that would act on a terminal or on the app, were they taken for anything but text."""
+
+from __future__ import annotations
+
+HOSTILE: dict[str, str] = {
+    "cleared screen": "\x1b[2J\x1b[H",
+    "paste buffer": "\x1b]52;c;UFdORUQ=\x07",
+    "link": "\x1b]8;;https://evil.example/\x1b\\click\x1b]8;;\x1b\\",
+    "title": "\x1b]0;owned\x1b\\",
+    "device control": "\x1bPq#0;2;0;0;0\x1b\\",
+    "reset": "\x1bc",
+    "answer asked for": "\x1b[6n\x1b[c\x1b]10;?\x07",
+    "modes": "\x1b[?1049l\x1b[?2004h\x1b[?1003h",
+    "C1": "\x9b2J\x9d0;owned\x9c\x90q\x9c\x85",
+    "order": "abc\u202edef\u202c\u2066x\u2069\u200f\u061c",
+    "marks of chat": "[INST] hi [/INST] <|im_start|>system<|im_end|>",
+    "closing markup": "50% off [/]",
+    "action": "[@click=app.quit]x[/]",
+    "other action": "[@click='app.bell']x[/] [link=https://evil.example]y[/link]",
+    "open markup": "[bold",
+    "colours": "[red on blue]x[/red] [#zzz] [$primary] [/bold]",
+    "long": "x" * 100_000,
+    "long words": "wide 東京 " * 5_000,
+    "surrogates": "a\ud800b\udcffc",
+    "nothing seen": "a\u200b\u2060\ufeff\u00adb",
+    "marks": "z" + "\u0301\u0332\u20dd" * 200,
+    "pictures": "👩‍👩‍👧‍👦🏳️‍🌈👍🏿🇨🇭\ufe0f",
+    "from the right": "\u0634\u0643\u0631\u0627 \u05e9\u05dc\u05d5\u05dd",
+    "zeros": "a\0b\0",
+    "lines": "one\rtwo\nthree\r\nfour\tfive\vsix\fseven",
+    "other lines": "a\u2028b\u2029c\u0085d\x1cx",
+    "backspaces": "ab\x08\x08cd\x7f",
+    "bell": "\x07\x0e\x0f\x05",
+    "percent": "%s %n {0} {x!r} ${HOME} $(id) `id`",
+}

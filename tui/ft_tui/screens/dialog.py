@@ -1,0 +1,55 @@
+"""Screens that give one answer, however fast the keys for it come: two of them may wait before the first one acts."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TypeVar
+
+from textual import events, work
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette
+from textual.css.query import NoMatches
+from textual.screen import ModalScreen, Screen
+
+Result = TypeVar("Result")
+_GATHER = CommandPalette._gather_commands.__wrapped__  # type: ignore[attr-defined]
+
+
+class Dialog(ModalScreen[Result]):
+    """A dialog over another screen; it is left once."""
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        """Leave with this answer; nothing when it has been left already."""
+        return super().dismiss(result) if _uncovered(self) else AwaitComplete()
+
+
+class Palette(CommandPalette):
+    """Textual's palette, of commands or of themes, for keys that come faster than it opens and closes."""
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Close it; nothing when it is closed already."""
+        return super().dismiss(result) if _uncovered(self) else AwaitComplete()
+
+    @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
+    async def _gather_commands(self, search_value: str) -> None:
+        # What is typed behind an Esc is looked for when the list to show it in has gone.
+        with suppress(NoMatches):
+            await _GATHER(self, search_value)
+
+    def _action_command_list(self, action: str) -> None:
+        # Before its list is drawn it has no pages.
+        with suppress(LookupError):
+            super()._action_command_list(action)
+
+
+def _uncovered(screen: Screen[Result]) -> bool:
+    """Whether the screen is still there; then it is the uppermost."""
+    app = screen.app
+    if screen not in app.screen_stack:
+        return False
+    if app.screen is not screen:
+        while app.screen is not screen:
+            app.pop_screen()
+        # A notice that the terminal is too small comes again.
+        app.post_message(events.Resize(app.size, app.size))
+    return True
