@@ -1,0 +1,39 @@
+"""A bounded part of `tests/bench/random_walk.py`, and that it finds what it looks for."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ft_tui.app import FtApp
+from tests.tui import walking
+from tests.tui.walking import walk
+
+SECONDS = 20.0
+
+
+def test_nothing_that_is_typed_pasted_clicked_or_resized_crashes_the_app(tmp_path: Path) -> None:
+    seed = 0 if os.environ.get("CI") else int(time.time())
+    found = walk(seed, 5_000, tmp_path, each=150, until=time.monotonic() + SECONDS)
+    assert found.events > 20
+    assert not found.crashes, found.crashes[0]
+
+
+def test_a_fault_is_found_with_the_events_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted(_app: FtApp) -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr(FtApp, "action_focus_next", planted)
+    found = walk(1, 3_000, tmp_path, crashes=1)
+    assert "ValueError: planted" in found.crashes[0]
+    assert "press tab" in found.crashes[0]
+
+
+def test_an_app_that_hangs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "STUCK_SECONDS", 5)
+    monkeypatch.setattr(FtApp, "action_focus_next", lambda _app: time.sleep(60))
+    found = walk(1, 3_000, tmp_path, crashes=1)
+    assert "StuckError" in found.crashes[0]
