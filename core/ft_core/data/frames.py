@@ -192,7 +192,11 @@ def _cut_off(mark: Mark, *, inside: bool) -> Frame:
 def _is_junk(stream: Bytes, begin: int, end: int | None) -> bool:
     """Whether anything but commas and white space lies between two places (up to the end of the file for None)."""
     while end is None or begin < end:
-        text = stream.pread(BLOCK if end is None else min(end - begin, BLOCK), begin)
+        try:
+            text = stream.pread(BLOCK if end is None else min(end - begin, BLOCK), begin)
+        except OSError:
+            # More lies between them than is kept of an archive: no list of rows looks like that.
+            return True
         if not text:
             return False
         if text.strip(_BETWEEN_ROWS):

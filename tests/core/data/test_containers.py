@@ -363,3 +363,19 @@ def test_a_value_that_lies_outside_of_an_arrow_file_costs_its_rows_only(tmp_path
     assert rows[1].problem is not None
     assert "cannot be read" in rows[1].problem.what
     assert file.count() == 4
+
+
+@pytest.mark.parametrize("pack", [lambda data: gzip.compress(data, 1), zstd])
+def test_the_last_row_of_an_archive_is_read_over_the_ends_of_blocks(tmp_path: Path, pack: Any) -> None:
+    # Without a line end behind it, its end is known only once there is nothing more to unpack.
+    text = "x" * (3 * frames.BLOCK)
+    path = written(tmp_path / "rows.jsonl.packed", pack(as_lines([{"text": "first"}, {"text": text}]).rstrip()))
+    assert [row.value and row.value["text"] for row in open_rows(str(path)).rows()] == ["first", text]
+    members = written(tmp_path / "members.jsonl.packed", pack(b'{"a":') + pack(b"1}"))
+    assert [row.value for row in open_rows(str(members)).rows()] == [{"a": 1}]
+
+
+def test_more_between_the_rows_of_a_packed_list_than_is_kept_of_it_is_told(tmp_path: Path) -> None:
+    data = b'[{"a": 1},' + b" " * (streams._KEPT + frames.BLOCK) + b'{"a": 2}]'
+    rows = list(open_rows(str(written(tmp_path / "rows.json.gz", gzip.compress(data, 1)))).rows())
+    assert [row.value for row in rows] == [{"a": 1}, None, {"a": 2}]

@@ -99,7 +99,8 @@ class _Unpacked(io.RawIOBase):
         if block:
             self._kept.append((self._end, block))
             self._end, self._held = self._end + len(block), self._held + len(block)
-        while self._held > _KEPT or (len(self._kept) > 1 and self._end <= needed):
+        # At the end nothing new takes the place of what was read last, which may still be asked for.
+        while self._held > _KEPT or (block and len(self._kept) > 1 and self._end <= needed):
             self._held -= len(self._kept.popleft()[1])
         return bool(block)
 
