@@ -142,11 +142,11 @@ def pack(kind: str) -> Any:
     return lambda text: pa.compress(text, codec="zstd", asbytes=True)
 
 
-_MODEST = 20 * 10**6
+_MODEST = 10**6
 
 
 def is_modest(archive: bytes, kind: str) -> bool:
-    """Whether an archive unpacks to no more than 20 MB, as far as it can be unpacked."""
+    """Whether an archive unpacks to no more than 1 MB, as far as it can be unpacked."""
     import pyarrow as pa
 
     size = 0
