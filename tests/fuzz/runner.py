@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -47,8 +48,13 @@ class _TooSlowError(BaseException):
 
 
 def made(target: Target, seed: int, number: int) -> bytes:
-    """Input `number` of a target; always the same for the same seed."""
-    return target.make(Random(f"{seed} {target.name} {number}"))
+    """Input `number` of a target; always the same for the same seed, however deep the caller stands."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(10 * usual)
+    try:
+        return target.make(Random(f"{seed} {target.name} {number}"))
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 def feed(
@@ -64,13 +70,13 @@ def feed(
 ) -> tuple[int, list[Uncaught]]:
     """Read these inputs, one after the other; how many were read, and which were not stood.
 
-    `begin` is told the number before each; `until` is the monotonic time to stop at.
+    `begin` is told the number before each; `until` is the monotonic time to stop at, once two were read.
     """
     count, found, peak = 0, [], _fresh_peak()
     before = signal.signal(signal.SIGPROF, _stop)
     try:
         for number in numbers:
-            if time.monotonic() > until:
+            if count > 1 and time.monotonic() > until:
                 break
             data = made(target, seed, number)
             begin(number)
