@@ -1,0 +1,65 @@
+"""A real sshd on loopback with keys of its own, and terminals over it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.terminals import PtyTerminal
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+INSTALLED = SSHD is not None and shutil.which("ssh") is not None
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[list[str]]:
+    """The ssh command to it."""
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    (folder / "authorized").write_text((folder / "user.pub").read_text())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    options: dict[str, object] = {
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "authorized",
+        "PidFile": folder / "sshd.pid",
+        "ListenAddress": "127.0.0.1",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PermitRootLogin": "yes",
+        "MaxStartups": "100",
+    }
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    command = [str(SSHD), "-D", "-e", "-f", "/dev/null", "-p", port, *_options(options)]
+    client = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": folder / "known", "LogLevel": "ERROR"}
+    address = f"{getpass.getuser()}@127.0.0.1"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        yield ["ssh", "-tt", "-p", port, "-i", str(folder / "user"), *_options(client), address]
+        process.terminate()
+
+
+def _options(options: Mapping[str, object]) -> list[str]:
+    return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+
+
+def connect(ssh: list[str], environment: Mapping[str, str], *command: str, cwd: Path) -> PtyTerminal:
+    """A terminal with the command at the other end, once sshd answers."""
+    deadline = time.monotonic() + 10
+    while subprocess.run([*ssh, "true"], capture_output=True, check=False).returncode != 0:
+        assert time.monotonic() < deadline, "sshd does not answer"
+    return reconnect(ssh, environment, *command, cwd=cwd)
+
+
+def reconnect(ssh: list[str], environment: Mapping[str, str], *command: str, cwd: Path) -> PtyTerminal:
+    """As `connect`, of a server that has answered before."""
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    return PtyTerminal([*ssh, "env", *variables, *command], size=(100, 30), env={}, cwd=cwd)
