@@ -12,7 +12,7 @@ from unittest import mock
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ft_core.files import write_atomic
 from ft_core.runs import control, journal
@@ -90,10 +90,14 @@ class RunDirectory(RuleBasedStateMachine):
             # What had waited for room came with it.
             self.acknowledged += range(known + 1, seq + 1)
 
-    @rule()
-    def train(self) -> None:
-        self.step += 1
-        self._write("step", step=self.step, loss=1.0 / self.step)
+    @rule(steps=st.integers(1, 5), full=st.booleans(), room_comes=st.booleans())
+    def train(self, *, steps: int, full: bool, room_comes: bool) -> None:
+        """Some steps; perhaps the disk is full meanwhile, and perhaps there is room again afterwards."""
+        self.full = self.full or full
+        for _ in range(steps):
+            self.step += 1
+            self._write("step", step=self.step, loss=1.0 / self.step)
+        self.full = self.full and not room_comes
 
     @rule()
     def seal(self) -> None:
@@ -122,10 +126,6 @@ class RunDirectory(RuleBasedStateMachine):
             stream.write(garbage)
         self.open_again()
 
-    @rule(full=st.booleans())
-    def disk(self, *, full: bool) -> None:
-        self.full = full
-
     @rule(jump=st.sampled_from([-86_400.0, -1.0, 86_400.0, 1e9]))
     def clock_jumps(self, jump: float) -> None:
         self.clock = max(1.0, self.clock + jump)
@@ -141,31 +141,17 @@ class RunDirectory(RuleBasedStateMachine):
             self.acted += [request.id for request in control.take(self.run)]
 
     @rule()
-    def foreign_request(self) -> None:
+    def oddities(self) -> None:
+        """A request that is a link, a stage a kill left behind, a torn status, another plan."""
         path = self.run.control / "00000000000000000001-odd.json"
         if not path.is_symlink():
             path.symlink_to("/etc/passwd")
-
-    @rule()
-    def look(self) -> None:
-        self.viewer.poll()
-
-    @precondition(lambda self: bool(self.sealed))
-    @rule()
-    def stage_is_left_behind(self) -> None:
         stage = self.run.checkpoints / f".stage-step-{self.step + 1:06d}"
         stage.mkdir(exist_ok=True)
         (stage / "adapter.safetensors").write_bytes(b"half")
-
-    @rule()
-    def status_is_torn(self) -> None:
-        """A viewer never depends on it; the next write mends it."""
         self.run.status_file.write_bytes(b'{"v": 1, "run"')
         assert read_status(self.run) is None
         write_status(self.run, Status(run="run", state="training"))
-
-    @rule()
-    def plan_changes(self) -> None:
         write_atomic(self.run.plan_file, '{"total_steps": 100}')
 
     @invariant()
@@ -195,5 +181,5 @@ class RunDirectory(RuleBasedStateMachine):
         assert [event["seq"] for event in self.viewer.checkpoints] == [event["seq"] for event in fresh.checkpoints]
 
 
-RunDirectory.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+RunDirectory.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
 TestRunDirectory = RunDirectory.TestCase
