@@ -43,8 +43,10 @@ def server(folder: Path) -> Iterator[list[str]]:
     client = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": folder / "known", "LogLevel": "ERROR"}
     address = f"{getpass.getuser()}@127.0.0.1"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        yield ["ssh", "-tt", "-p", port, "-i", str(folder / "user"), *_options(client), address]
-        process.terminate()
+        try:
+            yield ["ssh", "-tt", "-p", port, "-i", str(folder / "user"), *_options(client), address]
+        finally:
+            process.terminate()
 
 
 def _options(options: Mapping[str, object]) -> list[str]:

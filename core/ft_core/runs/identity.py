@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-_STATE, _START_TIME = 0, 19  # positions in /proc/PID/stat after the command name (fields 3 and 22 of proc(5))
+# Positions in /proc/PID/stat after the command name (fields 3, 5, 6 and 22 of proc(5)).
+_STATE, _GROUP, _SESSION, _START_TIME = 0, 2, 3, 19
 
 
 @cache
@@ -53,6 +54,19 @@ class Identity(BaseModel):
     def alive(self) -> bool:
         """Whether exactly this process still runs on this machine."""
         return self.here and Identity.of(self.pid) == self
+
+
+def has_members(group: int) -> bool:
+    """Whether a process of this process group lives in our own session.
+
+    Of a group whose leader is gone: its number may be another's by then, but not within the session of its parent.
+    """
+    session = os.getsid(0)
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    found = (_stat_fields(pid) for pid in pids)
+    return any(
+        fields is not None and int(fields[_GROUP]) == group and int(fields[_SESSION]) == session for fields in found
+    )
 
 
 def _stat_fields(pid: int) -> list[str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -72,6 +73,8 @@ class Notifier:
             env={**os.environ, **told},
             timeout=_SECONDS,
             check=False,
+            # The supervisor waits for signals with a mask, which the user's command must not inherit.
+            preexec_fn=_no_mask,
         )
         if done.returncode:
             raise OSError(f"it ended with code {done.returncode}: {done.stderr.decode(errors='replace')[:300]}")
@@ -87,6 +90,10 @@ class Notifier:
         )
         with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310 - as above
             return
+
+
+def _no_mask() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _safely(send: object, target: str, word: Mapping[str, object]) -> None:

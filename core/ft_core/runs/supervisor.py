@@ -28,7 +28,7 @@ from ft_core.runs.ending import (
 )
 from ft_core.runs.following import Follower
 from ft_core.runs.gpu_locks import GpuLocks
-from ft_core.runs.identity import Identity
+from ft_core.runs.identity import Identity, has_members
 from ft_core.runs.journal import Event, Journal
 from ft_core.runs.log import last_lines, open_log
 from ft_core.runs.notify import Notifier
@@ -177,7 +177,8 @@ class Supervisor:
             os.close(log)
         code = self._watch(trainer, signals)
         # What it had started, such as loaders of data, may hold the GPU.
-        _kill_group(trainer.pid)
+        if has_members(trainer.pid):
+            _kill_group(trainer.pid)
         return self._explain(code)
 
     def _trainer(self, log: int, signals: Signals) -> subprocess.Popen[bytes]:

@@ -49,3 +49,23 @@ def test_a_command_name_with_spaces_and_brackets_does_not_shift_the_fields(tmp_p
         assert found.start_time >= Identity.current().start_time
         assert child.stdin is not None
         child.stdin.close()
+
+
+def test_a_group_without_its_leader_is_known_by_its_members_in_our_session() -> None:
+    import subprocess
+    import sys
+
+    from ft_core.runs.identity import has_members
+
+    code = (
+        "import subprocess, sys; subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); print('go', flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], process_group=0, stdout=subprocess.PIPE) as leader:
+        assert leader.stdout is not None
+        assert leader.stdout.readline() == b"go\n"
+        leader.wait()
+        assert has_members(leader.pid)
+        os.killpg(leader.pid, 9)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as elsewhere:
+        assert not has_members(elsewhere.pid)
+        elsewhere.kill()
