@@ -2,7 +2,7 @@
 
     python tests/bench/random_walk.py [--events 100000] [--seed 1] [--processes 1] [--keep FILE]
 
-Each process walks its share from a seed of its own (seed, seed + 1 ...), in apps started anew after 1,000 events or
+Each process walks its share from a seed of its own (seed, seed + 1 ...), in apps started anew after 2,000 events or
 when the app was left. Prints a line for each: events, apps started, apps left, crashes, and an app that was stuck for a
 minute counts as one. The last 50 events and the traceback of each crash go to FILE; the exit code is 1 when there are
 any. What the app does beside the keys (threads, timers) is not in the seed: the same seed may walk another way.
@@ -31,8 +31,13 @@ def child(seed: int, events: int) -> None:
     """Walk, tell how far on standard error, and print what came of it as JSON."""
     from tests.tui.walking import Walk, walk
 
+    shown = 0
+
     def told(found: Walk) -> None:
+        nonlocal shown
         print(f"seed {seed}: {found.events} events, {len(found.crashes)} crashes", file=sys.stderr, flush=True)
+        print(*found.crashes[shown:], sep="\n\n", end="", file=sys.stderr, flush=True)
+        shown = len(found.crashes)
 
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:

@@ -12,6 +12,7 @@ from textual.widgets import OptionList
 
 from ft_tui.app import FtApp
 from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.dashboard import DashboardScreen
 from ft_tui.screens.dialog import Palette
 from ft_tui.screens.help import HelpScreen
 from ft_tui.screens.home import HomeScreen
@@ -73,6 +74,26 @@ async def test_a_dialog_left_under_the_notice_of_a_small_terminal_leaves_the_not
         await shows(pilot, TooSmallScreen)
         await pilot.resize_terminal(80, 24)
         await shows(pilot, HomeScreen)
+
+
+async def test_a_key_for_a_screen_that_is_not_built_yet_does_not_leave_it() -> None:
+    run = make_run("first", state="done", step=1, total=1)
+    async with FtApp().run_test() as pilot:
+        screen = DashboardScreen(run)
+        pilot.app.push_screen(screen)
+        assert not await pilot.app.run_action("leave", screen)
+        await until_true(pilot, lambda: screen.is_mounted, "built")
+        assert await pilot.app.run_action("leave", screen)
+        await shows(pilot, HomeScreen)
+
+
+@pytest.mark.parametrize("keys", [("q", "enter"), ("q", "n"), ("q", "enter", "down", "enter"), ("q", "question_mark")])
+async def test_keys_behind_the_one_that_ends_the_app_open_nothing(keys: tuple[str, ...]) -> None:
+    make_run("first", state="done", step=1, total=1)
+    async with FtApp().run_test() as pilot:
+        await until(pilot, "first")
+        send_keys(pilot.app, *keys)
+        await until_true(pilot, lambda: not pilot.app.is_running, "ended")
 
 
 async def test_what_comes_when_the_screens_are_gone_is_passed_over() -> None:

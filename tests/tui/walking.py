@@ -55,7 +55,7 @@ esac
 exec {} "$@"
 """
 _REMEMBERED = 50
-_ACTED_ON = 0.2
+_ACTED_ON = 0.1
 _LARGE = 0.1
 _SIZES = ((1, 1), (3, 40), (20, 5), (59, 18), (60, 17), (60, 18), (80, 24), (100, 30), (120, 40), (200, 2))
 _BOUND = tuple(key for action in ACTIONS for key in action.key.split(","))
@@ -122,7 +122,7 @@ def walk(
     count: int,
     folder: Path,
     *,
-    each: int = 1000,
+    each: int = 2000,
     until: float = float("inf"),
     crashes: int = 1_000_000,
     told: Callable[[Walk], None] = lambda _walk: None,
@@ -221,7 +221,7 @@ def _key(chance: Random, app: App[Any]) -> str:
     else:
         key = chance.choice(_OTHERS)
     # What is typed may become the name of a file: it stays in the folder of the walk. And most walks go on.
-    stays = (typing and key == "slash") or (key in ("q", "ctrl+q") and chance.random() < 0.9)
+    stays = (typing and key == "slash") or (key in ("q", "ctrl+q") and chance.random() < 0.95)
     return "full_stop" if stays else _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
 
 

@@ -129,9 +129,14 @@ class FtApp(App[int]):
         super().exit(result, return_code, message)
 
     async def on_event(self, event: events.Event) -> None:
-        """Pass over what is typed while the app ends: there is no screen to take it any more."""
-        if self.screen_stack or not isinstance(event, events.InputEvent | events.Paste):
+        """Pass over what is typed while the app ends: no screen takes it any more."""
+        gone = self._exit or not self.screen_stack
+        if not (gone and isinstance(event, events.InputEvent | events.Paste)):
             await super().on_event(event)
+
+    async def run_action(self, *args: Any, **extra: Any) -> bool:  # noqa: ANN401 - as Textual declares them
+        """Pass over a key for a screen that is not built yet: it could be left before its parts are there."""
+        return self.screen.is_mounted and await super().run_action(*args, **extra)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
@@ -145,6 +150,9 @@ class FtApp(App[int]):
 
     def _show(self, screen: Screen[Any]) -> None:
         """Put one screen above the list of runs, in place of whatever lies there."""
+        if self._exit:
+            # A key behind the one that ended the app: what it opens would never be built.
+            return
         while len(self.screen_stack) > 2:
             self.pop_screen()
         if len(self.screen_stack) == 2:
