@@ -33,7 +33,7 @@ from tests.e2e.runs import LONGER, state, steps
 from tests.e2e.ssh import connect, reconnect, server
 from tests.e2e.terminals import PtyTerminal, wait_for, wait_until
 
-_EPOCHS = 30.0
+_EPOCHS, _EPOCHS_A_CUT = 5.0, 0.3
 _LONGEST_LOOK = 4.0
 
 
@@ -68,10 +68,10 @@ def lost(run: RunDir, before: int) -> list[str]:
     return found
 
 
-def begin(ssh: list[str], environment: Mapping[str, str], folder: Path) -> RunDir:
+def begin(ssh: list[str], environment: Mapping[str, str], folder: Path, epochs: float) -> RunDir:
     """Start a run over a connection, which is then cut as well."""
     recipe = folder / "recipe.yaml"
-    save(with_values(Recipe(), {**demo.recipe_values(), **LONGER, "training.epochs": _EPOCHS}), recipe)
+    save(with_values(Recipe(), {**demo.recipe_values(), **LONGER, "training.epochs": epochs}), recipe)
     terminal = connect(ssh, environment, FT_TUI, "train", str(recipe), cwd=folder)
     wait_for(terminal, "training", seconds=180)
     run = find_run()
@@ -88,15 +88,16 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
+    epochs = max(_EPOCHS, _EPOCHS_A_CUT * chosen.cuts)
     chance, ends, faults = random.Random(chosen.seed), {"client": 0, "server": 0}, []
     with tempfile.TemporaryDirectory() as name, server(Path(name)) as ssh:
         folder = Path(name)
         os.environ["FT_TUI_HOME"] = str(folder / "home")
         environment = {"FT_TUI_HOME": str(folder / "home"), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        run, runs = begin(ssh, environment, folder), 1
+        run, runs = begin(ssh, environment, folder, epochs), 1
         for number in range(1, chosen.cuts + 1):
             if not live(run):
-                run, runs = begin(ssh, environment, folder), runs + 1
+                run, runs = begin(ssh, environment, folder, epochs), runs + 1
             before = len(steps(run))
             terminal = reconnect(ssh, environment, FT_TUI, "attach", run.name, cwd=folder)
             time.sleep(chance.uniform(0, _LONGEST_LOOK))
