@@ -33,10 +33,11 @@ _LOG_LINES = 20
 def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None, queue: bool = False) -> int:
     """Start the run's supervisor, detached, and give its pid once it is at work; takes a fraction of a second.
 
-    `resume` continues an ended or crashed run from its newest checkpoint, in the same directory. A new run is handed to
+    `resume` continues an ended or crashed run from its newest checkpoint, in the same directory; one that ended before
+    the first was written begins again there. A new run is handed to
     the `warm` worker where it fits. While another run has its GPU, this one is refused, or with `queue` waits there
     until the GPU is free. Raises FtError when the run is at work, open to other users, was already started (or, with
-    `resume`, has nothing to continue from), its GPU is taken, its recipe is damaged, or the supervisor cannot start;
+    `resume`, is complete), its GPU is taken, its recipe is damaged, or the supervisor cannot start;
     the last is also written down as the run's end.
     """
     from ft_core.recipe.yaml_io import load
@@ -92,13 +93,6 @@ def _refuse(run: RunDir, *, resume: bool) -> None:
             where=run.name,
             why="every step has been trained; nothing is left to continue",
             remedy="clone it as a new recipe to train further or otherwise",
-        )
-    if resume and not any(run.checkpoints.glob("step-*")):
-        raise problem(
-            "this run cannot be continued",
-            where=run.name,
-            why="it has no checkpoint: it ended before the first was written",
-            remedy="clone it as a new recipe and start that",
         )
     if not resume and state != "created":
         raise problem(

@@ -394,11 +394,7 @@ class RunView:
             return str(said) if said else None
         if self.checkpoints:
             return f"go on from its last checkpoint: `ft-tui resume {self.run.name}`"
-        # Without a checkpoint `resume` refuses.
-        return (
-            f"no checkpoint had been written; start again: `ft-tui recipe show {self.run.name} > again.yaml`, then "
-            "`ft-tui train again.yaml`"
-        )
+        return f"no checkpoint had been written; begin it again: `ft-tui resume {self.run.name}`"
 
     @property
     def ended(self) -> float | None:

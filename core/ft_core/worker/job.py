@@ -112,7 +112,10 @@ class Job:
     def prepare(self) -> None:
         """Data first, whose faults are found within seconds; then model and trainer."""
         if self.again:
-            self.report.state("preparing", f"going on from step {self.saved_step}", step=self.saved_step)
+            words = (
+                f"going on from step {self.saved_step}" if self.resumed else "beginning again: there is no checkpoint"
+            )
+            self.report.state("preparing", words, step=self.saved_step)
         self.report.state("preparing", "looking for the model")
         self.device = device.choose(self.recipe)
         self.telemetry = Telemetry(self.report, self.device)

@@ -178,13 +178,6 @@ def test_a_run_that_was_started_before_is_only_resumed(run: RunDir, state: str) 
         launch(run)
 
 
-def test_a_run_without_a_checkpoint_is_not_resumed(run: RunDir) -> None:
-    write_status(run, Status(state="failed"))
-    (run.checkpoints / ".staging").mkdir()
-    with pytest.raises(FtError, match="no checkpoint"):
-        resume(run)
-
-
 def test_a_complete_run_is_not_resumed(run: RunDir) -> None:
     write_status(run, Status(state="done"))
     (run.checkpoints / "step-000002").mkdir()

@@ -165,7 +165,7 @@ def test_a_crashed_run_has_a_cause_a_remedy_and_the_time_of_its_last_sign_of_lif
     write(run, state("training"), step(1))
     known = view_of(run).to_dict()
     assert "processes are gone without a word" in known["cause"]
-    assert f"ft-tui recipe show {run.name}" in known["remedy"]
+    assert f"begin it again: `ft-tui resume {run.name}`" in known["remedy"]
     status = read_status(run)
     assert status is not None
     assert known["ended"] == status.updated

@@ -258,3 +258,11 @@ def test_with_patience_the_run_stops_early_and_its_result_is_the_best_measured(
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000004", "step-000008"]
     best = run.checkpoints / "step-000004" / ADAPTER
     assert (run.result / ADAPTER).read_bytes() == best.read_bytes()
+
+
+def test_a_run_without_any_checkpoint_begins_again_and_equals_the_unbroken_one(unbroken: RunDir, copy: RunDir) -> None:
+    cut_after(copy, 0)
+    assert tiny.train(copy, resume=True) == 0, tiny.ended(copy)
+    assert any(event["phase"].startswith("beginning again") for event in tiny.events(copy, "state"))
+    assert figures(copy) == figures(unbroken)
+    assert (copy.result / ADAPTER).read_bytes() == (unbroken.result / ADAPTER).read_bytes()

@@ -320,7 +320,8 @@ class DashboardScreen(Screen[None]):
 
     def action_resume(self) -> None:
         """Continue a run that failed, crashed or was stopped, from its last checkpoint."""
-        self._say("Continuing from the last checkpoint …")
+        kept = self.reader.view.checkpoints
+        self._say("Continuing from the last checkpoint …" if kept else "There is no checkpoint yet: beginning again …")
         self.run_worker(self._resume, name="resume", thread=True)
 
     def _resume(self) -> None:

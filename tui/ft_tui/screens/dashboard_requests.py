@@ -44,8 +44,6 @@ def resume_refusal(view: RunView) -> str | None:
         return "Nothing to continue: this run is done."
     if view.state not in {"failed", "crashed", "stopped", "preempted", "created"}:
         return f"Nothing to continue: this run is at work ({view.state})."
-    if view.state != "created" and not view.checkpoints:
-        return "Nothing to continue from: no checkpoint was written. In the list of runs, c makes a new run of it."
     return None
 
 
