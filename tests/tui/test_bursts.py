@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from textual import events
 from textual.app import App, ComposeResult
+from textual.css.query import NoMatches
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
@@ -94,6 +95,24 @@ async def test_keys_behind_the_one_that_ends_the_app_open_nothing(keys: tuple[st
         await until(pilot, "first")
         send_keys(pilot.app, *keys)
         await until_true(pilot, lambda: not pilot.app.is_running, "ended")
+
+
+async def test_a_screen_may_be_left_before_its_parts_are_there() -> None:
+    run = make_run("first", state="done", step=1, total=1)
+    async with FtApp().run_test() as pilot:
+        pilot.app.push_screen(DashboardScreen(run))
+        pilot.app.pop_screen()
+        for _ in range(5):
+            await pilot.pause()
+        await pilot.press("question_mark")
+        await shows(pilot, HelpScreen)
+
+
+async def test_a_part_that_a_whole_screen_lacks_is_a_fault() -> None:
+    with pytest.raises(NoMatches):
+        async with FtApp().run_test() as pilot:
+            pilot.app.screen.call_later(lambda: pilot.app.screen.query_one("#nothing"))
+            await pilot.pause()
 
 
 async def test_what_comes_when_the_screens_are_gone_is_passed_over() -> None:

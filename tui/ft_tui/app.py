@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import events
+from textual._context import active_message_pump
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.theme import ThemeProvider
+from textual.widget import Widget
 
 from ft_tui import guard, terminal, theming
 from ft_tui.actions import actions, bindings
@@ -137,6 +140,14 @@ class FtApp(App[int]):
     async def run_action(self, *args: Any, **extra: Any) -> bool:  # noqa: ANN401 - as Textual declares them
         """Pass over a key for a screen that is not built yet: it could be left before its parts are there."""
         return self.screen.is_mounted and await super().run_action(*args, **extra)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Pass over that a screen looks for its parts in vain when it was left before they were there."""
+        place = active_message_pump.get(None)
+        around = place.ancestors_with_self if isinstance(place, Widget) else []
+        left = self._exit or any(isinstance(part, Widget) and (part._pruning or part._closing) for part in around)
+        if not (left and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
