@@ -109,10 +109,13 @@ async def test_a_screen_may_be_left_before_its_parts_are_there() -> None:
 
 
 async def test_a_part_that_a_whole_screen_lacks_is_a_fault() -> None:
-    with pytest.raises(NoMatches):
+    async def look() -> None:
         async with FtApp().run_test() as pilot:
             pilot.app.screen.call_later(lambda: pilot.app.screen.query_one("#nothing"))
             await pilot.pause()
+
+    with pytest.raises(NoMatches):
+        await look()
 
 
 async def test_what_comes_when_the_screens_are_gone_is_passed_over() -> None:
