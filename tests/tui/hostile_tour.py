@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import pyte
 
+from ft_core.paths import home
 from ft_core.runs.directory import RunDir
 from tests.tui.hostile import HOSTILE
 from tests.tui.hostile_places import file_name, in_unicode, make_folder, make_runs
@@ -106,6 +107,8 @@ def settle(terminal: Terminal) -> None:
 def go(tour: Tour) -> list[str]:
     """Take a tour, with clicks on what is shown of a string that would leave the app; everything wrong."""
     found: list[str] = []
+    # Each begins at the list of runs, not where the one before was left.
+    (home() / "place.json").unlink(missing_ok=True)
     with Terminal(tour.arguments, columns=tour.size[0], lines=tour.size[1]) as terminal:
         for step in tour.steps:
             _take(terminal, step, tour.size)
