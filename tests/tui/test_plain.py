@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from ft_core.errors import FtError
 from ft_core.files import write_atomic
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
+from ft_tui.commands import plain
 from ft_tui.commands.output import finite, table
 from ft_tui.commands.plain import Follower, verdict_table
 from ft_tui.commands.tail import EventTail, LineTail
@@ -168,3 +170,15 @@ def test_events_with_values_of_other_kinds_are_told_as_far_as_they_go() -> None:
     text = "\n".join(told(make_run(events=events, state="failed")))
     for words in ("training (None/9 )", "step 1: 0 B", "[1]", "samples cannot be read", "so so", "failed after"):
         assert words in text
+
+
+def test_a_run_in_a_state_of_another_version_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "_START_SECONDS", 0.0)
+    run = make_run(state="dreaming\x1b[2J")
+    with pytest.raises(FtError, match="state is not known here"):
+        told(run)
+
+
+def test_a_run_that_ends_while_it_is_followed_is_told_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain, "_START_SECONDS", 0.0)
+    assert any(line.startswith("done after") for line in told(make_run(events=finished_events(), state="done")))

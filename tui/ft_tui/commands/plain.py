@@ -10,7 +10,7 @@ from ft_core.errors import FtError, problem
 from ft_core.runs import history
 from ft_core.runs.glance import Glance, is_long
 from ft_core.runs.journal import number
-from ft_core.runs.status import CRASHED, ENDED, live
+from ft_core.runs.status import ACTIVE, CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.commands import interrupts, output
@@ -89,11 +89,12 @@ class Follower:
         return changed
 
     def _refuse_unstarted(self) -> None:
-        """A run that was made but not started would be waited for for ever."""
+        """A run that was made but not started, or is in a state of another version, would be waited for for ever."""
         waited = time.monotonic() - self._began
-        if self.view.state == "created" and waited > _START_SECONDS and not live(self.run):
+        known = {*ACTIVE, *ENDED, CRASHED}
+        if self.view.state not in known and waited > _START_SECONDS and not live(self.run):
             raise problem(
-                "the run was never started",
+                "the run was never started" if self.view.state == "created" else "the run's state is not known here",
                 where=self.run.name,
                 why="its directory was made, and no process works on it",
                 remedy=f"start it: ft-tui resume {self.run.name}",
