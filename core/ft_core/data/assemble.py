@@ -194,7 +194,9 @@ def _mixed(train: list[TrainingRow], files: list[Source], shares: list[float], s
     together = list(train)
     for file, wanted in zip(files, counts(len(train), shares), strict=True):
         if wanted < len(file.used):
-            places = set(random.Random(f"{seed}:{file.name}").sample(range(len(file.used)), wanted))  # noqa: S311
+            # As bytes: a file's name need not be UTF-8.
+            chance = random.Random(f"{seed}:{file.name}".encode(errors="surrogateescape"))  # noqa: S311
+            places = set(chance.sample(range(len(file.used)), wanted))
             for place, row in enumerate(file.used):
                 if place not in places:
                     file.leave_out(row.number, "not-drawn")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ft_core import demo
-from ft_core.data.containers.base import HEAD_BYTES, HEAD_ROWS, Container, Row, RowFile
+from ft_core.data.containers.base import HEAD_BYTES, HEAD_ROWS, Container, Row, RowFile, unreadable
 from ft_core.data.containers.folder import open_folder
 from ft_core.data.containers.sniff import SUFFIXES, open_file
 from ft_core.data.hub import HUB, looks_like_id, stored
@@ -55,7 +55,11 @@ def resolve_source(source: str, *, held_out: bool = False) -> Path:
     if source.startswith(HUB):
         return stored(source)
     path = expanded(source)
-    if looks_like_id(source) and not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if looks_like_id(source) and not there:
         raise problem(
             "there is no such file",
             where=one_line(source, 200),

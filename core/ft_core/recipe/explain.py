@@ -33,6 +33,11 @@ def field_path(location: Iterable[int | str]) -> tuple[str, ...]:
 
 def _problem(path: tuple[str, ...], found: dict[str, Any], where: str) -> Problem:
     name = ".".join(path)
+    if found["type"] == "string_unicode":
+        remedy = "write it anew, as UTF-8"
+        return Problem(
+            f"a text of {f'`{name}`' if path else 'a key'} is not whole", where, found["msg"], remedy, field=name
+        )
     if not path:
         return _no_sections(found["input"], where)
     if found["type"] in {"extra_forbidden", "invalid_key"}:

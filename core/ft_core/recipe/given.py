@@ -81,7 +81,7 @@ def _without(data: object, bad: set[tuple[str, ...]]) -> dict[str, object]:
     """The values without the keys that are bad; nothing of data that has no keys."""
     if not isinstance(data, dict):
         return {}
-    kept = {key: value for key, value in data.items() if isinstance(key, str) and (key,) not in bad}
+    kept = {key: value for key, value in data.items() if key in Recipe.model_fields and (key,) not in bad}
     return {
         key: {name: item for name, item in value.items() if isinstance(name, str) and (key, name) not in bad}
         if key in SECTIONS

@@ -93,6 +93,13 @@ def test_files_are_mixed_in_by_their_share_of_all_training_rows(tmp_path: Path) 
     assert len(more.train) == 130
 
 
+def test_a_file_whose_name_is_not_utf_8_can_be_mixed_in(tmp_path: Path) -> None:
+    base = exchanges(tmp_path / "base.jsonl", 40)
+    other = exchanges(tmp_path / "m\udccc.jsonl", 40, "Other")
+    rows = assembled(base, mix={other: 0.5})
+    assert any("Other" in row.messages[0].content for row in rows.train)
+
+
 def test_what_is_mixed_in_is_never_held_out(tmp_path: Path) -> None:
     source, general = exchanges(tmp_path / "rows.jsonl", 40), exchanges(tmp_path / "general.jsonl", 40, "General")
     rows = assembled(source, mix={general: 0.5}, held_out_share=0.5)

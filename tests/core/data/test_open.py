@@ -301,3 +301,9 @@ def test_fast_counting_agrees_with_reading(tmp_path: Path, pieces: list[bytes], 
         *_, (counted, seen) = line_counts(stream, Mark(1, 1, 0))
         assert counted == len(list(line_frames(stream, Mark(1, 1, 0))))
         assert seen == path.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "wide 東京 " * 900, "./" + "x" * 300])
+def test_a_name_no_file_can_have_is_told_plainly(name: str) -> None:
+    with pytest.raises(FtError, match="cannot be opened"):
+        open_rows(name)

@@ -118,6 +118,8 @@ def test_text_is_not_taken_for_a_number() -> None:
         ("hello", "the recipe is only `hello`"),
         ("1: 2", "unknown key `1`"),
         ("true: 2", "unknown key"),
+        ('"a\\ud800b": 2', "not whole"),
+        ('data:\n  "a\\ud800b": 2', "not whole"),
         ("2001-01-01: 2", "unknown key"),
         ("data:\n  true: x", "unknown key"),
         ("model:\n  source: !!bool x", "tags (!name) are not allowed"),
