@@ -18,6 +18,8 @@ from ft_tui.screens.dialog import Palette
 from ft_tui.screens.help import HelpScreen
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
+from ft_tui.screens.wizard import WizardScreen
+from ft_tui.screens.wizard_settings import SettingsStep
 from ft_tui.widgets.file_browser import Listing
 from tests.tui.listed_runs import make_run
 from tests.tui.sizes import until
@@ -116,6 +118,15 @@ async def test_a_part_that_a_whole_screen_lacks_is_a_fault() -> None:
 
     with pytest.raises(NoMatches):
         await look()
+
+
+async def test_the_wizard_may_be_left_before_its_fields_are_there() -> None:
+    app = FtApp("wizard")
+    async with app.run_test() as pilot:
+        await shows(pilot, WizardScreen)
+        step = app.screen.query_one(SettingsStep)
+        await app.pop_screen()
+        step._fill()
 
 
 async def test_what_comes_when_the_screens_are_gone_is_passed_over() -> None:

@@ -71,6 +71,9 @@ class SettingsStep(Step):
         self._fill()
 
     def _fill(self) -> None:
+        if not self.is_attached:
+            # The wizard was left before the fields were there.
+            return
         session = self.session
         self.query_one("#computed", Line).say(computed_words(session))
         name, total, free = session.device_memory()
