@@ -8,8 +8,10 @@ import pytest
 from textual import events
 from textual.app import App, ComposeResult
 from textual.css.query import NoMatches
+from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import OptionList
+from textual.widgets._toast import Toast
 
 from ft_tui.app import FtApp
 from ft_tui.screens.confirm import Confirm
@@ -159,3 +161,41 @@ async def test_a_list_that_is_not_drawn_has_no_pages(kind: type[OptionList]) -> 
                     page()
             else:
                 page()
+
+
+async def test_a_click_on_a_notice_that_has_just_ended_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FtApp().run_test(notifications=True) as pilot:
+        pilot.app.notify("a notice", timeout=60)
+        await until(pilot, "a notice")
+        notice = pilot.app.screen.query_one(Toast)
+        x, y = notice.region.offset
+        click = events.MouseDown(notice, x + 2, y + 1, 0, 0, 3, False, False, False, x + 2, y + 1)
+        click.set_sender(pilot.app)
+        # What its timer does; the screen is laid out anew only afterwards.
+        with monkeypatch.context() as gone:
+            gone.setattr(notice, "_parent", None)
+            await pilot.app.on_event(click)
+        await pilot.app.on_event(click)
+        await pilot.press("question_mark")
+        await shows(pilot, HelpScreen)
+
+
+async def test_a_terminal_that_changes_its_size_while_the_app_ends_is_passed_over() -> None:
+    app = FtApp()
+    async with app.run_test() as pilot:
+        await pilot.pause()
+    assert not app.screen_stack
+    app.on_resize(events.Resize(Size(20, 5), Size(20, 5)))
+    assert not app.screen_stack
+
+
+async def test_a_command_of_the_palette_for_a_screen_that_is_left_or_not_built_does_nothing() -> None:
+    app = FtApp("wizard")
+    async with app.run_test() as pilot:
+        await shows(pilot, WizardScreen)
+        wizard = app.screen
+        app.go_home()
+        await shows(pilot, HomeScreen)
+        await app._runner("step(1)", wizard)()
+        await app._runner("step(2)", WizardScreen())()
+        assert isinstance(app.screen, HomeScreen)

@@ -518,6 +518,25 @@ async def test_bad_rows_are_told_by_number_and_a_missing_file_at_its_field(here:
         await sees(pilot, "3 ▸ Data")
 
 
+async def test_a_file_that_is_chosen_is_shown_from_its_top(here: Path) -> None:
+    file = rows_file(here, "a", "b", "c")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        step = wizard(pilot).step
+        await until(pilot, lambda: step.max_scroll_y > 0, "a page that scrolls")
+        step.scroll_end(animate=False)
+        await until(pilot, lambda: step.scroll_offset.y > 0, "scrolled")
+        await pilot.press("o")
+        await sees(pilot, file.name)
+        await pilot.press("slash", *file.stem)
+        await until(pilot, lambda: isinstance(app.focused, Input) and app.focused.value == file.stem, "filtered")
+        await pilot.press("enter")
+        await sees(pilot, "3 rows")
+        await until(pilot, lambda: step.scroll_offset.y == 0, "the top")
+
+
 async def test_a_file_or_folder_that_is_mended_on_the_disk_is_read_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

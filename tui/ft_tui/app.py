@@ -134,8 +134,16 @@ class FtApp(App[int]):
     async def on_event(self, event: events.Event) -> None:
         """Pass over what is typed while the app ends: no screen takes it any more."""
         gone = self._exit or not self.screen_stack
-        if not (gone and isinstance(event, events.InputEvent | events.Paste)):
-            await super().on_event(event)
+        if gone and isinstance(event, events.InputEvent | events.Paste):
+            return
+        if isinstance(event, events.MouseDown) and self._is_on_what_is_gone(event):
+            return
+        await super().on_event(event)
+
+    def _is_on_what_is_gone(self, event: events.MouseDown) -> bool:
+        """Whether a notice ended under the mouse: it is drawn until the next frame, and has no parent any more."""
+        widget, _ = self.screen.get_widget_and_offset_at(event.x, event.y)
+        return widget is not None and widget.parent is None
 
     async def run_action(self, *args: Any, **extra: Any) -> bool:  # noqa: ANN401 - as Textual declares them
         """Pass over a key for a screen that is not built yet: it could be left before its parts are there."""
@@ -151,6 +159,9 @@ class FtApp(App[int]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
+        if not self.screen_stack:
+            # The app is ending: nothing is left to cover.
+            return
         covered = isinstance(self.screen, TooSmallScreen)
         if not TooSmallScreen.fits(event.size) and not covered:
             self.push_screen(TooSmallScreen())
@@ -246,6 +257,8 @@ class FtApp(App[int]):
 
     def _runner(self, name: str, target: App[Any] | Screen[Any]) -> Any:  # noqa: ANN401 - a callback of any result
         async def run() -> None:
-            await self.run_action(name, target)
+            # The screen below may have been left, or be new, while the palette was open.
+            if target is self or (target in self.screen_stack and target.is_mounted):
+                await self.run_action(name, target)
 
         return run

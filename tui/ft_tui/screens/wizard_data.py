@@ -465,3 +465,4 @@ class DataStep(Step):
     def _take_file(self, chosen: str | None) -> None:
         if chosen is not None:
             self.post_message(Typed("data.source", chosen))
+            self.scroll_home(animate=False)

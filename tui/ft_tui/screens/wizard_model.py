@@ -336,6 +336,7 @@ class ModelStep(Step):
     def _take_folder(self, chosen: str | None) -> None:
         if chosen is not None:
             self.post_message(Typed("model.source", chosen))
+            self.scroll_home(animate=False)
 
 
 def _on_auto(session: Session) -> str:
