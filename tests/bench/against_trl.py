@@ -19,7 +19,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ft_core.plan.prepare import Prepared
+    from ft_core.recipe.schema import Recipe
 
 STEPS, SKIPPED, ROUNDS = 10, 3, 3
 LENGTH: Final = {"cpu": 256, "cuda": 2048}
@@ -90,7 +94,19 @@ def make_model(folder: Path, shape: dict[str, Any], *, gpu: bool) -> Path:
         **shape, vocab_size=32000 if gpu else 4096, max_position_embeddings=8192, tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
     )  # fmt: skip
-    LlamaForCausalLM(config).to(torch.bfloat16 if gpu else torch.float32).save_pretrained(str(folder))
+    if not gpu:
+        LlamaForCausalLM(config).save_pretrained(str(folder))
+        return folder
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("cuda"):
+            model = LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(usual)
+    model.save_pretrained(str(folder))
+    del model
+    torch.cuda.empty_cache()
     return folder
 
 
@@ -124,14 +140,11 @@ def script(folder: Path, tokens: Path, length: int, settings: dict[str, Any]) ->
     return found
 
 
-def worker(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> dict[str, Any]:
-    """One run of this program's worker, without samples, evaluations and checkpoints in between."""
+def prepared(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> Prepared:
+    """The recipe of this program's run, without samples, evaluations and checkpoints in between, and its plan."""
     from ft_core.plan.prepare import prepare
     from ft_core.recipe.check import with_values
     from ft_core.recipe.schema import Recipe
-    from ft_core.runs.journal import Tail
-    from ft_core.runs.launch import environment
-    from ft_core.runs.lifecycle import create
 
     values: dict[str, object] = {
         "model.source": str(folder), "data.source": str(rows), "data.held_out_share": 0.0, "data.max_length": length,
@@ -139,10 +152,20 @@ def worker(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> dic
         "training.schedule": "constant", "training.warmup": 0.0, "samples.count": 0, "evaluation.questions": 0,
         "saving.every_steps": 10_000, "adapter.rank": 16, "adapter.alpha": 16.0, **layout,
     }  # fmt: skip
-    recipe = prepare(with_values(Recipe(), values)).recipe
+    return prepare(with_values(Recipe(), values))
+
+
+def worker(recipe: Recipe) -> dict[str, Any]:
+    """One run of this program's worker."""
+    from ft_core.runs.journal import Tail
+    from ft_core.runs.launch import environment
+    from ft_core.runs.lifecycle import create
+
     run = create(recipe, {})
     command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path)]
-    subprocess.run(command, env=environment(recipe), check=True, capture_output=True)
+    done = subprocess.run(command, env=environment(recipe), check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
     steps = [event for event in Tail(run.events_file).read() if event["kind"] == "step"]
     memory = max(step["memory"]["peak"] or 0 for step in steps)
     return {
@@ -182,7 +205,7 @@ def limit(folder: Path, length: float, *, gpu: bool) -> float:
     return 2 * size**3 / min(seconds) / useful_flops(shape, length)
 
 
-def compare(name: str, folder: Path, *, gpu: bool) -> dict[str, Any]:
+def compare(name: str, folder: Path, *, gpu: bool, rounds: int) -> dict[str, Any]:
     """All three ways in turns; the table of one model."""
     device = "cuda" if gpu else "cpu"
     length = LENGTH[device]
@@ -201,10 +224,10 @@ def compare(name: str, folder: Path, *, gpu: bool) -> dict[str, Any]:
         # What TRL does when nothing is said: padded rows, checkpointing, 8 rows at once.
         "TRL defaults": lambda: script(folder, tokens, length, {}),
         "TRL tuned": lambda: script(folder, tokens, length, dict(tuned)),
-        "worker": lambda: worker(folder, rows, length, layout),
+        "worker": lambda: worker(prepared(folder, rows, length, layout).recipe),
     }
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for way, call in ways.items():
             found[way].append(call())
     rates = {way: statistics.median(map(rate, runs)) for way, runs in found.items()}
@@ -225,6 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpu", action="store_true", help="models of 1B and 8B on the GPU")
     parser.add_argument("--models", nargs="+", choices=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     names = chosen.models or (["1B", "8B"] if chosen.gpu else ["10M", "50M"])
@@ -235,7 +259,7 @@ def main() -> None:
             model = Path(folder) / "model"
             for made in (Path(os.environ["FT_TUI_HOME"]), model):
                 made.mkdir()
-            results.append(compare(name, model, gpu=chosen.gpu))
+            results.append(compare(name, model, gpu=chosen.gpu, rounds=chosen.rounds))
     if chosen.json:
         chosen.json.write_text(json.dumps(results, indent=1))
 
