@@ -120,21 +120,27 @@ class Telemetry:
 
 
 class StepEnd(TrainerCallback):
-    """Calls `after_step(state)` once the figures of a step are told; a True from it ends the training.
+    """Calls `begin()` before the first step, and `after_step(state)` once the figures of a step are told.
+
+    A True from the latter ends the training.
 
     It hangs on the log of the step, which comes after the optimiser, the schedule and the step count have moved
     on: the state that a checkpoint must hold.
     """
 
-    def __init__(self, telemetry: Telemetry, after_step: Callable[[TrainerState], bool]) -> None:
+    def __init__(
+        self, telemetry: Telemetry, begin: Callable[[], None], after_step: Callable[[TrainerState], bool]
+    ) -> None:
         self._telemetry = telemetry
+        self._begin = begin
         self._after_step = after_step
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Start the clock of the first step."""
+        """Do what is owed from before; start the clock of the first step."""
         del args, state, control
+        self._begin()
         self._telemetry.start_clock()
 
     def on_log(

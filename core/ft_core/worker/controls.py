@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from ft_core.worker.report import Reporter
 TERMINATED = "terminated"
 _PAUSE_LOOK_SECONDS = 0.2
 _LOOK_SECONDS = 0.1
+_SHORT_SECONDS = 2.0
 _TOGETHER_SECONDS = 1.0
 # stop_now is carried out by the supervisor, from outside.
 _STOP = frozenset({"stop"})
@@ -108,6 +110,29 @@ class Controls:
             self._reporter.state(state, phase, done, total, unit)
 
         return progress
+
+    @contextmanager
+    def told_if_long(self) -> Iterator[Callable[[int, int], None]]:
+        """Progress of a measurement amid training, a state once it takes long; the one before comes back afterwards.
+
+        It raises Stopped when the system wants the run to end.
+        """
+        begun, told = time.monotonic(), False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if self._signals.terminated.is_set():
+                raise Stopped(TERMINATED)
+            if told or time.monotonic() - begun > _SHORT_SECONDS:
+                told = True
+                self._reporter.state("evaluating", "held-out loss", done, total, "rows")
+
+        try:
+            yield progress
+        finally:
+            if told:
+                word = "paused" if self.paused else "training"
+                self._reporter.state(word, word)
 
     def obey(self, actions: Actions) -> None:
         """Answer every request that waits; stays here while the run is paused."""

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from ft_core.worker.chat_template import use_template
 from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.dataset import Progress, to_dataset
+from ft_core.worker.due import due
 from ft_core.worker.evaluate import held_out_loss
 from ft_core.worker.failures import explain, ran_out_of_memory
 from ft_core.worker.generate import Generator, untuned
@@ -50,7 +51,6 @@ from ft_core.worker.trainer import Trainer, all_numbers, keep_in_float32, withou
 
 T = TypeVar("T")
 # A measurement shorter than this does not change the state people see.
-_SHORT_SECONDS = 2.0
 _DISK_SECONDS = 10.0
 
 
@@ -149,7 +149,7 @@ class Job:
             train_dataset=to_dataset(self.data.train, self.recipe.data),
             processing_class=self.tokenizer,
             peft_config=lora_config(self.recipe),
-            callbacks=[StepEnd(self.telemetry, self._after_step)],
+            callbacks=[StepEnd(self.telemetry, self._catch_up, self._after_step)],
         )
         self.trainer.remove_callback(PrinterCallback)
         self.telemetry.trained_tokens = lambda: self.trainer.trained_tokens
@@ -311,7 +311,7 @@ class Job:
             self._disk_looked = time.monotonic()
             self.telemetry.health.disk(self.keeper.short_of(self.model))
         if state.global_step < state.max_steps:
-            self._do_due(state.global_step)
+            self._do_due(state.global_step, {**self._looked, "checkpoint": self.saved_step})
         self.controls.obey(self)
         if self.best.used_up and state.global_step < state.max_steps:
             self.report.alarm(
@@ -321,13 +321,27 @@ class Job:
             return True
         return self.controls.stopping is not None
 
-    def _do_due(self, step: int) -> None:
-        if _due(step, self.recipe.evaluation.every_steps) and len(self.data.held_out):
-            self._try("evaluation", self.evaluate)
-        if _due(step, self.recipe.samples.every_steps) and self.samples.questions:
-            self._try("samples", self._write_samples)
-        if _due(step, self.recipe.saving.every_steps) and self.saved_step != step:
-            self._try("checkpoint", self.checkpoint)
+    def _catch_up(self) -> None:
+        """What was due at the step of the checkpoint, and was broken off when the run had to end there."""
+        looked = self.resumed.notes.get("looked") if self.resumed else None
+        if isinstance(looked, dict):
+            # The state of the random numbers is restored only afterwards: this is no moment to seal one.
+            self._do_due(self.step, {**looked, "checkpoint": self.step})
+
+    def _do_due(self, step: int, done: Mapping[str, object]) -> None:
+        ways: dict[str, Callable[[], object]] = {"checkpoint": self.checkpoint}
+        if len(self.data.held_out):
+            ways["evaluation"] = self.evaluate
+        if self.samples.questions:
+            ways["samples"] = self._write_samples
+        for name in due(self.recipe, step, done):
+            # What has to end soon seals first; the rest is caught up on when it goes on.
+            if name in ways and (name == "checkpoint" or not self.signals.terminated.is_set()):
+                self._try(name, ways[name])
+
+    @property
+    def _looked(self) -> dict[str, int]:
+        return {"evaluation": self.measured[0] if self.measured else 0, "samples": self.sampled_step}
 
     def _try(self, name: str, action: Callable[[], object]) -> None:
         """Do what is due; that it cannot be done is told, and no reason to lose the training."""
@@ -382,12 +396,13 @@ class Job:
                 why="no rows are held out",
                 remedy="set data.held_out or data.held_out_share in the next run",
             )
-        with self._if_it_fits(), self._told_if_long() as progress:
+        with self._if_it_fits(), self.controls.told_if_long() as progress:
             loss = self._measure_loss(self.step, progress)
         self.telemetry.health.evaluated(loss)
         if self.best.measured(self.step, loss):
             self.keeper.spare = {self.step}
-            self._try("checkpoint", self.checkpoint)
+            if self.saved_step != self.step:
+                self._try("checkpoint", self.checkpoint)
         return f"held-out loss {loss:.4f}"
 
     def sample(self, prompt: str) -> str:
@@ -414,6 +429,7 @@ class Job:
             "seconds": self.telemetry.seconds,
             "data": self.data.hashes,
             "best": self.best.notes(),
+            "looked": self._looked,
             **self.origin,
         }
 
@@ -466,27 +482,3 @@ class Job:
         self.report.event("eval", step=step, loss=loss, rows=len(self.data.held_out), seconds=time.monotonic() - begun)
         self.measured = (step, loss)
         return loss
-
-    @contextmanager
-    def _told_if_long(self) -> Iterator[Callable[[int, int], None]]:
-        """Progress that becomes a state once it has taken a while; the state before comes back afterwards."""
-        begun, told = time.monotonic(), False
-
-        def progress(done: int, total: int) -> None:
-            nonlocal told
-            if self.signals.terminated.is_set():
-                raise Stopped(TERMINATED)
-            if told or time.monotonic() - begun > _SHORT_SECONDS:
-                told = True
-                self.report.state("evaluating", "held-out loss", done, total, "rows")
-
-        try:
-            yield progress
-        finally:
-            if told:
-                word = "paused" if self.controls.paused else "training"
-                self.report.state(word, word)
-
-
-def _due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +94,41 @@ def test_from_any_step_packed_and_mid_epoch_the_rest_is_that_of_the_unbroken_run
     assert again == {number for number in figures(unbroken) if number > step}
     assert figures(copy) == figures(unbroken)
     assert (copy.result / ADAPTER).read_bytes() == (unbroken.result / ADAPTER).read_bytes()
+
+
+def test_what_was_due_when_the_run_was_told_to_end_is_done_when_it_goes_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ft_core.worker import job
+
+    changes = {
+        "evaluation": recipe.evaluation.model_copy(update={"every_steps": 3}),
+        "samples": recipe.samples.model_copy(update={"count": 1, "every_steps": 3, "max_new_tokens": 4}),
+    }
+    asked = recipe.model_copy(update=changes)
+    unbroken = tiny.make_run(tmp_path / "unbroken", asked)
+    assert tiny.train(unbroken) == 0, tiny.ended(unbroken)
+    run = tiny.make_run(tmp_path / "broken", asked)
+    real = job.held_out_loss
+
+    def ended(*arguments: Any, **named: Any) -> float:
+        if tiny.losses(run) and max(tiny.losses(run)) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "held_out_loss", ended)
+        tiny.train(run)
+    assert tiny.ended(run)["state"] == "preempted"
+    assert looked(run) == {"eval": [0], "sample": [0]}
+    assert tiny.train(run, resume=True) == 0, tiny.ended(run)
+    assert looked(run) == looked(unbroken)
+    assert figures(run) == figures(unbroken)
+    assert (run.result / ADAPTER).read_bytes() == (unbroken.result / ADAPTER).read_bytes()
+
+
+def looked(run: RunDir) -> dict[str, list[int]]:
+    return {kind: sorted({event["step"] for event in tiny.events(run, kind)}) for kind in ("eval", "sample")}
 
 
 def damaged(folder: Path, name: str, damage: str, other: Path, older: Path) -> bool:
