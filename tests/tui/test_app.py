@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import pytest
 from textual.command import CommandPalette
+from textual.geometry import Size
 from textual.widgets import Input
 
-from ft_core.errors import FtError, Problem
+from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 from ft_tui.actions import ACTIONS, Action, actions, bindings, key_text
 from ft_tui.app import FtApp
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard import DashboardScreen
+from ft_tui.screens.dialog import Palette
 from ft_tui.screens.help import HelpScreen, PageScreen
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.review_rows import ReviewRowsScreen
@@ -176,6 +178,31 @@ async def test_a_screen_opened_in_a_terminal_too_small_lies_under_the_notice(run
         await pilot.resize_terminal(80, 24)
         await pilot.pause()
         assert isinstance(app.screen, DashboardScreen)
+
+
+async def test_under_the_notice_nothing_opens_by_a_key_and_nothing_is_laid_out() -> None:
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.resize_terminal(3, 40)
+        await pilot.pause()
+        await pilot.press("question_mark", "ctrl+t", "ctrl+p", "n", "escape")
+        await pilot.resize_terminal(4, 35)
+        await pilot.pause()
+        app.show_error(problem("what is told meanwhile", where="", why="", remedy=""))
+        await pilot.pause()
+        assert [type(screen) for screen in app.screen_stack] == [HomeScreen, Palette, PageScreen, TooSmallScreen]
+        assert {screen.size for screen in app.screen_stack[:2]} == {Size(80, 24)}
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, "what is told meanwhile")
+        await pilot.resize_terminal(20, 20)
+        await pilot.pause()
+        app.go_home()
+        await pilot.pause()
+        assert [type(screen) for screen in app.screen_stack] == [HomeScreen, TooSmallScreen]
+        await pilot.press("q")
+        await pilot.pause()
+    assert app._exit
 
 
 @pytest.mark.parametrize(

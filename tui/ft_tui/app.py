@@ -13,6 +13,7 @@ from textual._context import active_message_pump
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.css.query import NoMatches
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 from textual.widget import Widget
@@ -34,6 +35,8 @@ Opening = Literal["home", "wizard", "dashboard", "review"]
 _UNKNOWN = Place("wizard", "")
 _HERE = Path(__file__).parent
 _LOOK_SECONDS = 1.0
+# The arguments of `run_action` for what can be done while the terminal is too small.
+_WHILE_COVERED = (("quit",), ("app.quit",))
 
 
 class FtApp(App[int]):
@@ -146,8 +149,13 @@ class FtApp(App[int]):
         return widget is not None and widget.parent is None
 
     async def run_action(self, *args: Any, **extra: Any) -> bool:  # noqa: ANN401 - as Textual declares them
-        """Pass over a key for a screen that is not built yet: it could be left before its parts are there."""
-        return self.screen.is_mounted and await super().run_action(*args, **extra)
+        """Pass over a key for a screen that is not built yet: it could be left before its parts are there.
+
+        Under the notice of a small terminal nothing but the end can be asked for: what opens would not be seen.
+        """
+        if not self.screen.is_mounted or (self._is_covered and args[:1] not in _WHILE_COVERED):
+            return False
+        return await super().run_action(*args, **extra)
 
     def _handle_exception(self, error: Exception) -> None:
         """Pass over that a screen looks for its parts in vain when it was left before they were there."""
@@ -162,11 +170,31 @@ class FtApp(App[int]):
         if not self.screen_stack:
             # The app is ending: nothing is left to cover.
             return
-        covered = isinstance(self.screen, TooSmallScreen)
-        if not TooSmallScreen.fits(event.size) and not covered:
-            self.push_screen(TooSmallScreen())
-        elif TooSmallScreen.fits(event.size) and covered:
+        if not TooSmallScreen.fits(event.size):
+            self._cover(event.size)
+        elif self._is_covered:
             self.pop_screen()
+
+    @property
+    def _is_covered(self) -> bool:
+        return bool(self.screen_stack) and isinstance(self.screen, TooSmallScreen)
+
+    def _cover(self, size: Size | None = None) -> None:
+        if not TooSmallScreen.fits(size or self.size) and not self._is_covered:
+            super().push_screen(TooSmallScreen())
+
+    def push_screen(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - as Textual's
+        """Put a screen above the others, and below the notice that the terminal is too small."""
+        if self._is_covered:
+            self.pop_screen()
+        pushed = super().push_screen(*args, **extra)
+        self._cover()
+        return pushed
+
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """Nothing is seen below the notice; it would be laid out for sizes at which nothing can be."""
+        return [] if self._is_covered else super()._background_screens
 
     # Ways between the screens
 
@@ -179,15 +207,15 @@ class FtApp(App[int]):
             self.pop_screen()
         if len(self.screen_stack) == 2:
             self.switch_screen(screen)
+            self._cover()
         else:
             self.push_screen(screen)
-        if not TooSmallScreen.fits(self.size):
-            self.push_screen(TooSmallScreen())
 
     def go_home(self) -> None:
         """Back to the list of runs."""
         while len(self.screen_stack) > 1:
             self.pop_screen()
+        self._cover()
 
     def open_dashboard(self, run: RunDir, back_at: Place | None = None) -> None:
         """Show one run, live or finished; with a place, as it was left."""

@@ -379,7 +379,9 @@ class DashboardScreen(Screen[None]):
     def _show_notice(self) -> None:
         """As many lines as the message needs; on a low screen the key figures make room for them."""
         self.set_class(len(self._notice(self.size.width)) > 1, "-noticed")
-        self.query_one("#notice", FlowCells).show(self._notice)
+        # None is there any more when the answer to a request comes while the dashboard is left.
+        for cells in self.query("#notice").results(FlowCells):
+            cells.show(self._notice)
 
     def _notice(self, width: int, _height: int = 0) -> list[Line]:
         return self.requests.lines(width, _NOTICE_LOW if self.size.height < _LOW else _NOTICE)

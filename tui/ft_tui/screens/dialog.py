@@ -9,6 +9,7 @@ from textual import events, work
 from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette
 from textual.css.query import NoMatches
+from textual.errors import NoWidget
 from textual.screen import ModalScreen, Screen
 
 Result = TypeVar("Result")
@@ -29,6 +30,14 @@ class Palette(CommandPalette):
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Close it; nothing when it is closed already."""
         return super().dismiss(result) if _uncovered(self) else AwaitComplete()
+
+    def _on_click(self, event: events.Click) -> None:  # type: ignore[override]
+        # In the place of Textual's own, which looks for what is there before the screen is known to be as large.
+        event.prevent_default()
+        with suppress(NoWidget):
+            if self.get_widget_at(event.screen_x, event.screen_y)[0] is self:
+                self._cancel_gather_commands()
+                self.dismiss()
 
     @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
     async def _gather_commands(self, search_value: str) -> None:

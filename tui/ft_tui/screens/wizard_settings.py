@@ -71,8 +71,8 @@ class SettingsStep(Step):
         self._fill()
 
     def _fill(self) -> None:
-        if not self.is_attached:
-            # The wizard was left before the fields were there.
+        if not (self.is_attached and self.query("#computed")):
+            # The wizard was left before the fields were there; its parts go before it does.
             return
         session = self.session
         self.query_one("#computed", Line).say(computed_words(session))
