@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ft_core.errors import FtError
+from ft_core.hardware.look import look
 from ft_core.recipe.schema import Recipe
 from ft_core.runs import control, supervise
 from ft_core.runs.adapted import read_adapted
@@ -129,11 +130,18 @@ def test_memory_that_is_not_there_halves_the_micro_batch_and_the_losses_stay(
 
 
 def long_run(home: Path, model: Path, data: Path) -> RunDir:
+    quiet = {"samples__count": 0, "samples__every_steps": None, "evaluation__questions": 0,
+             "evaluation__every_steps": None}  # fmt: skip
     recipe = tiny.make_recipe(
-        model, data, hardware__device="cuda", training__max_steps=200_000, training__epochs=None,
-        evaluation__every_steps=None, samples__every_steps=None, samples__count=0, evaluation__questions=0,
+        model,
+        data,
+        hardware__device="cuda",
+        hardware__gpus=[look().gpus[0].uuid],
+        training__max_steps=200_000,
+        training__epochs=None,
         saving__every_steps=500,
-    )  # fmt: skip
+        **quiet,
+    )
     return tiny.make_run(home, recipe)
 
 
@@ -152,9 +160,10 @@ def log_of(run: RunDir) -> Callable[[], str]:
 def test_one_run_at_a_time_who_else_takes_memory_is_named_and_a_kill_loses_nothing(
     model: Path, data: Path, home: Path
 ) -> None:
-    first, second = long_run(home, model, data), tiny.make_run(
-        home, tiny.make_recipe(model, data, hardware__device="cuda")
-    )  # fmt: skip
+    first = long_run(home, model, data)
+    second = tiny.make_run(
+        home, tiny.make_recipe(model, data, hardware__device="cuda", hardware__gpus=[look().gpus[0].uuid])
+    )
     launch(first)
     wait_until(reached(first, 60), seconds=90, what=log_of(first))
     with pytest.raises(FtError, match="the GPU is taken by another run"):
