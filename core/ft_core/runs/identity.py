@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import cache
 from pathlib import Path
@@ -21,14 +22,30 @@ def boot_id() -> str:
         return ""
 
 
+@cache
+def machine() -> str:
+    """A name of this machine that outlasts a reboot; empty where it has none.
+
+    A digest of machine-id(5), which is to be kept to oneself, and of the host name: images of containers come with
+    one machine-id for all.
+    """
+    try:
+        found = Path("/etc/machine-id").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    named = f"ft-tui {found} {os.uname().nodename}"
+    return hashlib.sha256(named.encode()).hexdigest()[:32] if found else ""
+
+
 class Identity(BaseModel):
-    """One process for all time: boot, pid, and start time in clock ticks after boot."""
+    """One process for all time: boot, pid, and start time in clock ticks after boot; and its machine, if known."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     boot_id: str
     pid: int
     start_time: int
+    machine: str = ""
 
     @classmethod
     def current(cls) -> Identity:
@@ -44,16 +61,22 @@ class Identity(BaseModel):
         fields = _stat_fields(pid)
         if fields is None or fields[_STATE] in {"Z", "X", "x"}:
             return None
-        return cls(boot_id=boot_id(), pid=pid, start_time=int(fields[_START_TIME]))
+        return cls(boot_id=boot_id(), pid=pid, start_time=int(fields[_START_TIME]), machine=machine())
 
     @property
     def here(self) -> bool:
         """Whether the process belongs to this boot of this machine, so that `alive` can be known."""
         return self.boot_id == boot_id()
 
+    @property
+    def ended_with_its_boot(self) -> bool:
+        """Whether this machine has been started anew since: the process cannot live any more."""
+        return not self.here and self.machine == machine() != ""
+
     def alive(self) -> bool:
         """Whether exactly this process still runs on this machine."""
-        return self.here and Identity.of(self.pid) == self
+        now = Identity.of(self.pid) if self.here else None
+        return now is not None and now.start_time == self.start_time
 
 
 def has_members(group: int) -> bool:

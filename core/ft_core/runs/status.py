@@ -135,7 +135,7 @@ def is_live(status: Status) -> bool:
     known = [process for process in (status.supervisor, status.trainer) if process is not None]
     if any(process.alive() for process in known):
         return True
-    elsewhere = any(not process.here for process in known)
+    elsewhere = any(not process.here and not process.ended_with_its_boot for process in known)
     return elsewhere and status.state in ACTIVE and _beats(status)
 
 

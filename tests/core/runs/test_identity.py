@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-from ft_core.runs.identity import Identity
+import pytest
+
+from ft_core.runs.identity import Identity, machine
 
 
 def test_the_present_process_is_alive() -> None:
@@ -23,6 +27,20 @@ def test_a_process_of_another_boot_or_machine_is_not_alive_here() -> None:
     other = Identity.current().model_copy(update={"boot_id": "another"})
     assert not other.here
     assert not other.alive()
+
+
+def test_a_status_of_an_earlier_version_that_names_no_machine_still_counts() -> None:
+    before = Identity.model_validate(Identity.current().model_dump(exclude={"machine"}))
+    assert before.machine == ""
+    assert before.alive()
+
+
+def test_a_machine_is_named_by_no_id_that_others_know_it_by() -> None:
+    named = Path("/etc/machine-id")
+    if not named.is_file() or not named.read_text().strip():
+        pytest.skip("this machine has no machine-id")
+    assert re.fullmatch(r"[0-9a-f]{32}", machine())
+    assert machine() != named.read_text().strip()
 
 
 def test_an_ended_process_is_not_alive_even_before_its_parent_has_asked_for_it() -> None:
