@@ -6,10 +6,13 @@ import json
 import os
 import pty
 import select
+import shutil
+import signal
 import subprocess
 import sys
 import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,63 @@ def test_the_installed_app_draws_its_first_screen(installed: Path, tmp_path: Pat
     os.write(terminal, b"q")
     os.waitpid(pid, 0)
     assert b"new run" in seen
+
+
+RECIPE = """\
+model: {source: demo}
+data: {source: demo}
+training: {max_steps: 120, micro_batch: 4, accumulation: 1}
+saving: {every_steps: 10}
+samples: {count: 0}
+evaluation: {questions: 2}
+hardware: {device: cpu}
+"""
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a later version, whose trainer says so when it writes the result."""
+    folder = tmp_path_factory.mktemp("later")
+    for name in ("core", "tui", "themes"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    change(folder / "core/ft_core/__init__.py", '__version__ = "', '__version__ = "9.')
+    change(folder / "core/ft_core/worker/job.py", '"writing the result"', '"writing the result as the later one does"')
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist")]
+    subprocess.run([*command, str(folder)], check=True, cwd=folder)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return wheel
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_run_survives_an_upgrade_and_is_restarted_by_the_later_version(
+    installed: Path, later: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    name = run(installed, "train", str(recipe), "--detach", cwd=tmp_path).stdout.split()[0]
+    directory = Path(os.environ["FT_TUI_HOME"], "runs", name)
+    events = directory / "events.jsonl"
+    waited(lambda: '"kind":"checkpoint"' in events.read_text().replace(" ", ""), events)
+    subprocess.run([str(installed / "pip"), "install", "-q", "--no-deps", str(later)], check=True, cwd=tmp_path)
+    assert run(installed, "status", name, cwd=tmp_path).returncode == 0
+    os.kill(json.loads((directory / "status.json").read_text())["trainer"]["pid"], signal.SIGKILL)
+    done = run(installed, "attach", name, "--plain", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = events.read_text()
+    assert "writing the result as the later one does" in told
+    assert json.loads(told.splitlines()[-1])["state"] == "done"
+    assert (directory / "result" / "adapter_model.safetensors").is_file()
+
+
+def waited(condition: Callable[[], bool], events: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not (events.exists() and condition()):
+        assert time.monotonic() < deadline, events.read_text() if events.exists() else "no events"
+        time.sleep(0.2)
