@@ -198,8 +198,8 @@ async def test_a_stopped_run_says_how_to_go_on_here_and_from_the_command_line() 
     made = MadeRun(name="20260531-101500-early").prepare().end("stopped", cause="stopped on request")
     async with dashboard(made) as driver:
         await driver.sees("No checkpoint was written")
-        assert "c makes a new run of its recipe" in told(driver)
-        assert "ft-tui resume" not in told(driver)
+        assert "r begins it again from its first step" in told(driver)
+        assert f"ft-tui resume {made.name}" in told(driver)
 
 
 @pytest.mark.parametrize("state", ["stopped", "failed"])

@@ -55,4 +55,4 @@ class Restarts:
         if self._crashed_at is not None and reached <= self._crashed_at:
             return None
         self._crashed_at = reached
-        return Again("the trainer crashed: once more")
+        return Again("the trainer is started once more")

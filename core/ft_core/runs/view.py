@@ -339,7 +339,8 @@ class RunView:
             series.cut(step + 1)
         for events in (self.samples, self.checkpoints, self.evals):
             events[:] = [event for event in events if (_whole(event.get("step")) or 0) <= step]
-        self.step = min(self.step, step)
+        if step < self.step:
+            self.step, self.epoch, self.tokens = step, None, None
 
     def _fold_plan(self, event: Event) -> None:
         self._plan_event = _without_envelope(event) or {}

@@ -52,7 +52,8 @@ class Reporter:
         more = {} if step is None else {"step": step}
         self.event("state", state=state, phase=phase, done=done, total=total, unit=unit, **more)
         if fresh:
-            self._status.update(state=state, phase=phase)
+            known = self._status.status.step if step is None else step
+            self._status.update(state=state, phase=phase, step=known)
             self.log(f"{state}: {phase}")
 
     def position(self, step: int, total: int, epoch: float | None = None, loss: float | None = None) -> None:

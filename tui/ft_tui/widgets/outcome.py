@@ -46,8 +46,6 @@ def _ending(view: RunView, width: int) -> list[Line]:
 
 def _going_on(view: RunView) -> str:
     """How a stopped run is continued, here and from the command line."""
-    if not view.checkpoints:
-        return _saved(view)
     return f"{_saved(view)} Outside: ft-tui resume {view.run.name}"
 
 
@@ -186,5 +184,5 @@ def _after(label: str, text: str, width: int) -> list[Line]:
 
 def _saved(view: RunView) -> str:
     if not view.checkpoints:
-        return "No checkpoint was written: in the list of runs, c makes a new run of its recipe."
+        return "No checkpoint was written: r begins it again from its first step."
     return f"r continues from the checkpoint of step {view.checkpoints[-1].get('step')}."
