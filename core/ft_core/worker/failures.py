@@ -121,7 +121,7 @@ def _disk_full(error: BaseException) -> bool:
 def _files(error: BaseException) -> tuple[str, str] | None:
     if _disk_full(error):
         place = one_line(str(getattr(error, "filename", None) or ""), 200)
-        return f"the disk is full{f' at {place}' if place else ''}", "free some space, then resume the run"
+        return f"the disk is full{f' at {place}' if place else ''}", "free some space"
     if type(error).__name__ == "SafetensorError":
         return (
             f"a weights file is damaged or cut short: {one_line(str(error), 200)}",

@@ -22,7 +22,7 @@ from ft_core.recipe import yaml_io
 from ft_core.redaction import Redacting
 from ft_core.runs.adapted import adapted
 from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import DONE, ENDED_BY_SIGNAL, ON_REQUEST, PREEMPTED, RESUME, TERMINATED_CODE
+from ft_core.runs.ending import DISK_FULL, DONE, ENDED_BY_SIGNAL, ON_REQUEST, PREEMPTED, RESUME, TERMINATED_CODE
 from ft_core.runs.lock import RunLock
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.failures import explain, reason_of
@@ -120,6 +120,8 @@ def _fail(reporter: Reporter, controls: Controls, error: BaseException) -> int:
     traceback.print_exception(error)
     cause, remedy = explain(error)
     reason = reason_of(error)
+    if reason == DISK_FULL:
+        remedy += ", then resume the run"
     if RunLock(reporter.run).held_elsewhere():
         reporter.failure(reason, cause, remedy)
         return FAILED
