@@ -15,6 +15,7 @@ _FORBIDDEN = {
     "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads",
     "joblib.load", "dill.load", "subprocess.getoutput", "subprocess.getstatusoutput", "shelve.open",
 }  # fmt: skip
+_OWN = "from ft_core.models.trust import is_trusted"
 # Where what is loaded came from this very program a moment ago.
 _OWN_FILES = {"make_demo.py"}
 
@@ -28,16 +29,18 @@ def sources() -> Iterator[tuple[Path, ast.Module]]:
 def misuse(name: str, tree: ast.AST) -> list[str]:
     """What a module must not do, each with its line."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [f"{name}:{call.lineno} {words}" for call in calls for words in _faults(name, call)]
+    asks = _asks_for_consent(tree)
+    return [f"{name}:{call.lineno} {words}" for call in calls for words in _faults(name, call, asks=asks)]
 
 
-def _faults(name: str, call: ast.Call) -> Iterator[str]:
+def _faults(name: str, call: ast.Call, *, asks: bool) -> Iterator[str]:
     called = ast.unparse(call.func)
     given = {word.arg: word.value for word in call.keywords}
     if called in _FORBIDDEN:
         yield called
-    if "trust_remote_code" in given and not _is(given["trust_remote_code"], value=False):
-        yield "trust_remote_code is not False"
+    trusts = given.get("trust_remote_code")
+    if trusts is not None and not (_is(trusts, value=False) or (asks and _is_consent(trusts))):
+        yield "trust_remote_code is neither False nor the user's consent"
     if called.startswith("Auto") and called.endswith((".from_pretrained", ".from_config")):
         yield from () if "trust_remote_code" in given else ("trust_remote_code is left open",)
     if called.endswith("ForCausalLM.from_pretrained") and name not in _OWN_FILES:
@@ -48,6 +51,39 @@ def _faults(name: str, call: ast.Call) -> Iterator[str]:
         yield "YAML that makes objects"
     if "shell" in given:
         yield "a shell"
+
+
+def _asks_for_consent(tree: ast.AST) -> bool:
+    """Whether `is_trusted` is the program's own, and nothing else of this name is made in the module."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    own = any(
+        node.module == "ft_core.models.trust" and any(one.name == "is_trusted" and not one.asname for one in node.names)
+        for node in imports
+    )
+    others = [
+        one
+        for node in imports
+        for one in node.names
+        if node.module != "ft_core.models.trust" or one.name != "is_trusted"
+    ]
+    made = {
+        *(one.asname or one.name for one in others),
+        *(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)),
+        *(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)),
+        *(node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)),
+    }
+    return own and "is_trusted" not in made
+
+
+def _is_consent(node: ast.expr) -> bool:
+    """`is_trusted(folder)`: one plain name, and nothing around it."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "is_trusted"
+        and not node.keywords
+        and [type(one) for one in node.args] == [ast.Name]
+    )
 
 
 def _is(node: ast.expr | None, *, value: bool) -> bool:
@@ -66,6 +102,17 @@ def test_no_call_trusts_code_reads_pickles_or_starts_a_shell() -> None:
         "AutoModelForCausalLM.from_pretrained(p, trust_remote_code=True, use_safetensors=True)",
         "AutoModelForCausalLM.from_pretrained(p, trust_remote_code=wanted, use_safetensors=True)",
         "AutoModelForCausalLM.from_pretrained(p, trust_remote_code=False)",
+        "AutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
+        f"{_OWN}\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted)",
+        f"{_OWN}\nAutoTokenizer.from_pretrained(p, trust_remote_code=not is_trusted(p))",
+        f"{_OWN}\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p) or wanted)",
+        f"{_OWN}\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted('/other'))",
+        f"{_OWN}\nAutoTokenizer.from_pretrained(p, trust_remote_code=trust.is_trusted(p))",
+        f"{_OWN}\nis_trusted = print\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
+        f"{_OWN}\ndef is_trusted(p): ...\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
+        "from evil import is_trusted\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
+        f"{_OWN}\nfrom evil import x as is_trusted\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
+        f"{_OWN}\nfrom ft_core.models.trust import wants_code as is_trusted\nf(trust_remote_code=is_trusted(p))",
         "AutoTokenizer.from_pretrained(p)",
         "AutoModelForCausalLM.from_config(c)",
         "datasets.load_dataset(p, trust_remote_code=True)",
@@ -80,3 +127,8 @@ def test_no_call_trusts_code_reads_pickles_or_starts_a_shell() -> None:
 )
 def test_each_of_these_would_be_found(line: str) -> None:
     assert misuse("x.py", ast.parse(line))
+
+
+def test_the_consent_of_the_user_is_the_one_other_way() -> None:
+    line = f"{_OWN}\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))"
+    assert misuse("x.py", ast.parse(line)) == []

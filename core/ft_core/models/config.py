@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ft_core.errors import FtError, Problem, gather, problem
-from ft_core.models.json_file import bad_file, code_files, needs_code, read_json, refuse_tricks
+from ft_core.models.json_file import (
+    CODE,
+    READ_BY_TRANSFORMERS,
+    bad_file,
+    code_files,
+    needs_code,
+    read_json,
+    refuse_tricks,
+)
+from ft_core.models.trust import Consent, code_in, consent_to, name_of, trusted, unpinnable
 from ft_core.text import one_line
 
 
@@ -32,14 +43,6 @@ class Shapes(TypedDict):
 
 TEMPLATE_LIMIT = 256 * 1024
 ADAPTER = "adapter_config.json"
-_READ_BY_TRANSFORMERS = (
-    "config.json",
-    "tokenizer_config.json",
-    "generation_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.json",
-)
 # The files of tokenizers that transformers reads itself.
 _TOKENIZERS = (
     "tokenizer.json",
@@ -71,10 +74,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 def check_folder(folder: Path) -> None:
     """Refuse a model folder whose JSON files must not reach transformers. Raises FtError with every such file.
 
-    Only what is there is looked at: that a file is missing is for others to tell.
+    Only what is there is looked at: that a file is missing is for others to tell. Code that comes with the model is
+    refused unless its user has consented to exactly this code; what is refused besides, stays so.
     """
     problems: list[Problem] = []
-    for name in _READ_BY_TRANSFORMERS:
+    for name in READ_BY_TRANSFORMERS:
         path = folder / name
         if path.exists():
             gather(problems, partial(_check_file, path))
@@ -91,7 +95,7 @@ def _check_file(path: Path) -> None:
     if path.name == "config.json":
         check_config(values, path)
     if path.name == "tokenizer_config.json" and not has_tokenizer(path.parent) and (files := code_files(values)):
-        raise needs_code(path, "no tokenizer lies beside it that transformers itself could read", files)
+        _require_consent(path, "no tokenizer lies beside it that transformers itself could read", files)
 
 
 def _check_template(path: Path) -> None:
@@ -121,18 +125,48 @@ def check_config(config: dict[str, Any], path: Path) -> None:
     if not kind:
         raise bad_file(path, "it does not say the model_type")
     files = code_files(config)
-    if not known_to_transformers(kind):
-        if files:
-            raise needs_code(path, f"transformers itself does not know the type `{kind}`", files)
+    known = known_to_transformers(kind)
+    if not known and files:
+        why = f"transformers itself does not know the type `{kind}`"
+        if not _maps_model(config):
+            raise needs_code(path, f"{why}, and its code has no model that writes on from a text", files)
+        _require_consent(path, why, files)
+    elif not known:
         raise problem(
             f"the model type `{kind}` is unknown",
             where=str(path),
             why="the installed transformers has no such architecture",
             remedy="update transformers, or choose another model",
         )
-    if _maps_model(config) and not _writes(kind):
-        raise needs_code(path, f"transformers itself has no model of the type `{kind}` that writes on", files)
+    elif _maps_model(config) and not _writes(kind):
+        _require_consent(path, f"transformers itself has no model of the type `{kind}` that writes on", files)
     _check_generates(config, path)
+
+
+def _require_consent(path: Path, why: str, files: tuple[str, ...]) -> None:
+    """Refuse code that nobody here has looked at, or that consent cannot cover. Raises FtError."""
+    folder = path.parent
+    elsewhere = unpinnable(folder)
+    if elsewhere is not None:
+        raise needs_code(path, f"{why}, and {elsewhere}", files)
+    if consent_to(folder) is not None:
+        return
+    name = name_of(folder)
+    remedy = f"look at its code, and consent if you trust it: ft-tui trust {one_line(shlex.quote(name), 300)}"
+    earlier = _earlier(folder, name)
+    if earlier is not None:
+        why = f"{why}, and this code is another than the one you looked at on {one_line(earlier.day, 10)}"
+        pin = f"; or set model.revision to {one_line(earlier.commit, 40)}, which had that one" if earlier.commit else ""
+        remedy = f"{remedy}{pin}"
+    raise needs_code(path, why, files, remedy=remedy, kind=CODE)
+
+
+def _earlier(folder: Path, name: str) -> Consent | None:
+    """The last consent to other code of this model; None where there was none, or no code is here to differ."""
+    with suppress(FtError):
+        if code_in(folder):
+            return next((consent for consent in reversed(trusted()) if consent.name == name), None)
+    return None
 
 
 def _maps_model(config: dict[str, Any]) -> bool:

@@ -15,6 +15,16 @@ from ft_core.text import one_line
 
 # The kind of a problem that is over once the rest of the model has come.
 MISSING = "missing"
+# The kind of a problem that is over once the user has looked at the model's code and consented to it.
+CODE = "code"
+READ_BY_TRANSFORMERS = (
+    "config.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+)
 JSON_LIMIT = 16 * 2**20
 _DEPTH_LIMIT = 32
 _SHOWN_FILES = 4
@@ -96,9 +106,13 @@ def entries(values: dict[str, Any]) -> Iterator[tuple[str, Any, int]]:
 
 def code_files(values: dict[str, Any]) -> tuple[str, ...]:
     """The Python files that `auto_map` names at any depth: `modeling_x.py`, or `modeling_x.py of owner/name`."""
+    return tuple(dict.fromkeys(_file_of(name) for name in code_classes(values)))
+
+
+def code_classes(values: dict[str, Any]) -> tuple[str, ...]:
+    """The classes that `auto_map` names at any depth, as written: `modeling_x.X`, `owner/name--modeling_x.X`."""
     maps = [value for key, value, _ in entries(values) if key == "auto_map"]
-    classes = [name for found in maps for name in _class_names(found)]
-    return tuple(dict.fromkeys(_file_of(name) for name in classes))
+    return tuple(dict.fromkeys(name for found in maps for name in _class_names(found)))
 
 
 def _class_names(auto_map: object) -> list[str]:
@@ -124,12 +138,20 @@ def bad_file(path: Path, why: str) -> FtError:
     )
 
 
-def needs_code(path: Path, why: str, files: tuple[str, ...] = ()) -> FtError:
-    """The error of a model that runs only with code of a stranger; `files` are those with the code."""
+def needs_code(
+    path: Path, why: str, files: tuple[str, ...] = (), *, remedy: str | None = None, kind: str = ""
+) -> FtError:
+    """The error of a model that runs only with code of a stranger; `files` are those with the code.
+
+    Where consent would help, `remedy` says how it is given, and `kind` is CODE.
+    """
     shown = ", ".join(files[:_SHOWN_FILES]) + (f" and {more} more" if (more := len(files) - _SHOWN_FILES) > 0 else "")
+    never = "is never run" if remedy is None else "is never run unless you have looked at it and said so"
     return problem(
         f"the model needs code that comes with it ({shown})" if files else "the model needs code that comes with it",
         where=one_line(str(path), 300),
-        why=f"{why}; code that comes with weights can do all that you can do, and is never run",
-        remedy="choose a model whose architecture is part of transformers, or this one converted to such a one",
+        why=f"{why}; code that comes with weights can do all that you can do, and {never}",
+        remedy=remedy
+        or "choose a model whose architecture is part of transformers, or this one converted to such a one",
+        kind=kind,
     )

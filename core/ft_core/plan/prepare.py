@@ -19,6 +19,7 @@ from ft_core.plan.attention import packing_problem
 from ft_core.plan.calibration import remembered
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.fit import disk_problem, memory_warning
+from ft_core.plan.foreign_code import code_warning
 from ft_core.plan.memory import MemoryEstimate, estimate
 from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
 from ft_core.plan.speed import Speed, speed
@@ -105,7 +106,7 @@ def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
     now = situation(recipe, before.hardware, before.model, before.data)
     memory = estimate(now.model, recipe, now.device)
     rows = now.data.rows if now.data is not None else 0
-    more = tuple(filter(None, (memory_warning(now, memory), rank_warning(recipe, rows))))
+    more = tuple(filter(None, (code_warning(now.model), memory_warning(now, memory), rank_warning(recipe, rows))))
     return Prepared(
         recipe=recipe,
         hardware=now.hardware,

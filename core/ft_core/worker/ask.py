@@ -25,7 +25,9 @@ from ft_core.data.rows import Conversation, Message, Text, ToolCall, TrainingRow
 from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_folder
+from ft_core.models.trust import is_trusted
 from ft_core.text import one_line
+from ft_core.worker.code import use_private_modules
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.timely import TOO_SLOW, encode
 
@@ -213,13 +215,14 @@ class _Tally:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder. FtError when it cannot be loaded; code from the folder is never run."""
+    """The tokenizer of a model folder. FtError when it cannot be loaded; code from the folder only with consent."""
     check_folder(folder)
     from transformers import AutoTokenizer
 
+    use_private_modules()
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
+            str(folder), local_files_only=True, trust_remote_code=is_trusted(folder)
         )
     except Exception as error:
         raise problem(
@@ -305,11 +308,12 @@ def _limit_memory(more: int) -> None:
 
 def main() -> None:
     """Serve standard input and output; what libraries print goes to standard error."""
-    # Where transformers finds torch it imports it: 2 s and 200 MB that a tokenizer has no use for.
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    folder = Path(sys.argv[1])
+    if not is_trusted(folder):
+        # Where transformers finds torch it imports it: 2 s and 200 MB that only a tokenizer of a model's own code uses.
+        sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    folder = Path(sys.argv[1])
 
     def send(answer: Answer) -> None:
         answers.write(json.dumps(answer) + "\n")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from huggingface_hub import snapshot_download
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from ft_core.errors import FtError, problem
 from ft_core.models.find import hub_cache
+from ft_core.models.trust import wants_code
 from ft_core.text import bytes_text, one_line
 from ft_core.worker.hub import full_disk, mend_client, verify
 
-# Weights as safetensors only, never pickles, and never code.
-_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*", "README.md"]
-_UNWANTED = ["*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.py"]
+# Weights as safetensors only, never pickles, and code only where the user has consented to some of this model.
+_DESCRIBING: Final = ("*.json", "*.jinja", "*.txt", "*.model", "tokenizer*", "README.md")
+_WANTED: Final = ("*.safetensors", *_DESCRIBING)
+_CODE: Final = "*.py"
+_UNWANTED: Final = ("*/*", "*.bin", "*.pt", "*.pth", "*.pkl")
 
 Progress = Callable[[int, int], None]
 
@@ -38,7 +41,7 @@ def download(source: str, revision: str | None, progress: Progress) -> Path:
 
 
 def _download(source: str, revision: str | None, progress: Progress) -> Path:
-    wanted: dict[str, Any] = {"allow_patterns": _WANTED, "ignore_patterns": _UNWANTED}
+    wanted = _patterns(_WANTED, code=wants_code(source))
     files = snapshot_download(source, revision=revision, dry_run=True, **wanted)
     total = sum(file.file_size or 0 for file in files)
     missing = [file for file in files if file.will_download]
@@ -51,6 +54,29 @@ def _download(source: str, revision: str | None, progress: Progress) -> Path:
     folder = Path(snapshot_download(source, revision=commit, tqdm_class=shown, **wanted))
     for file in missing:
         verify(Path(file.local_path))
+    return folder
+
+
+def _patterns(wanted: Sequence[str], *, code: bool) -> dict[str, Any]:
+    """Which files of a repository are fetched; with `code` its Python files too."""
+    if code:
+        return {"allow_patterns": [*wanted, _CODE], "ignore_patterns": [*_UNWANTED]}
+    return {"allow_patterns": [*wanted], "ignore_patterns": [*_UNWANTED, _CODE]}
+
+
+def fetch_code(source: str, revision: str | None) -> Path:
+    """The snapshot folder of `source` with its Python files and all that describes the model, but no weights.
+
+    Raises the hub's own errors, and FtError for a file that is not what the hub has.
+    """
+    mend_client()
+    wanted = _patterns(_DESCRIBING, code=True)
+    wanted["ignore_patterns"] += ["*.safetensors", "*.safetensors.index.json"]
+    files = snapshot_download(source, revision=revision, dry_run=True, **wanted)
+    folder = Path(snapshot_download(source, revision=revision, **wanted))
+    for file in files:
+        if file.will_download:
+            verify(folder / file.filename)
     return folder
 
 

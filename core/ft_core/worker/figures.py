@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from ft_core.errors import FtError
 from ft_core.models.figures import Figures
+from ft_core.models.trust import is_trusted
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
 from ft_core.worker.arguments import lora_config
-from ft_core.worker.trace import BETWEEN, FORWARD, LAST, language_layers, moments, serve, shallow
+from ft_core.worker.trace import BETWEEN, FORWARD, LAST, folder_of, language_layers, moments, serve, shallow
 
 # Tokens of the traced steps: enough for every kernel's blocks, and all that is kept grows with them.
 _TOKENS = 512
@@ -77,8 +78,11 @@ def _busy(config: PretrainedConfig, recipe: Recipe) -> int:
 
 def _counted(config: PretrainedConfig, recipe: Recipe) -> dict[str, int]:
     """Parameters of the whole model, of its layers' matrices and of adapters on them."""
+    folder = folder_of(config)
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, trust_remote_code=is_trusted(folder)
+        )
     layers = language_layers(model)
     matrices = [module.weight.numel() for module in layers.modules() if isinstance(module, torch.nn.Linear)]
     every = sum(parameter.numel() for parameter in layers.parameters())

@@ -122,6 +122,7 @@ class Job:
         self.base = find_base(self.recipe, self.controls, self.run)
         origin.check_base(self.base.path, self.resumed.notes if self.resumed else {})
         self.origin = origin.notes(self.recipe, self.run, self.base.path)
+        self.code = origin.code_used(self.base.path, self.report.log)
         device.set_threads(self.base.parameters)
         template = kept_template(self.run, self.recipe.model.chat_template)
         self.tokenizer = use_template(load_tokenizer(self.base.path), template)
@@ -186,6 +187,7 @@ class Job:
             "plan",
             total_steps=self.total,
             model_commit=self.base.revision,
+            model_code=self.code,
             price_per_hour=self.recipe.hardware.price_per_hour,
             steps_per_epoch=per_epoch,
             epochs=self.total / per_epoch,

@@ -10,16 +10,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from ft_core.errors import problem
 from ft_core.models.config import check_folder
+from ft_core.models.trust import is_trusted
 from ft_core.models.weights import read_weights
 from ft_core.recipe.schema import Recipe
+from ft_core.worker.code import use_private_modules
 from ft_core.worker.device import Device
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one without a padding token pads with its end token. Raises FtError."""
     check_folder(path)
+    use_private_modules()
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        str(path), local_files_only=True, trust_remote_code=False
+        str(path), local_files_only=True, trust_remote_code=is_trusted(path)
     )
     if tokenizer.eos_token is None:
         raise problem(
@@ -34,19 +37,20 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:
-    """The base model on its device, quantised where the recipe says so; never code or pickles from its folder.
+    """The base model on its device, quantised where the recipe says so; no pickles, and no code without consent.
 
     Raises FtError for a folder that asks for either.
     """
     check_folder(path)
     # Looks at the headers only, and names a pickle or a file that is cut off.
     read_weights(path)
+    use_private_modules()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(path),
         dtype=device.dtype,
         device_map={"": device.torch},
         local_files_only=True,
-        trust_remote_code=False,
+        trust_remote_code=is_trusted(path),
         use_safetensors=True,
         **_quantization(recipe, device),
     )

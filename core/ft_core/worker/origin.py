@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from ft_core.errors import FtError, Problem
 from ft_core.models.fingerprint import changed, fingerprint
+from ft_core.models.trust import consent_to
 from ft_core.recipe.schema import SECTIONS, Recipe
 from ft_core.runs.directory import RunDir
 from ft_core.runs.lifecycle import run_id
@@ -28,6 +29,18 @@ _BATCH: Final = ("training.micro_batch", "training.accumulation")
 def notes(recipe: Recipe, run: RunDir, base: Path) -> dict[str, Any]:
     """What stands in a checkpoint's manifest of where it comes from."""
     return {"run": run_id(run), "recipe": _learnt(recipe), "base": fingerprint(base), "versions": versions()}
+
+
+def code_used(base: Path, tell: Callable[[str], None]) -> str | None:
+    """The fingerprint of the code of the base's own that runs, told with the day of the consent; None of none."""
+    consent = consent_to(base)
+    if consent is None:
+        return None
+    tell(
+        f"this run executes code that comes with the model, consented to on {one_line(consent.day, 10)}: "
+        f"{one_line(', '.join(consent.files), 300)} (SHA-256 {one_line(consent.fingerprint, 64)})"
+    )
+    return consent.fingerprint
 
 
 def versions() -> dict[str, str]:

@@ -37,11 +37,13 @@ from trl.trainer.utils import add_fused_lm_head
 
 from ft_core.errors import FtError, problem
 from ft_core.models.config import check_folder
+from ft_core.models.trust import is_trusted
 from ft_core.plan.attention import attention_used, masked
 from ft_core.plan.sizes import DEFAULT_LENGTH, adapter_width, wide_weights
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 from ft_core.worker.arguments import lora_config
+from ft_core.worker.code import use_private_modules
 from ft_core.worker.packed import fake_4bit
 
 # CUDA's caching allocator gives out multiples of this (kMinBlockSize in c10/cuda/CUDACachingAllocator.cpp).
@@ -284,6 +286,11 @@ def _not_traced(config: PretrainedConfig, why: str) -> FtError:
     )
 
 
+def folder_of(config: PretrainedConfig) -> Path:
+    """The folder a config was read from, which its model's code is of; one that holds nothing where it was made."""
+    return Path(config.name_or_path or os.devnull)
+
+
 def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTensorMode) -> Any:  # noqa: ANN401
     """The model as the worker builds it: weights, packed where the recipe says so, the fused head, the adapter.
 
@@ -292,10 +299,11 @@ def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTens
     config._attn_implementation = _attention_name(config, recipe, device)
     adapter = lora_config(recipe)
     width = {4: torch.float32, 2: torch.bfloat16}[adapter_width(recipe, quantised=recipe.quantization.packed)]
+    folder = folder_of(config)
     with unset_fake_temporarily():
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=weights_dtype(recipe, device), trust_remote_code=False
+                config, dtype=weights_dtype(recipe, device), trust_remote_code=is_trusted(folder)
             )
         if recipe.quantization.method == "nf4":
             fake_4bit(model, fake, double=recipe.quantization.double)
@@ -429,7 +437,8 @@ def answer(request: Mapping[str, Any], work: Callable[[PretrainedConfig, Mapping
     folder = Path(request["folder"])
     try:
         check_folder(folder)
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        use_private_modules()
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=is_trusted(folder))
         return work(config, request)
     except FtError as error:
         return {"problem": asdict(error.problems[0])}

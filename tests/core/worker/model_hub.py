@@ -21,6 +21,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Pages)
         self.files = files
+        self.commit = COMMIT
         self.asked: list[str] = []
         self.gated = False
         self.fault: Fault | None = None
@@ -62,12 +63,12 @@ class _Pages(BaseHTTPRequestHandler):
             self._json([self._entry(name, content) for name, content in self.server.files.items()], body=body)
         elif path.startswith("/api/models/some/tiny"):
             names = [{"rfilename": name} for name in self.server.files]
-            self._json({"id": "some/tiny", "sha": COMMIT, "siblings": names}, body=body)
+            self._json({"id": "some/tiny", "sha": self.server.commit, "siblings": names}, body=body)
         elif "/resolve/" in path and (name := path.split("/", 5)[5]) in self.server.files:
             content = self.server.files[name]
             if body:
                 self.server.got.append(path)
-            about = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": COMMIT}
+            about = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": self.server.commit}
             self._file(self.server.spoilt.get(name, content), about, body=body)
         else:
             self._answer(404, b"", {"X-Error-Code": "RepoNotFound"}, body=False)
