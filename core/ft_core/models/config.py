@@ -152,7 +152,9 @@ def _require_consent(path: Path, why: str, files: tuple[str, ...]) -> None:
     if consent_to(folder) is not None:
         return
     name = name_of(folder)
-    remedy = f"look at its code, and consent if you trust it: ft-tui trust {one_line(shlex.quote(name), 300)}"
+    pinned = "" if name == str(folder.absolute()) else f" --revision {one_line(shlex.quote(folder.name), 40)}"
+    command = f"ft-tui trust {one_line(shlex.quote(name), 300)}{pinned}"
+    remedy = f"look at its code, and consent if you trust it: {command}"
     earlier = _earlier(folder, name)
     if earlier is not None:
         why = f"{why}, and this code is another than the one you looked at on {one_line(earlier.day, 10)}"

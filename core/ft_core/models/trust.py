@@ -26,6 +26,7 @@ from ft_core.text import one_line
 
 FILE_LIMIT: Final = 2 * 2**20
 FILES_LIMIT: Final = 100
+ALL_LIMIT: Final = 8 * 2**20
 _VERSION: Final = 1
 _STORE_LIMIT: Final = 4 * 2**20
 _CACHED: Final = "models--"
@@ -93,7 +94,12 @@ def code_in(folder: Path) -> tuple[CodeFile, ...]:
         paths = sorted(path for path in folder.iterdir() if path.name.endswith(".py"))
         if len(paths) > FILES_LIMIT:
             raise _no_code(folder, f"it has {len(paths)} Python files, and at most {FILES_LIMIT} are looked at")
-        return tuple(CodeFile(path, _read(path)) for path in paths)
+        files: list[CodeFile] = []
+        for path in paths:
+            files.append(CodeFile(path, _read(path)))
+            if sum(len(file.content) for file in files) > ALL_LIMIT:
+                raise _no_code(folder, f"its files have more than {ALL_LIMIT // 2**20} MiB, which nobody reads")
+        return tuple(files)
     except OSError as error:
         raise _no_code(folder, error.strerror or str(error)) from error
 

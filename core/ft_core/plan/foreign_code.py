@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,5 +117,5 @@ def code_warning(model: ModelFacts) -> Problem | None:
         f"the run executes code that comes with the model, consented to on {one_line(consent.day, 10)}",
         "model.source",
         f"{one_line(', '.join(consent.files), 200)} can do all that you can do",
-        f"take the consent back: ft-tui trust {one_line(consent.name, 200)} --withdraw",
+        f"take the consent back: ft-tui trust {one_line(shlex.quote(consent.name), 200)} --withdraw",
     )

@@ -29,7 +29,7 @@ class Commands(click.Group):
     """A group whose errors become the documented exit codes, and whose help lists commands in the order of use."""
 
     ORDER: ClassVar = tuple(
-        "demo train attach runs status logs stop resume sample doctor models plan recipe data completion".split()  # noqa: SIM905
+        "demo train attach runs status logs stop resume sample doctor models trust plan recipe data completion".split()  # noqa: SIM905
     )
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -20,6 +20,7 @@ from ft_core.runs.directory import RunDir
 from ft_tui.actions import bindings
 from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.trust_code import TrustCode
 from ft_tui.screens.wizard_data import DataStep
 from ft_tui.screens.wizard_hardware import HardwareStep
 from ft_tui.screens.wizard_model import ModelStep
@@ -199,6 +200,16 @@ class WizardScreen(Screen[None]):
         if isinstance(step, ModelStep | DataStep):
             step.browse()
 
+    def action_look_at_code(self) -> None:
+        """Look at the code that comes with the model; once it is trusted, the model is looked at again."""
+        model = self.session.recipe.model
+        self.app.push_screen(TrustCode(model.source, model.revision), self._code_trusted)
+
+    def _code_trusted(self, trusted: bool | None) -> None:  # noqa: FBT001 - the dialog's answer
+        if trusted:
+            self._read_again(model=True)
+            self._note("The model's code is trusted.")
+
     def action_columns(self) -> None:
         """Say by hand what the rows are."""
         self.query_one(DataStep).map_columns()
@@ -226,6 +237,8 @@ class WizardScreen(Screen[None]):
         del parameters
         if action in ("save", "launch", "measure"):
             return self.draft.step == REVIEW
+        if action == "look_at_code":
+            return self.draft.step == MODEL
         if action == "browse":
             return self.draft.step in (MODEL, DATA)
         if action in ("columns", "mix"):
@@ -305,13 +318,17 @@ class WizardScreen(Screen[None]):
         if before is None or before.names != message.names:
             return
         model = before.model != message.model
+        if model or before.data != message.data:
+            self._read_again(model=model)
+            self._note("A file has changed: read again.")
+
+    def _read_again(self, *, model: bool) -> None:
+        """Look at the rows, or with `model` at the model too, as if for the first time."""
         if model:
             self.query_one(ModelStep).disk_changed()
-        if model or before.data != message.data:
-            self.query_one(DataStep).disk_changed(model=model)
-            self.query_one(ReviewStep).disk_changed()
-            self._note("A file has changed: read again.")
-            self._reread_soon()
+        self.query_one(DataStep).disk_changed(model=model)
+        self.query_one(ReviewStep).disk_changed()
+        self._reread_soon()
 
     # Keeping the draft
 
@@ -373,12 +390,13 @@ class WizardScreen(Screen[None]):
         self.query_one("#note", Line).say(text)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """The buttons below the page."""
+        """The buttons below the page, and that of the model's code on its step."""
         ways = {
             "way-back": self.action_previous_step,
             "way-next": self.action_next_step,
             "way-save": self.action_save,
             "way-launch": self.action_launch,
+            "look-at-code": self.action_look_at_code,
         }
         way = ways.get(event.button.id or "")
         if way is not None:

@@ -19,6 +19,7 @@ from ft_core.errors import FtError, Problem
 from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by, list_models
+from ft_core.models.json_file import CODE
 from ft_core.paths import expanded
 from ft_core.plan.memory import estimate
 from ft_core.plan.traced import figures_of, untraced
@@ -65,6 +66,7 @@ class ModelStep(Step):
     ModelStep #field-model-source { width: 1fr; margin-right: 2; }
     ModelStep #model-problem, ModelStep #quantisation-words { margin-left: 12; }
     ModelStep #quantisation-words { color: $text-muted; }
+    ModelStep #look-at-code { margin-left: 12; display: none; }
     ModelStep #model-details { margin: 1 0; }
     ModelStep MemoryBar { margin: 1 0 0 0; }
     ModelStep FieldForm { margin-top: 1; }
@@ -124,6 +126,7 @@ class ModelStep(Step):
             )
             yield Button("Browse", id="browse-model", compact=True)
         yield Words(id="model-problem")
+        yield Button("Look at its code", id="look-at-code", compact=True)
         yield Words("Looking for models …", id="model-details")
         with HorizontalGroup(classes="line"):
             yield Line("quantise", classes="line-label")
@@ -236,7 +239,9 @@ class ModelStep(Step):
         self.query_one(ModelTable).show(self._listed(), self._fits, session.recipe.model.source)
         set_text(self.query_one("#field-model-source", PathInput), session.draft.texts.get("model.source", ""))
         problems = session.problems()
-        self.query_one("#model-problem", Words).say(problem_words(problems.get("model.source", ())))
+        wrong = problems.get("model.source", ())
+        self.query_one("#model-problem", Words).say(problem_words(wrong))
+        self.query_one("#look-at-code").display = any(one.kind == CODE for one in wrong)
         self._show_details()
         self.query_one("#field-quantization-method", ChoiceRow).show(session.recipe.quantization.method)
         self.query_one("#quantisation-words", Words).say(self._method_words())
