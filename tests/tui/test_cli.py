@@ -20,8 +20,8 @@ from ft_core.runs.status import Status, read_status, write_status
 from ft_tui.cli import cli
 from tests.tui.listed_runs import finished_events, make_run
 
-COMMANDS = ["demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "doctor", "trust", "recipe",
-            "data", "completion", "recipe new", "recipe check", "recipe show", "data check",
+COMMANDS = ["demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "doctor", "trust",
+            "recipe", "data", "completion", "recipe new", "recipe check", "recipe show", "data check",
             "data show", "data clean", "data split", "data mix", "data generate", "data review"]  # fmt: skip
 HEAVY = (
     "torch",

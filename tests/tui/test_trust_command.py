@@ -53,6 +53,14 @@ def test_it_shows_every_file_with_its_path_and_what_code_can_do(mine: Path) -> N
     assert "SSH agent" in shown.stderr
 
 
+def test_a_hostile_file_name_cannot_act_on_the_terminal(mine: Path) -> None:
+    (mine / f"evil{HOSTILE}\n.py").write_text("")
+    shown = ft(str(mine))
+    assert "evil" in shown.stdout
+    assert "\x1b" not in shown.output
+    assert len(shown.stdout.splitlines()) == 6
+
+
 def test_without_a_terminal_nothing_is_trusted(mine: Path) -> None:
     shown = CliRunner().invoke(cli, ["trust", str(mine)], input=f"{mine}\n")
     assert shown.exit_code == 2
