@@ -114,6 +114,20 @@ async def test_what_stands_in_the_way_is_told_and_there_is_nothing_to_type(mine:
         assert app.screen.query_one("#code-trust", Button).disabled
 
 
+async def test_consent_given_meanwhile_in_another_terminal_is_seen(mine: Path) -> None:
+    app = app_of(mine)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await until(pilot, lambda: wizard(pilot).query_one("#look-at-code").display, "the button")
+        trust.trust(str(mine), None, trust.code_in(mine))
+        await pilot.press("k")
+        await sees(pilot, "Trusted since")
+        assert not app.screen.query_one("#code-name").display
+        await pilot.press("escape")
+        await until(pilot, lambda: not wizard(pilot).query_one("#look-at-code").display, "the button is gone")
+
+
 async def test_a_store_that_is_damaged_meanwhile_is_told(mine: Path) -> None:
     app = app_of(mine)
     async with app.run_test(size=(80, 24)) as pilot:

@@ -123,7 +123,7 @@ class TrustCode(Dialog[bool]):
         if event.button.id == "code-trust":
             self.action_trust()
         else:
-            self.dismiss(False)
+            self.action_leave()
 
     def action_trust(self) -> None:
         """Consent to the files as they were shown."""
@@ -137,8 +137,8 @@ class TrustCode(Dialog[bool]):
             self.dismiss(True)
 
     def action_leave(self) -> None:
-        """Trust nothing."""
-        self.dismiss(False)
+        """Trust nothing more; code that is trusted already may have been so meanwhile, from another terminal."""
+        self.dismiss(self._code is not None and self._code.consent is not None)
 
 
 def about(code: ForeignCode) -> Content:
