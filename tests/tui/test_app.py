@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 from textual.command import CommandPalette
-from textual.geometry import Size
 from textual.widgets import Input
 
 from ft_core.errors import FtError, Problem, problem
@@ -189,12 +188,16 @@ async def test_under_the_notice_nothing_opens_by_a_key_and_nothing_is_laid_out()
         await pilot.press("question_mark", "ctrl+t", "ctrl+p", "n", "escape")
         await pilot.resize_terminal(4, 35)
         await pilot.pause()
+        assert app.screen_stack[1].query_one(Input).size.width > 40
         app.show_error(problem("what is told meanwhile", where="", why="", remedy=""))
         await pilot.pause()
         assert [type(screen) for screen in app.screen_stack] == [HomeScreen, Palette, PageScreen, TooSmallScreen]
-        assert {screen.size for screen in app.screen_stack[:2]} == {Size(80, 24)}
         await pilot.resize_terminal(80, 24)
         await until(pilot, "what is told meanwhile")
+        await pilot.press("escape")
+        await until(pilot, "Set up a new run from the chosen run's recipe")
+        assert isinstance(app.screen, Palette)
+        assert app.screen.query_one(Input).size.width > 40
         await pilot.resize_terminal(20, 20)
         await pilot.pause()
         app.go_home()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -158,12 +159,18 @@ class FtApp(App[int]):
         return await super().run_action(*args, **extra)
 
     def _handle_exception(self, error: Exception) -> None:
-        """Pass over that a screen looks for its parts in vain when it was left before they were there."""
+        """Pass over what no user sees: of a screen that is left before its parts are there, or too small to be."""
         place = active_message_pump.get(None)
         around = place.ancestors_with_self if isinstance(place, Widget) else []
         left = self._exit or any(isinstance(part, Widget) and (part._pruning or part._closing) for part in around)
-        if not (left and isinstance(error, NoMatches)):
-            super()._handle_exception(error)
+        if (left and isinstance(error, NoMatches)) or self._is_of_a_size_too_small(error):
+            return
+        super()._handle_exception(error)
+
+    def _is_of_a_size_too_small(self, error: Exception) -> bool:
+        """Whether a screen below the notice could not be laid out; it is anew when the terminal is larger."""
+        frames = traceback.walk_tb(error.__traceback__)
+        return self._is_covered and any(frame.f_code.co_name == "_refresh_layout" for frame, _ in frames)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
