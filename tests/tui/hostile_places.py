@@ -55,6 +55,8 @@ def make_folder(folder: Path) -> None:
     (model / "README.md").write_text(f"---\nlicense: {in_unicode(HOSTILE['paste buffer'])}\n---\n")
     (model / "chat_template.jinja").write_text(in_unicode("\n".join(HOSTILE.values())))
     for text in HOSTILE.values():
+        (model / f"{file_name(text)}.py").write_text(f"# {in_unicode(text)}\n")
+    for text in HOSTILE.values():
         with suppress(OSError):
             shutil.copy(folder / "rows.jsonl", folder / f"{file_name(text)}.jsonl")
         path = folder / f"recipe {file_name(text)}.yaml"

@@ -77,6 +77,12 @@ TOURS = (
         "Data",
     ),
     Tour(
+        "wizard: code",
+        (),
+        (_HOME, "c", "see Hardware", "2", "see Params", "k", "see Code that comes", "see Trust", *[DOWN] * 3, END, ESC),
+        "Model",
+    ),
+    Tour(
         "wizard: steps",
         (),
         (_HOME, "c", "see Hardware", "1", "2", "see Model", "4", "see rank", "5", "see Review"),
@@ -202,7 +208,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     )),
     ("data", "clean", "rows.jsonl", "clean.jsonl"), ("data", "split", "turns.jsonl", "a.jsonl", "b.jsonl"),
     ("data", "review", "new.pending.jsonl", "--json"), ("data", "check", "rows.jsonl", "--model", "model"),
-    ("data", "check", "."),
+    ("data", "check", "."), ("trust",), ("trust", "model"), ("trust", "model", "--json"),
 )  # fmt: skip
 
 
@@ -218,6 +224,7 @@ def commands_with(text: str) -> tuple[tuple[str, ...], ...]:
         ("data", "check", file), ("data", "show", file, "--row", "7"), ("data", "show", words),
         ("data", "check", "rows.jsonl", "--map", f"{words}={words}", "--fix", f"{words}=x"),
         ("data", "mix", "rows.jsonl", "mixed.jsonl", "--force", "--with", f"{file}=0.1"), ("models", "--gpu", words),
+        ("trust", words), ("trust", "owner/name", "--revision", words), ("trust", words, "--withdraw"),
     )  # fmt: skip
 
 
