@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 def test_a_worker_broken_25_times_loses_nothing_and_ends_like_the_unbroken_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.faults.chaos", str(tmp_path), "--kills", "25", "--seed", "7"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert done.stdout, done.stderr[-2000:]
+    assert done.stdout.strip(), done.stderr[-4000:]
     outcome = json.loads(done.stdout)
     assert outcome["lost"] == []
     assert outcome["kills"] == 25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.e2e.conftest import FT_TUI
 from tests.e2e.runs import state, steps
 from tests.e2e.terminals import PtyTerminal, Terminal, TmuxTerminal, a_moment, has_tmux, wait_for, wait_until
 
+STEPS = ("Hardware", "Model", "Data", "Hyperparameters", "Review")
 TERMINALS = [
     pytest.param(PtyTerminal, id="pty"),
     pytest.param(
@@ -67,18 +69,28 @@ def walk(terminal: Terminal, rows: Path) -> None:
 
 
 def page_to(terminal: Terminal, step: str) -> None:
-    """Page down until this step is open."""
-    for _ in range(20):
-        if f"▸ {step}" in terminal.text():
-            return
-        before = terminal.text()
-        terminal.press("pagedown")
-        # Pressed again before the first was seen to work, the key would lead too far on a busy machine.
-        for _ in range(10):
-            a_moment()
-            if terminal.text() != before:
-                break
+    """Page on until this step is open and stays so; back, where a busy machine acted on a key late."""
+    for _ in range(40):
+        found = re.search(r"▸ (\w+)", terminal.text())
+        shown = found[1] if found else STEPS[0]
+        if shown == step:
+            settle(terminal)
+            if f"▸ {step}" in terminal.text():
+                return
+            continue
+        terminal.press("pagedown" if STEPS.index(shown) < STEPS.index(step) else "pageup")
+        settle(terminal)
     wait_for(terminal, f"▸ {step}", seconds=1)
+
+
+def settle(terminal: Terminal) -> None:
+    """Wait until the screen has stood still for a moment."""
+    for _ in range(50):
+        before = terminal.text()
+        a_moment()
+        a_moment()
+        if terminal.text() == before:
+            return
 
 
 def choose_file(terminal: Terminal, path: Path) -> None:

@@ -183,7 +183,8 @@ class Chaos:
             if value != self._expected[name]:
                 self._lose(run, f"{name} differ from the unbroken run")
         if not any(found.startswith(run.name) for found in self.outcome.lost):
-            shutil.rmtree(home)
+            # A helper of a killed trainer may still be writing there.
+            shutil.rmtree(home, ignore_errors=True)
 
     def _killed(self, run: RunDir, *, resume: bool) -> bool:
         """Start a trainer and break it; whether it was still there to be broken."""

@@ -126,6 +126,8 @@ async def test_a_row_is_changed_in_a_field_for_each_turn(size: tuple[int, int], 
         await opened(pilot)
         await pilot.press("e")
         await until(pilot, "Change the row")
+        # The row below the dialog may be drawn a frame later.
+        await until(pilot, "row 1 of 4")
         assert_inside(app)
         assert_snapshot(app, "review-edit")
         areas = list(app.screen.query(TextArea))
