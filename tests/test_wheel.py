@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.terminals import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.wheel
@@ -116,7 +117,11 @@ def test_a_run_survives_an_upgrade_and_is_restarted_by_the_later_version(
     name = run(installed, "train", str(recipe), "--detach", cwd=tmp_path).stdout.split()[0]
     directory = Path(os.environ["FT_TUI_HOME"], "runs", name)
     events = directory / "events.jsonl"
-    waited(lambda: '"kind":"checkpoint"' in events.read_text().replace(" ", ""), events)
+    wait_until(
+        lambda: events.exists() and '"checkpoint"' in events.read_text(),
+        seconds=120,
+        what=lambda: str(list(directory.iterdir())),
+    )
     subprocess.run([str(installed / "pip"), "install", "-q", "--no-deps", str(later)], check=True, cwd=tmp_path)
     assert run(installed, "status", name, cwd=tmp_path).returncode == 0
     os.kill(json.loads((directory / "status.json").read_text())["trainer"]["pid"], signal.SIGKILL)
@@ -126,10 +131,3 @@ def test_a_run_survives_an_upgrade_and_is_restarted_by_the_later_version(
     assert "writing the result as the later one does" in told
     assert json.loads(told.splitlines()[-1])["state"] == "done"
     assert (directory / "result" / "adapter_model.safetensors").is_file()
-
-
-def waited(condition: Callable[[], bool], events: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not (events.exists() and condition()):
-        assert time.monotonic() < deadline, events.read_text() if events.exists() else "no events"
-        time.sleep(0.2)

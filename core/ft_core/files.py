@@ -1,9 +1,10 @@
-"""Writes that are either complete or invisible."""
+"""Writes that are either complete or invisible, and reads of what a stranger may have put there."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,33 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
         raise
     if durable:
         sync_folder(path.parent)
+
+
+class OddFile(ValueError):  # noqa: N818 - it names what was found
+    """A file that is not read; the text says why."""
+
+
+def read_capped(path: Path, limit: int, *, own: bool = False) -> bytes:
+    """The content of a file a stranger may have put there. Raises OSError, and OddFile for what is not to be read.
+
+    That is what is no regular file (a pipe would be waited for, and a device never ends) or has more than `limit`
+    bytes; with `own` also a link, or a file that another user owns or may write to.
+    """
+    if own and path.is_symlink():
+        raise OddFile("it is a link")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if own else 0))
+    with os.fdopen(handle, "rb") as stream:
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
+            raise OddFile("it is no regular file")
+        if own and info.st_uid != os.geteuid():
+            raise OddFile("it belongs to another user")
+        if own and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise OddFile("others may write to it")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OddFile(f"it is larger than {limit // 2**20} MiB")
+    return content
 
 
 def sync_folder(path: Path) -> None:

@@ -31,11 +31,16 @@ def app_of(mine: Path) -> WizardApp:
     return WizardApp("wizard", recipe=with_values(demo_recipe(), {"model.source": str(mine)}))
 
 
-async def opened(pilot: Pilot[Any]) -> TrustCode:
-    """The model step, and the dialog with the code in it."""
+async def at_the_button(pilot: Pilot[Any]) -> None:
+    """The model step, whose model needs its own code."""
     await ready(pilot)
     await pilot.press("2")
     await until(pilot, lambda: wizard(pilot).query_one("#look-at-code").display, "the button")
+
+
+async def opened(pilot: Pilot[Any]) -> TrustCode:
+    """The model step, and the dialog with the code in it."""
+    await at_the_button(pilot)
     await pilot.press("k")
     await until(pilot, lambda: isinstance(pilot.app.screen, TrustCode), "the dialog")
     dialog = pilot.app.screen
@@ -104,9 +109,7 @@ async def test_the_button_opens_it_and_escape_leaves_without_trust(mine: Path) -
 async def test_what_stands_in_the_way_is_told_and_there_is_nothing_to_type(mine: Path) -> None:
     app = app_of(mine)
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("2")
-        await until(pilot, lambda: wizard(pilot).query_one("#look-at-code").display, "the button")
+        await at_the_button(pilot)
         (mine / "modeling_mine.py").unlink()
         await pilot.press("k")
         await sees(pilot, "some of the model's code is missing")
@@ -117,9 +120,7 @@ async def test_what_stands_in_the_way_is_told_and_there_is_nothing_to_type(mine:
 async def test_consent_given_meanwhile_in_another_terminal_is_seen(mine: Path) -> None:
     app = app_of(mine)
     async with app.run_test(size=(80, 24)) as pilot:
-        await ready(pilot)
-        await pilot.press("2")
-        await until(pilot, lambda: wizard(pilot).query_one("#look-at-code").display, "the button")
+        await at_the_button(pilot)
         trust.trust(str(mine), None, trust.code_in(mine))
         await pilot.press("k")
         await sees(pilot, "Trusted since")

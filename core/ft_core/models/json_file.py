@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ft_core.errors import FtError, problem
+from ft_core.files import OddFile, read_capped
 from ft_core.text import one_line
 
 # The kind of a problem that is over once the rest of the model has come.
@@ -37,7 +36,7 @@ _KERNELS = re.compile(r"_?(?:attn|experts)_implementation(?:_internal)?")
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file a stranger may have written. Raises FtError when it is missing or none."""
     try:
-        value = json.loads(_read(path))
+        value = json.loads(read_capped(path, JSON_LIMIT))
     except FileNotFoundError as error:
         raise problem(
             f"there is no {path.name}",
@@ -48,23 +47,13 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise bad_file(path, error.strerror or str(error)) from error
+    except OddFile as error:
+        raise bad_file(path, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise bad_file(path, f"it is not JSON ({one_line(str(error), 100)})") from error
     if not isinstance(value, dict):
         raise bad_file(path, "it is not a JSON object")
     return value
-
-
-def _read(path: Path) -> bytes:
-    # A pipe of that name would be waited for without end, and a device never ends.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise bad_file(path, "it is no regular file")
-        text = stream.read(JSON_LIMIT + 1)
-    if len(text) > JSON_LIMIT:
-        raise bad_file(path, f"it is larger than {JSON_LIMIT // 2**20} MiB")
-    return text
 
 
 def refuse_tricks(values: dict[str, Any], path: Path) -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shlex
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ft_core.errors import FtError, problem
-from ft_core.files import write_atomic
+from ft_core.files import OddFile, read_capped, write_atomic
 from ft_core.models.json_file import READ_BY_TRANSFORMERS, code_classes, read_json
 from ft_core.paths import home
 from ft_core.text import one_line
@@ -105,15 +103,11 @@ def code_in(folder: Path) -> tuple[CodeFile, ...]:
 
 
 def _read(path: Path) -> bytes:
-    # Links lead to the blobs of the hub's cache: what counts is the content. A pipe would be waited for without end.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise _no_code(path, "it is no regular file")
-        content = stream.read(FILE_LIMIT + 1)
-    if len(content) > FILE_LIMIT:
-        raise _no_code(path, f"it is larger than {FILE_LIMIT // 2**20} MiB, which nobody reads")
-    return content
+    # Links lead to the blobs of the hub's cache: what counts is the content.
+    try:
+        return read_capped(path, FILE_LIMIT)
+    except OddFile as error:
+        raise _no_code(path, str(error)) from error
 
 
 def _no_code(path: Path, why: str) -> FtError:
@@ -216,30 +210,17 @@ def trusted() -> tuple[Consent, ...]:
     """Every consent given here, the oldest first. Raises FtError for a store that is damaged or not the user's own."""
     path = store()
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        text = read_capped(path, _STORE_LIMIT, own=True)
     except FileNotFoundError:
         return ()
+    except OddFile as error:
+        raise _bad_store(path, str(error)) from error
     except OSError as error:
-        why = "it is a link" if path.is_symlink() else error.strerror or str(error)
-        raise _bad_store(path, why) from error
-    with os.fdopen(handle, "rb") as stream:
-        _require_own(path, os.fstat(handle))
-        text = stream.read(_STORE_LIMIT + 1)
-    if len(text) > _STORE_LIMIT:
-        raise _bad_store(path, f"it is larger than {_STORE_LIMIT // 2**20} MiB")
+        raise _bad_store(path, error.strerror or str(error)) from error
     try:
         return _consents(json.loads(text))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _bad_store(path, one_line(f"it is damaged ({error})", 200)) from error
-
-
-def _require_own(path: Path, info: os.stat_result) -> None:
-    if not stat.S_ISREG(info.st_mode):
-        raise _bad_store(path, "it is no regular file")
-    if info.st_uid != os.geteuid():
-        raise _bad_store(path, "it belongs to another user")
-    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _bad_store(path, "others may write to it")
 
 
 def _consents(value: Any) -> tuple[Consent, ...]:  # noqa: ANN401 - any JSON

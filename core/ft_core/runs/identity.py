@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 # Positions in /proc/PID/stat after the command name (fields 3, 5, 6 and 22 of proc(5)).
 _STATE, _GROUP, _SESSION, _START_TIME = 0, 2, 3, 19
+# machine-id(5).
+_MACHINE_ID = Path("/etc/machine-id")
 
 
 @cache
@@ -30,7 +32,7 @@ def machine() -> str:
     one machine-id for all.
     """
     try:
-        found = Path("/etc/machine-id").read_text().strip()
+        found = _MACHINE_ID.read_text().strip()
     except (OSError, UnicodeDecodeError):
         return ""
     named = f"ft-tui {found} {os.uname().nodename}"

@@ -35,12 +35,19 @@ def test_a_status_of_an_earlier_version_that_names_no_machine_still_counts() -> 
     assert before.alive()
 
 
-def test_a_machine_is_named_by_no_id_that_others_know_it_by() -> None:
-    named = Path("/etc/machine-id")
-    if not named.is_file() or not named.read_text().strip():
-        pytest.skip("this machine has no machine-id")
-    assert re.fullmatch(r"[0-9a-f]{32}", machine())
-    assert machine() != named.read_text().strip()
+def test_a_machine_is_named_by_no_id_that_others_know_it_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine_id = tmp_path / "machine-id"
+    monkeypatch.setattr("ft_core.runs.identity._MACHINE_ID", machine_id)
+    assert machine.__wrapped__() == ""
+    machine_id.write_text("\n")
+    assert machine.__wrapped__() == ""
+    machine_id.write_text("0123456789abcdef0123456789abcdef\n")
+    named = machine.__wrapped__()
+    assert re.fullmatch(r"[0-9a-f]{32}", named)
+    assert named not in machine_id.read_text()
+    assert machine.__wrapped__() == named
+    machine_id.write_text("fedcba9876543210fedcba9876543210\n")
+    assert machine.__wrapped__() != named
 
 
 def test_an_ended_process_is_not_alive_even_before_its_parent_has_asked_for_it() -> None:

@@ -278,5 +278,5 @@ def test_a_store_of_another_user_trusts_nothing(mine: Path, monkeypatch: pytest.
         values[stat.ST_UID] += 1
         return os.stat_result(values)
 
-    monkeypatch.setattr("ft_core.models.trust.os.fstat", foreign)
+    monkeypatch.setattr("ft_core.files.os.fstat", foreign)
     assert not trust.is_trusted(mine)
