@@ -160,6 +160,22 @@ async def test_a_terminal_too_small_gets_a_notice_until_it_is_larger(size: tuple
         assert isinstance(app.screen, HelpScreen)
 
 
+async def test_a_dialog_left_under_the_notice_uncovers_nothing_that_cannot_be_laid_out() -> None:
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p")
+        await until(pilot, "Set up a new run from the chosen run's recipe")
+        dialog = HelpScreen("home")
+        app.push_screen(dialog)
+        await pilot.resize_terminal(4, 35)
+        await pilot.pause()
+        dialog.dismiss()
+        await until(pilot, "mean")
+        assert [type(screen) for screen in app.screen_stack] == [HomeScreen, Palette, TooSmallScreen]
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, "Set up a new run from the chosen run's recipe")
+
+
 async def test_the_notice_tells_both_sizes() -> None:
     app = FtApp()
     async with app.run_test(size=(50, 10)) as pilot:

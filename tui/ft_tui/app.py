@@ -168,9 +168,13 @@ class FtApp(App[int]):
         super()._handle_exception(error)
 
     def _is_of_a_size_too_small(self, error: Exception) -> bool:
-        """Whether a screen below the notice could not be laid out; it is anew when the terminal is larger."""
+        """Whether a screen could not be laid out in a terminal too small for any; it is anew when that is larger.
+
+        Textual lays out a screen that comes up for a moment while another is left or opened below the notice.
+        """
         frames = traceback.walk_tb(error.__traceback__)
-        return self._is_covered and any(frame.f_code.co_name == "_refresh_layout" for frame, _ in frames)
+        small = not TooSmallScreen.fits(self.size)
+        return small and any(frame.f_code.co_name == "_refresh_layout" for frame, _ in frames)
 
     def on_resize(self, event: events.Resize) -> None:
         """Put a notice over everything while the terminal is too small."""
