@@ -70,6 +70,7 @@ class PtyTerminal:
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
@@ -79,7 +80,10 @@ class PtyTerminal:
         self._reader.start()
 
     def _read(self) -> None:
-        while True:
+        # Never waits in read(): the descriptor would be closed under it, and its number given to another test's pipe.
+        while not self._closing.is_set():
+            if not select.select([self._terminal], [], [], 0.05)[0]:
+                continue
             try:
                 data = os.read(self._terminal, 65536)
             except OSError:
@@ -113,6 +117,8 @@ class PtyTerminal:
 
     def close(self) -> None:
         """Take the terminal away, as a closed lid does."""
+        self._closing.set()
+        self._reader.join()
         os.close(self._terminal)
 
 
