@@ -219,11 +219,12 @@ def what_will_happen(prepared: Prepared) -> Content:
         )
     if prepared.steps is not None:
         steps = prepared.steps
+        total = f"{'about ' if _steps_are_a_guess(prepared) else ''}{steps.total}"
         parts.append(
-            f"{steps.total} steps of {steps.effective_batch} sequences: {epochs_text(steps.epochs)}, "
+            f"{total} steps of {steps.effective_batch} sequences: {epochs_text(steps.epochs)}, "
             f"learning rate {number_text(recipe.training.learning_rate)}, {recipe.training.schedule}.\n"
             if recipe.training.learning_rate is not None
-            else f"{steps.total} steps.\n"
+            else f"{total} steps.\n"
         )
     gain = packing_gain(prepared)
     if gain is not None:
@@ -231,6 +232,13 @@ def what_will_happen(prepared: Prepared) -> Content:
     parts += [f"{line}\n" for line in speed_lines(prepared.speed)]
     parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
     return Content.assemble(*parts)
+
+
+def _steps_are_a_guess(prepared: Prepared) -> bool:
+    """Whether rows are packed whose tokens have not been counted: how many sequences they fill is not known then."""
+    counted = prepared.data is not None and prepared.data.token_lengths is not None
+    recipe = prepared.recipe
+    return recipe.data.packing != "none" and recipe.training.max_steps is None and not counted
 
 
 def speed_lines(speed: Speed | None) -> list[str]:
