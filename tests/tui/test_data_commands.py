@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ft_core.demo import model_dir
 from ft_tui.cli import cli
+from tests.core.worker.model_hub import serving, variables
 
 
 def ft(*words: str) -> Result:
@@ -96,6 +98,21 @@ def test_columns_are_named_by_hand(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["mapping"] == {"instruction": "frage", "output": "antwort"}
     assert ft("check", file, "--map", "instruction").exit_code == 2
     assert ft("check", file, "--shape", "nonsense").exit_code == 2
+
+
+def test_rows_are_counted_and_shown_for_a_model_of_the_hub_before_its_weights_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {path.name: path.read_bytes() for path in model_dir().iterdir() if path.is_file()}
+    with serving(files) as hub:
+        for name, value in variables(hub).items():
+            monkeypatch.setenv(name, value)
+        checked = json.loads(ft("check", "demo", "--model", "some/tiny", "--json").stdout)["tokens"]
+        shown = ft("show", "demo", "--model", "some/tiny", "--json")
+    here = json.loads(ft("check", "demo", "--model", "demo", "--json").stdout)["tokens"]
+    assert checked == here | {"model": "some/tiny"}
+    assert shown.exit_code == 0, shown.stderr
+    assert not any(path.endswith(".safetensors") for path in hub.got)
 
 
 def test_a_row_is_shown_as_data_as_text_and_as_tokens() -> None:

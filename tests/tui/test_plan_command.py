@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ft_core.demo import model_dir
 from ft_core.paths import cache_root, runs_root
 from ft_tui.cli import cli
 from ft_tui.commands.plan import memory_of
+from tests.core.worker.model_hub import serving, variables
 
 
 @pytest.fixture
@@ -110,3 +112,22 @@ def test_a_probe_that_fails_says_why(demo: str, tmp_path: Path) -> None:
                 "data.max_length=16", "--set", "model.chat_template=/nowhere.jinja")  # fmt: skip
     assert result.exit_code == 2
     assert "/nowhere.jinja" in result.stderr
+
+
+def test_a_model_of_the_hub_is_planned_for_before_its_weights_come(demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {path.name: path.read_bytes() for path in model_dir().iterdir() if path.is_file()}
+    with serving(files) as hub:
+        for name, value in variables(hub).items():
+            monkeypatch.setenv(name, value)
+        hub.gated = True
+        refused = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
+        hub.gated = False
+        result = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
+        again = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
+    assert "asking the hub what some/tiny is" in result.stderr
+    assert json.loads(result.stdout)["memory"]["total"] > 0
+    assert "asking the hub" not in again.stderr, "it said so once"
+    assert not any(path.endswith(".safetensors") for path in hub.got)
+    assert "it is gated (403)" in refused.stderr
+    assert "HF_TOKEN" in refused.stderr
+    assert json.loads(refused.stdout)["memory"] is None

@@ -632,7 +632,7 @@ async def test_a_model_folder_that_holds_none_is_told_at_the_field_and_a_hub_id_
         await sees(pilot, "2 !1 Model")
         await put(pilot, "model.source", "owner/some-model")
         await sees(pilot, "owner/some-model, not on this machine")
-        await sees(pilot, "The memory can be estimated once the model is on this machine")
+        await sees(pilot, "The memory can be estimated once the hub has said what this model is")
         await until(pilot, lambda: "!1" not in plain(app))
 
 

@@ -13,7 +13,8 @@ from ft_core.models.figures import Figures
 class ModelFacts:
     """A model as its files describe it; None is "unknown". `problem` says why it cannot be tuned here.
 
-    `kind` is demo, folder, cache or hub (a hub model that is not on this machine: path None, all unknown).
+    `kind` is demo, folder, cache or hub: a model whose weights are not on this machine. Of that `path` holds what
+    describes it (config, tokenizer, chat template), once it was fetched; until then path is None and all is unknown.
     Shapes are those of the language part: `hidden` H, `intermediate` I (widest MLP), `context` in tokens. A mixture of
     experts has `experts` of `expert_width` in each layer, of which a token meets `experts_per_token`, and perhaps one
     of `shared_width` that all tokens meet; its `intermediate` is what one token meets. `gated`: the hub asks for

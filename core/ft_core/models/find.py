@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ft_core.errors import FtError, Problem, problem
@@ -37,8 +38,8 @@ def list_models(extra_folders: Sequence[Path] = ()) -> tuple[ModelFacts, ...]:
 def find(source: str, revision: str | None = None) -> ModelFacts:
     """The model a recipe names: `demo`, a folder, or a hub id, from the cache.
 
-    One that is not there is of kind `hub`, and only the catalogue may know more of it.
-    A model whose download broke off is on the hub still.
+    One whose weights are not there is of kind `hub`: what is known of it is what the catalogue knows, and what its
+    description says where that was fetched (`ft_core.plan.described`) or its download broke off.
     Raises FtError for a folder that is not there or holds no model, and for text that is neither path nor id.
     """
     if source == DEMO:
@@ -49,10 +50,28 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     _check_id(source, revision)
     repository = hub_cache() / (_CACHE_PREFIX + source.replace("/", "--"))
     snapshot = _snapshot(repository, revision)
-    if snapshot is None:
-        return _on_hub(source, revision)
+    return _on_hub(source, revision) if snapshot is None else _cached(snapshot, source, revision)
+
+
+def _cached(snapshot: Path, source: str, revision: str | None) -> ModelFacts:
     facts = inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
-    return _on_hub(source, revision) if _broke_off(facts, repository) else facts
+    return _described(snapshot, source, revision) if _broke_off(facts, snapshot.parents[1]) else facts
+
+
+def _described(snapshot: Path, source: str, revision: str | None) -> ModelFacts:
+    """A model of the hub by the files that describe it; what they do not say, the catalogue may know."""
+    facts, known = inspect_folder(snapshot, source=source, kind="hub", revision=revision), _on_hub(source, revision)
+    if facts.problem is not None and facts.problem.kind == MISSING:
+        return known
+    return replace(
+        facts,
+        parameters=known.parameters or facts.parameters,
+        size_bytes=facts.size_bytes or known.size_bytes,
+        gated=known.gated,
+        dtype=facts.dtype or known.dtype,
+        licence=facts.licence or known.licence,
+        figures=facts.figures or known.figures,
+    )
 
 
 def _broke_off(facts: ModelFacts, repository: Path) -> bool:
@@ -146,7 +165,7 @@ def _cached_models() -> Iterator[ModelFacts]:
         # A tokenizer alone, as other programs fetch it, is no model.
         if snapshot is not None and (snapshot / "config.json").is_file():
             source = name.removeprefix(_CACHE_PREFIX).replace("--", "/", 1)
-            yield inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
+            yield _cached(snapshot, source, None)
 
 
 def _snapshot(repository: Path, revision: str | None) -> Path | None:

@@ -14,7 +14,7 @@ from ft_core.models.config import ADAPTER, check_folder, has_tokenizer, shapes, 
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import kept_figures
 from ft_core.models.json_file import MISSING, read_json
-from ft_core.models.weights import read_weights
+from ft_core.models.weights import announced_weights, read_weights
 from ft_core.text import one_line
 
 __all__ = ["ModelFacts", "inspect_folder"]
@@ -27,18 +27,27 @@ _NAMED_AS_STORED = frozenset(
     " gptj granite helium llama ministral mistral mpt nemotron olmo olmo2 olmo3 opt phi phi3 qwen2 qwen3 seed_oss"
     " smollm3 stablelm starcoder2".split()
 )
+# Architectures whose input embeddings are their head unless the config says otherwise (their configuration classes in
+# transformers 5.23).
+_TIED_BY_DEFAULT = frozenset(
+    "bloom cohere cohere2 ernie4_5 falcon gemma gemma2 gemma3 gemma3_text gemma3n gemma4 gpt2 gpt_bigcode gpt_neo"  # noqa: SIM905
+    " granite_swa lfm2 minicpm3 mpt opt smollm3 starcoder2 vaultgemma".split()
+)
 _FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 
 
 def inspect_folder(path: Path, *, source: str, kind: str, revision: str | None = None) -> ModelFacts:
-    """Facts of the model in `path`. A folder that cannot be tuned gives facts with a `problem`; never raises."""
+    """Facts of the model in `path`. A folder that cannot be tuned gives facts with a `problem`; never raises.
+
+    Of kind `hub` it holds what describes the model, and its weights are still to come.
+    """
     facts = ModelFacts(source=source, kind=kind, path=path, revision=revision)
     try:
         _refuse_adapter(path)
         config = read_json(path / "config.json")
         facts = _with_config(facts, config, path)
         check_folder(path)
-        facts = _with_weights(facts, config, path)
+        facts = _announced(facts, path) if kind == "hub" else _with_weights(facts, config, path)
         facts = replace(facts, figures=figures_like(facts) or kept_figures(path))
         _require_tokenizer(path)
     except FtError as error:
@@ -59,7 +68,7 @@ def _with_config(facts: ModelFacts, config: dict[str, Any], path: Path) -> Model
         facts,
         architecture=one_line(str(names[0]), 80) if isinstance(names, list) and names else None,
         model_type=one_line(kind, 64) if isinstance(kind, str) and kind else None,
-        tied=tied is True,
+        tied=str(kind) in _TIED_BY_DEFAULT if tied is None else tied is True,
         dtype=text_value(config, "dtype", "torch_dtype"),
         licence=read_licence(path),
         has_chat_template=_has_chat_template(path),
@@ -79,6 +88,13 @@ def _with_weights(facts: ModelFacts, config: dict[str, Any], path: Path) -> Mode
         tied=not weights.has_head,
         modules=weights.modules if facts.model_type in _NAMED_AS_STORED else frozenset(),
     )
+
+
+def _announced(facts: ModelFacts, path: Path) -> ModelFacts:
+    announced = announced_weights(path)
+    if announced is None:
+        return facts
+    return replace(facts, parameters=announced.parameters, size_bytes=announced.size_bytes, tied=not announced.has_head)
 
 
 def _packed_bits(quantization: object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,7 +34,7 @@ _COMPANIONS = (
     ".scales", "_scales", ".weight_scale", ".weight_scale_inv", ".weight_shape", ".weight_zero_point", ".weight_g_idx",
     ".input_scale", ".weight_global_scale", ".input_global_scale",
 )  # fmt: skip
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # Real tensors have a handful of dimensions; the product of a million of them would be worked on for hours.
 _LARGEST = 2**48
 
@@ -70,9 +70,8 @@ def read_weights(folder: Path, packed_bits: int = 4) -> Weights:
         names |= tensors.keys()
         modules |= {name.split(".")[-2] for name, facts in tensors.items() if _is_matrix(name, facts)}
     common = formats.most_common(1)[0][0] if formats else ""
-    has_head = any(name.endswith(("lm_head.weight", "embed_out.weight", "output.weight")) for name in names)
     size = sum(path.stat().st_size for path in files)
-    return Weights(formats.total(), _FORMATS.get(common), size, has_head, frozenset(modules))
+    return Weights(formats.total(), _FORMATS.get(common), size, _has_head(names), frozenset(modules))
 
 
 def _is_matrix(name: str, facts: dict[str, Any]) -> bool:
@@ -149,10 +148,49 @@ def _files(folder: Path) -> list[Path]:
         return list(_shards(folder))
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    raise _no_weights(folder)
+    raise refuse_files([path.name for path in folder.iterdir()], folder) or _no_weights(folder)
 
 
-def _shards(folder: Path) -> Iterator[Path]:
+def names_of_weights(folder: Path) -> list[str]:
+    """The files that hold the weights, by the index where there is one, whether they are there or not.
+
+    Raises FtError for an index that lists none, or files elsewhere.
+    """
+    return _listed(folder) if (folder / INDEX).is_file() else [SINGLE]
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What an index tells of weights that are still to come; None where it does not."""
+
+    parameters: int | None
+    size_bytes: int | None
+    has_head: bool
+
+
+def announced_weights(folder: Path) -> Announced | None:
+    """What the index of a model's weight files tells of them; None where there is none. Raises FtError for a bad one.
+
+    `total_size` and `total_parameters` are what transformers writes into it when it saves a model in several files.
+    """
+    if not (folder / INDEX).is_file():
+        return None
+    _listed(folder)
+    index = read_json(folder / INDEX)
+    about = index.get("metadata")
+    said = {name: value for name, value in about.items() if _is_count(value)} if isinstance(about, dict) else {}
+    return Announced(said.get("total_parameters"), said.get("total_size"), _has_head(index["weight_map"]))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST
+
+
+def _has_head(names: Iterable[str]) -> bool:
+    return any(name.endswith(("lm_head.weight", "embed_out.weight", "output.weight")) for name in names)
+
+
+def _listed(folder: Path) -> list[str]:
     index = read_json(folder / INDEX)
     mapping = index.get("weight_map")
     names = sorted({str(name) for name in mapping.values()}) if isinstance(mapping, dict) else []
@@ -161,6 +199,11 @@ def _shards(folder: Path) -> Iterator[Path]:
     unsafe = [name for name in names if PurePosixPath(name).name != name or not name.endswith(".safetensors")]
     if unsafe:
         raise _bad(folder / INDEX, f"it names `{one_line(unsafe[0], 60)}`, which is no weight file of this folder")
+    return names
+
+
+def _shards(folder: Path) -> Iterator[Path]:
+    names = _listed(folder)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         shown = one_line(", ".join(missing[:3]), 120) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
@@ -174,28 +217,33 @@ def _shards(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in names)
 
 
-def _no_weights(folder: Path) -> FtError:
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-    where = one_line(str(folder), 300)
+def refuse_files(names: Sequence[str], where: Path | str) -> FtError | None:
+    """Why weights that are there in these files only cannot be used; None where none of them holds weights."""
+    pickles = sorted(name for name in names if name.endswith(_PICKLES))
+    shown = one_line(str(where), 300)
     if pickles:
         return problem(
             f"the weights are pickles only ({one_line(', '.join(pickles[:3]), 100)})",
-            where=where,
+            where=shown,
             why="loading a pickle runs whatever code its author put into it",
             remedy="take the model's safetensors version, or convert it on a machine you can lose",
         )
-    if any(folder.glob("*.gguf")):
+    if any(name.endswith(".gguf") for name in names):
         return problem(
             "the weights are in GGUF form",
-            where=where,
+            where=shown,
             why="GGUF files are quantised for running a model and cannot be tuned",
             remedy="choose the original model that the GGUF file was made from (its model card names it)",
         )
+    return None
+
+
+def _no_weights(folder: Path) -> FtError:
     broken = sorted(path.name for path in folder.glob("*.safetensors"))
     why = f"it holds {one_line(', '.join(broken[:3]), 100)}, but no {SINGLE} or {INDEX}" if broken else "none was found"
     return problem(
         "there are no weights",
-        where=where,
+        where=one_line(str(folder), 300),
         why=why,
         remedy="download the model again; a partial copy has the config without its *.safetensors files",
         kind=MISSING,

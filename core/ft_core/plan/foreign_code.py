@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ft_core.data.child import run_child
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_folder
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
 from ft_core.models.json_file import CODE, READ_BY_TRANSFORMERS, code_files, read_json
 from ft_core.models.trust import CodeFile, Consent, code_in, consent_to, fingerprint_of_code, name_of, trust
+from ft_core.plan.described import fetch_description
 from ft_core.text import one_line
 
 WHAT_CODE_CAN_DO = (
@@ -53,11 +53,10 @@ def look_at_code(
     model = find(source, revision)
     folder, commit = model.path, model.revision
     if model.kind == "hub" or (model.kind == "cache" and _lacks_code(model)):
-        arguments = [source, *filter(None, [commit or revision])]
-        done = run_child("ft_core.worker.fetch_code", arguments, lambda _: None, cancel)
-        if done is None:
+        fetched = fetch_description(source, commit or revision, cancel, code=True)
+        if fetched is None:
             return None
-        folder, commit = Path(done["folder"]), str(done["commit"])
+        folder, commit = fetched
     assert folder is not None
     _require_need(folder)
     files = code_in(folder)

@@ -19,6 +19,7 @@ from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import Figures, figures_from, keep_figures
 from ft_core.models.find import find
 from ft_core.paths import cache_root
+from ft_core.plan.described import describe, undescribed
 from ft_core.plan.memory import MemoryEstimate, exact, with_reserve
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
@@ -96,16 +97,35 @@ def figures_of(model: ModelFacts) -> Figures | None:
 
 
 def learn(recipe: Recipe, told: Callable[[str], None] = lambda _: None) -> None:
-    """Have the layers of the recipe's model traced, where the formula does not know its architecture.
+    """Find out what a plan needs to know of the recipe's model: what it is, and how its layers use memory.
 
-    What was found stays, and every later look at the model has it; `told` hears before it takes time. A model that
-    cannot be found or traced is left as it is: the plan says what is wrong with it, and how it was estimated.
+    A model of the hub is asked for what describes it; the layers of an architecture that the formula does not know are
+    traced. What was found stays, and every later look at the model has it; `told` hears before it takes time, and why
+    nothing was learnt. The plan is then made without, and says what is wrong with the model or not known of it.
     """
     with suppress(FtError):
         model = find(recipe.model.source, recipe.model.revision)
+        if undescribed(model):
+            model = _described(model, told)
         if untraced(model):
             told(f"tracing the layers of {one_line(model.model_type or model.source, 60)}, once: half a minute ...")
             figures_of(model)
+
+
+def _described(model: ModelFacts, told: Callable[[str], None]) -> ModelFacts:
+    name = one_line(model.source, 100)
+    told(f"asking the hub what {name} is, once ...")
+    try:
+        return describe(model) or model
+    except FtError as error:
+        told(not_described(error))
+        return model
+
+
+def not_described(error: FtError) -> str:
+    """Why the hub told nothing of a model, and what to do, in a sentence or two."""
+    found = error.problems[0]
+    return f"{found.what}: what this model is stays unknown until the run starts. To do: {found.remedy}"
 
 
 def _ask(module: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -4,80 +4,111 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, Final
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from ft_core.errors import FtError, problem
+from ft_core.models.config import ADAPTER
 from ft_core.models.find import hub_cache
 from ft_core.models.trust import wants_code
+from ft_core.models.weights import INDEX, SINGLE, names_of_weights, refuse_files
 from ft_core.text import bytes_text, one_line
 from ft_core.worker.hub import full_disk, mend_client, verify
 
 # Weights as safetensors only, never pickles, and code only where the user has consented to some of this model.
 _DESCRIBING: Final = ("*.json", "*.jinja", "*.txt", "*.model", "tokenizer*", "README.md")
-_WANTED: Final = ("*.safetensors", *_DESCRIBING)
 _CODE: Final = "*.py"
-_UNWANTED: Final = ("*/*", "*.bin", "*.pt", "*.pth", "*.pkl")
+_UNWANTED: Final = ("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.safetensors", "*.gguf")
 
 Progress = Callable[[int, int], None]
 
 
-def download(source: str, revision: str | None, progress: Progress) -> Path:
-    """The snapshot folder of `source`; `progress(bytes_here, bytes_in_all)` is called as it arrives.
+def download(
+    source: str, revision: str | None, progress: Progress, refuse: Callable[[Path], None] | None = None
+) -> Path:
+    """The snapshot folder of `source`; `progress(bytes_here, bytes_in_all)` is called as its weights arrive.
 
-    What comes is one commit's, and compared with the hub's hashes. Raises the hub's own errors (not found, gated,
-    offline), which `failures.explain` puts into words, and FtError where the disk has no room for it.
+    What describes the model comes first: `refuse(folder)` may look at it and raise before gigabytes follow. All is of
+    one commit, and compared with the hub's hashes. Raises the hub's own errors (not found, gated, offline), which
+    `failures.explain` puts into words, and FtError where it has no weights that can be used or the disk no room.
     """
     mend_client()
     try:
-        return _download(source, revision, progress)
+        folder = _describe(source, revision, code=wants_code(source), limit=None)
+        if refuse is not None:
+            refuse(folder)
+        # A branch may move while its files come: those of the commit that was looked at are taken.
+        _fetch_weights(source, folder, progress)
     except OSError as error:
         if full_disk(error) is None:
             raise
         raise _no_room(source, "the disk ran full while it was downloaded") from error
+    return folder
 
 
-def _download(source: str, revision: str | None, progress: Progress) -> Path:
-    wanted = _patterns(_WANTED, code=wants_code(source))
+def describe(source: str, revision: str | None, *, code: bool, limit: int | None = None) -> Path:
+    """The snapshot folder of `source` with all that describes the model, but no weights; with `code` its Python files.
+
+    Raises the hub's own errors, and FtError for a file that is not what the hub has, or for files that would take more
+    than `limit` bytes.
+    """
+    mend_client()
+    return _describe(source, revision, code=code, limit=limit)
+
+
+def _describe(source: str, revision: str | None, *, code: bool, limit: int | None) -> Path:
+    _require_model(source, HfApi().list_repo_files(source, revision=revision))
+    wanted: dict[str, Any] = {
+        "allow_patterns": [*_DESCRIBING, _CODE] if code else [*_DESCRIBING],
+        "ignore_patterns": [*_UNWANTED] if code else [*_UNWANTED, _CODE],
+    }
     files = snapshot_download(source, revision=revision, dry_run=True, **wanted)
+    missing = [file for file in files if file.will_download]
+    size = sum(file.file_size or 0 for file in missing)
+    if limit is not None and size > limit:
+        raise problem(
+            "what describes this model is too large to be fetched unasked",
+            where=one_line(source, 100),
+            why=f"its files beside the weights take {bytes_text(size)}; those of other models take a tenth of"
+            f" {bytes_text(limit)}",
+            remedy="look at its page on the hub; its download, when a run starts, is not limited",
+        )
+    folder = Path(snapshot_download(source, revision=revision, **wanted))
+    for file in missing:
+        verify(folder / file.filename)
+    return folder
+
+
+def _fetch_weights(source: str, folder: Path, progress: Progress) -> None:
+    commit = folder.name
+    wanted = [escape(name) for name in names_of_weights(folder)]
+    files = snapshot_download(source, revision=commit, dry_run=True, allow_patterns=wanted)
     total = sum(file.file_size or 0 for file in files)
     missing = [file for file in files if file.will_download]
     here = total - sum(file.file_size or 0 for file in missing)
     _require_room(source, total - here)
     progress(here, total)
     shown = bar(lambda done: progress(min(total, max(here, done)), total))
-    # A branch may move while its files come: those of the commit that was looked at are taken.
-    commit = files[0].commit_hash if files else revision
-    folder = Path(snapshot_download(source, revision=commit, tqdm_class=shown, **wanted))
+    snapshot_download(source, revision=commit, tqdm_class=shown, allow_patterns=wanted)
     for file in missing:
         verify(Path(file.local_path))
-    return folder
 
 
-def _patterns(wanted: Sequence[str], *, code: bool) -> dict[str, Any]:
-    """Which files of a repository are fetched; with `code` its Python files too."""
-    if code:
-        return {"allow_patterns": [*wanted, _CODE], "ignore_patterns": [*_UNWANTED]}
-    return {"allow_patterns": [*wanted], "ignore_patterns": [*_UNWANTED, _CODE]}
-
-
-def fetch_code(source: str, revision: str | None) -> Path:
-    """The snapshot folder of `source` with its Python files and all that describes the model, but no weights.
-
-    Raises the hub's own errors, and FtError for a file that is not what the hub has.
-    """
-    mend_client()
-    wanted = _patterns(_DESCRIBING, code=True)
-    wanted["ignore_patterns"] += ["*.safetensors", "*.safetensors.index.json"]
-    files = snapshot_download(source, revision=revision, dry_run=True, **wanted)
-    folder = Path(snapshot_download(source, revision=revision, **wanted))
-    for file in files:
-        if file.will_download:
-            verify(folder / file.filename)
-    return folder
+def _require_model(source: str, names: Sequence[str]) -> None:
+    """Raise FtError for a repository of the hub whose files cannot be tuned, told by their names alone."""
+    # An adapter is refused for what it is, by what it says of its base.
+    if ("config.json" in names and {SINGLE, INDEX} & {*names}) or ADAPTER in names:
+        return
+    raise refuse_files(names, source) or problem(
+        "this repository holds no model in the form of transformers",
+        where=one_line(source, 100),
+        why=f"config.json, and weights as {SINGLE} or {INDEX}, are not all among its {len(names)} files",
+        remedy="choose the model's own repository, or one that was converted to that form",
+    )
 
 
 def _require_room(source: str, size: int) -> None:

@@ -65,7 +65,7 @@ def find_base(recipe: Recipe, controls: Controls, run: RunDir) -> Base:
     revision = kept if isinstance(kept, str) else recipe.model.revision
     facts = find(recipe.model.source, revision)
     if facts.kind == "hub":
-        folder = _download(facts.source, revision, controls)
+        folder = _download(recipe, revision, controls)
         facts = inspect_folder(folder, source=facts.source, kind="cache", revision=folder.name)
     # What came down is looked at as any other model before it is loaded.
     problems = model_problems(recipe, facts, needs_template=False)
@@ -77,10 +77,17 @@ def find_base(recipe: Recipe, controls: Controls, run: RunDir) -> Base:
     return Base(facts.path, name, revision, facts.parameters)
 
 
-def _download(source: str, revision: str | None, controls: Controls) -> Path:
+def _download(recipe: Recipe, revision: str | None, controls: Controls) -> Path:
     from ft_core.worker.download import download
 
-    return download(source, revision, controls.progress("preparing", f"downloading {source}", "bytes"))
+    def refuse(folder: Path) -> None:
+        """Raise FtError when what describes the model says that it cannot be used: before its weights come."""
+        described = inspect_folder(folder, source=source, kind="hub", revision=folder.name)
+        if problems := model_problems(recipe, described, needs_template=False):
+            raise FtError(problems)
+
+    source = recipe.model.source
+    return download(source, revision, controls.progress("preparing", f"downloading {source}", "bytes"), refuse)
 
 
 def read_data(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from ft_core import demo
 from ft_core.errors import FtError
+from ft_core.models.catalogue import from_catalogue
 from ft_core.models.find import find, hub_cache, list_models
 from tests.core.models.folders import cached_model, model_folder
 
@@ -96,7 +98,27 @@ def test_a_model_whose_download_broke_off_is_on_the_hub_still(cache: Path) -> No
     assert find("org/small").kind == "cache", "a later version may be on its way"
     (snapshot / "model.safetensors").unlink()
     facts = find("org/small")
-    assert (facts.kind, facts.path, facts.problem) == ("hub", None, None)
+    assert (facts.kind, facts.path, facts.problem) == ("hub", snapshot, None)
+    assert (facts.hidden, facts.size_bytes) == (64, None), "what describes it is known"
+    (snapshot / "tokenizer.json").unlink()
+    assert find("org/small").path is None, "what describes it is not whole either"
+
+
+def test_a_model_of_which_only_the_description_is_here_is_what_it_says(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = cached_model(cache, "Qwen/Qwen3-0.6B")
+    (snapshot / "model.safetensors").unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    facts, known = find("Qwen/Qwen3-0.6B"), from_catalogue("Qwen/Qwen3-0.6B")
+    assert known is not None
+    assert (facts.kind, facts.hidden, facts.parameters) == ("hub", 64, known.parameters)
+    assert [model.kind for model in list_models()] == ["demo", "hub"]
+    config = json.loads((snapshot / "config.json").read_text())
+    (snapshot / "config.json").write_text(json.dumps(config | {"model_type": "never-heard-of"}))
+    refused = find("Qwen/Qwen3-0.6B")
+    assert refused.problem is not None
+    assert "never-heard-of" in refused.problem.what
 
 
 def test_a_ref_cannot_lead_out_of_the_cache(cache: Path, tmp_path: Path) -> None:

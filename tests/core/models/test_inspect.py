@@ -40,6 +40,38 @@ def test_a_head_that_is_not_stored_is_tied_to_the_embeddings(tmp_path: Path) -> 
     assert inspect(model_folder(tmp_path, tensors=tensors)).tied
 
 
+@pytest.mark.parametrize(
+    ("config", "tied"),
+    [({}, False), ({"tie_word_embeddings": True}, True), ({"model_type": "gemma2"}, True)],
+)
+def test_weights_that_are_still_to_come_are_described_by_the_config(
+    tmp_path: Path, config: dict[str, Any], tied: bool
+) -> None:
+    (model_folder(tmp_path, config=config) / "model.safetensors").unlink()
+    facts = inspect_folder(tmp_path, source="some/model", kind="hub")
+    assert (facts.problem, facts.hidden, facts.parameters, facts.size_bytes, facts.tied) == (None, 64, None, None, tied)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "parameters", "size"),
+    [
+        ({"total_size": 3000, "total_parameters": 1500}, 1500, 3000),
+        ({"total_size": True, "total_parameters": 1e40}, None, None),
+        ("3000", None, None),
+    ],
+)
+def test_an_index_tells_of_weights_that_are_still_to_come(
+    tmp_path: Path, metadata: object, parameters: int | None, size: int | None
+) -> None:
+    (model_folder(tmp_path) / "model.safetensors").unlink()
+    index = {"metadata": metadata, "weight_map": {"model.embed_tokens.weight": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    facts = inspect_folder(tmp_path, source="some/model", kind="hub")
+    assert (facts.problem, facts.parameters, facts.size_bytes, facts.tied) == (None, parameters, size, True)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index | {"weight_map": {"a": "../b"}}))
+    assert "no weight file" in str(inspect_folder(tmp_path, source="some/model", kind="hub").problem)
+
+
 def test_the_text_part_of_a_multimodal_model_gives_the_shapes(tmp_path: Path) -> None:
     text = {**LLAMA, "hidden_size": 2560, "model_type": "gemma3_text", "dtype": "bfloat16"}
     config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text}

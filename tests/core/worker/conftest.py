@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.core.worker import tiny
-from tests.core.worker.model_hub import UNWANTED, Hub
+from tests.core.worker.model_hub import Hub, serving
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +24,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hub(model: Path) -> Iterator[Hub]:
     """A hub that has the tiny model as some/tiny."""
-    files = {path.name: path.read_bytes() for path in model.iterdir()} | UNWANTED
-    server = Hub(files)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving({path.name: path.read_bytes() for path in model.iterdir()}) as server:
+        yield server

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,12 +31,29 @@ class Hub(ThreadingHTTPServer):
         self.ranges: list[str] = []
         # What is sent in place of a file, under the file's own hash.
         self.spoilt: dict[str, bytes] = {}
+        # What the hub says of a file's size, where that is another than it has.
+        self.sizes: dict[str, int] = {}
         self.got: list[str] = []
         self.tokens: set[str] = set()
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[Hub]:
+    """A hub that has these files as some/tiny, among others that are not wanted."""
+    server = Hub(files | UNWANTED)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def variables(hub: Hub) -> dict[str, str]:
+    """What makes a process ask this hub."""
+    return {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -69,6 +89,8 @@ class _Pages(BaseHTTPRequestHandler):
             if body:
                 self.server.got.append(path)
             about = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": self.server.commit}
+            if not body and name in self.server.sizes:
+                about["Content-Length"] = str(self.server.sizes[name])
             self._file(self.server.spoilt.get(name, content), about, body=body)
         else:
             self._answer(404, b"", {"X-Error-Code": "RepoNotFound"}, body=False)
@@ -91,7 +113,7 @@ class _Pages(BaseHTTPRequestHandler):
 
     def _answer(self, code: int, content: bytes, headers: dict[str, str], *, body: bool) -> None:
         self.send_response(code)
-        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+        for name, value in ({"Content-Length": str(len(content))} | headers).items():
             self.send_header(name, value)
         self.end_headers()
         if body:

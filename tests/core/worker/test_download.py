@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ft_core.runs.directory import read_plan
 from tests.core.worker import tiny
-from tests.core.worker.model_hub import COMMIT, UNWANTED, Hub
+from tests.core.worker.model_hub import COMMIT, Hub, variables
 
 
 def train(hub: Hub, tmp_path: Path, data: Path, **changes: Any) -> Any:
@@ -26,7 +28,7 @@ def train(hub: Hub, tmp_path: Path, data: Path, **changes: Any) -> Any:
 
 
 def environment(hub: Hub) -> dict[str, str]:
-    return dict(os.environ) | {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    return dict(os.environ) | variables(hub)
 
 
 def refusal(hub: Hub, source: str) -> list[str]:
@@ -49,7 +51,7 @@ def test_a_hub_id_is_downloaded_trained_and_named_in_the_result(hub: Hub, tmp_pa
     run = train(hub, tmp_path, data)
     assert tiny.ended(run)["state"] == "done", run.log_file.read_text()
     progress = [event for event in tiny.events(run, "state") if "downloading" in event["phase"]]
-    wanted = sum(len(content) for name, content in hub.files.items() if name not in UNWANTED)
+    wanted = len(hub.files["model.safetensors"])
     assert progress[-1]["unit"] == "bytes"
     assert (progress[-1]["done"], progress[-1]["total"]) == (wanted, wanted)
     assert not any(path.endswith((".bin", ".py")) or "/onnx/" in path for path in hub.asked)
@@ -75,13 +77,48 @@ folder = Path(snapshot_download("some/tiny", allow_patterns=["*.json"]))
     assert any("downloading" in event["phase"] for event in tiny.events(run, "state"))
 
 
-def test_a_model_no_adapter_can_be_trained_on_is_refused_once_it_is_known(hub: Hub, tmp_path: Path, data: Path) -> None:
+def weights_that_came(hub: Hub) -> list[str]:
+    return sorted(path.rpartition("/")[2] for path in hub.got if path.endswith(".safetensors"))
+
+
+def test_of_the_weights_only_those_come_that_the_index_names(hub: Hub) -> None:
+    """Some repositories hold the same weights a second time, for another program."""
+    content = hub.files.pop("model.safetensors")
+    index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": "model-00001-of-00001.safetensors"}}
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    hub.files |= {"model-00001-of-00001.safetensors": content, "consolidated.safetensors": content}
+    assert refusal(hub, "some/tiny") == []
+    assert weights_that_came(hub) == ["model-00001-of-00001.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "remedy"),
+    [
+        ("pytorch_model.bin", "pickles only (pytorch_model.bin)", "safetensors version"),
+        ("model.Q4_K_M.gguf", "GGUF form", "original model"),
+        ("consolidated.safetensors", "no model in the form of transformers", "converted to that form"),
+    ],
+)
+def test_weights_in_another_form_are_named_and_not_downloaded(hub: Hub, name: str, cause: str, remedy: str) -> None:
+    content = hub.files.pop("model.safetensors")
+    hub.files = {other: text for other, text in hub.files.items() if "/" not in other and not other.endswith(".bin")}
+    hub.files[name] = content
+    said = refusal(hub, "some/tiny")
+    assert cause in said[0]
+    assert remedy in said[1]
+    assert not any(path.endswith(name) for path in hub.got)
+
+
+def test_a_model_no_adapter_can_be_trained_on_is_refused_before_its_weights_come(
+    hub: Hub, tmp_path: Path, data: Path
+) -> None:
     config = json.loads(hub.files["config.json"])
     hub.files["config.json"] = json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}).encode()
     run = train(hub, tmp_path, data, data__max_length=512)
     cause = tiny.ended(run)["cause"]
     assert "packed with gptq" in cause
     assert "longer than the model can read" in cause
+    assert weights_that_came(hub) == []
     assert not any("loading model" in event["phase"] for event in tiny.events(run, "state"))
 
 

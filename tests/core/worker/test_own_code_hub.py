@@ -83,7 +83,7 @@ def test_a_branch_that_moves_to_other_code_is_refused(own_hub: Hub, tmp_path: Pa
 def test_without_consent_no_code_comes_and_it_can_be_looked_at_later(own_hub: Hub, tmp_path: Path, data: Path) -> None:
     run = train(own_hub, tmp_path / "home", data)
     assert "ft-tui trust some/tiny" in tiny.ended(run)["remedy"]
-    assert not any(path.endswith(".py") for path in own_hub.got)
+    assert not any(path.endswith((".py", ".safetensors")) for path in own_hub.got), "refused before its weights come"
     found = looked()
     assert (found.commit, len(found.files)) == (COMMIT, 2)
     found.trust()

@@ -269,10 +269,15 @@ def _fetch(path: str) -> None:
     fetch_all([path], counter("bytes fetched"))
 
 
-def _model_folder(model: str) -> Path:
+def _model(model: str) -> tuple[Path, int | None]:
+    """The folder with a model's tokenizer, and its context in tokens; a model of the hub is asked for both."""
     from ft_core.models.find import find
+    from ft_core.plan.described import describe, undescribed
 
     facts = find(model)
+    if undescribed(facts):
+        output.words(f"asking the hub what {one_line(model, 100)} is, once ...")
+        facts = describe(facts) or facts
     if facts.problem is not None:
         raise FtError(facts.problem)
     if facts.path is None:
@@ -282,17 +287,16 @@ def _model_folder(model: str) -> Path:
             why="its tokenizer and chat template are needed, and it is not in the cache",
             remedy="choose a folder or a model in the cache, or `demo`",
         )
-    return facts.path
+    return facts.path, facts.context
 
 
 def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
     """Row lengths in tokens as a model sees them."""
     from ft_core.data.stats import percentiles
     from ft_core.data.tokens import TokenWorker
-    from ft_core.models.find import find
 
-    context = find(model).context
-    with TokenWorker(_model_folder(model), max_length=context) as worker:
+    folder, context = _model(model)
+    with TokenWorker(folder, max_length=context) as worker:
         lengths = worker.lengths(path, counter("rows tokenised"), choice=choice)
     low, middle, high, top = percentiles(lengths.counts, (0, 0.5, 0.95, 1))
     return {
@@ -308,7 +312,7 @@ def _previews(path: str, numbers: list[int], model: str, choice: Choice) -> list
     from ft_core.data.tokens import TokenWorker
 
     rows = converted_rows(path, set(numbers), choice)
-    with TokenWorker(_model_folder(model)) as worker:
+    with TokenWorker(_model(model)[0]) as worker:
         return worker.preview(rows)
 
 

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button, Input
+from textual.worker import get_current_worker
 
 from ft_core.errors import FtError, Problem
 from ft_core.models.catalogue import catalogue
@@ -21,8 +22,9 @@ from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by, list_models
 from ft_core.models.json_file import CODE
 from ft_core.paths import expanded
+from ft_core.plan.described import describe, undescribed
 from ft_core.plan.memory import estimate
-from ft_core.plan.traced import figures_of, untraced
+from ft_core.plan.traced import figures_of, not_described, untraced
 from ft_core.plan.verdicts import Verdict, order, verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
@@ -49,6 +51,7 @@ METHOD_WORDS: Final = {
 }
 # Device, its free memory in units of half a gibibyte, and the chosen model.
 JudgedFor = tuple[str, int, tuple[ModelFacts, ...]]
+_ASKING: Final = "Asking the hub what {name} is: its shapes, tokenizer and chat template …"
 _AS_A_LLAMA: Final = "The memory is estimated as of a Llama of these shapes."
 _TRACING: Final = (
     "No formula knows {name}: until its layers are traced, which takes half a minute, its memory is that of a Llama."
@@ -95,8 +98,8 @@ class ModelStep(Step):
         problems: tuple[Problem, ...]
 
     @dataclass
-    class Traced(Message):
-        """How the memory of an unknown architecture is estimated, and the model with what was traced of it."""
+    class Learnt(Message):
+        """The model with what was learnt of it, and in words what that is or why it is not known."""
 
         asked: tuple[str, str | None]
         model: ModelFacts
@@ -201,22 +204,40 @@ class ModelStep(Step):
             self.post_message(self.Found((source, revision), None, error.problems))
         else:
             self.post_message(self.Found((source, revision), model, (model.problem,) if model.problem else ()))
-            if untraced(model):
+            if undescribed(model):
+                self._describe((source, revision), model)
+            elif untraced(model):
                 self._trace((source, revision), model)
+
+    def _describe(self, asked: tuple[str, str | None], model: ModelFacts) -> None:
+        """Have the hub say what this model is, before anything is decided about it."""
+        worker = get_current_worker()
+        self.post_message(self.Learnt(asked, model, _ASKING.format(name=one_line(model.source, 100))))
+        try:
+            described = describe(model, lambda: worker.is_cancelled)
+        except FtError as error:
+            self.post_message(self.Learnt(asked, model, not_described(error)))
+            return
+        if described is None:
+            return
+        problems = (described.problem,) if described.problem else ()
+        self.post_message(self.Found(asked, described, problems))
+        if untraced(described):
+            self._trace(asked, described)
 
     def _trace(self, asked: tuple[str, str | None], model: ModelFacts) -> None:
         """Have the layers traced of an architecture that the formula does not know."""
-        self.post_message(self.Traced(asked, model, _TRACING.format(name=one_line(model.model_type or "", 60))))
+        self.post_message(self.Learnt(asked, model, _TRACING.format(name=one_line(model.model_type or "", 60))))
         try:
             traced = replace(model, figures=figures_of(model))
         except FtError as error:
             words = f"{error.problems[0].what}: {error.problems[0].why}. {_AS_A_LLAMA}"
-            self.post_message(self.Traced(asked, model, words))
+            self.post_message(self.Learnt(asked, model, words))
         else:
-            self.post_message(self.Traced(asked, traced, _TRACED.format(name=one_line(model.model_type or "", 60))))
+            self.post_message(self.Learnt(asked, traced, _TRACED.format(name=one_line(model.model_type or "", 60))))
 
-    def on_model_step_traced(self, message: Traced) -> None:
-        """Take the model with what was traced, unless another one was named meanwhile."""
+    def on_model_step_learnt(self, message: Learnt) -> None:
+        """Take the model with what was learnt of it, unless another one was named meanwhile."""
         if message.asked == self._asked:
             self.session.model = message.model
             self._how = message.words
@@ -290,7 +311,7 @@ class ModelStep(Step):
         name, total, free = session.device_memory()
         unknown = "The memory is estimated as soon as the model's shapes are known."
         if session.model is not None and session.model.kind == "hub":
-            unknown = "The memory can be estimated once the model is on this machine: its shapes are not known yet."
+            unknown = "The memory can be estimated once the hub has said what this model is: its shapes are not known."
         self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown)
         self.query_one("#memory-how", Words).say(Content(clean(self._how)).stylize("dim"))
 
@@ -377,11 +398,20 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
         why = (
             f"{forbidden} is set, so it cannot be downloaded." if forbidden else "It is downloaded when the run starts."
         )
-        shapes = f" {count_text(model.parameters)} parameters, licence {model.licence}." if model.parameters else ""
+        known = f" {count_text(model.parameters)} parameters, licence {model.licence}." if model.parameters else ""
+        known = f" {_known(model)}." if model.path is not None else known
         gated = " The hub asks for your consent first." if model.gated else ""
-        return Content.assemble(head, (name, "bold"), f", not on this machine.{shapes}{gated} {why}")
+        return Content.assemble(head, (name, "bold"), f", not on this machine.{known}{gated} {why}")
     if model.problem is not None and chosen:
         return Content.assemble(head, (name, "bold"), ". What is wrong with it stands above.")
+    parts: list[str | tuple[str, str]] = [head, (name, "bold"), f": {_known(model)}."]
+    if model.problem is not None and not chosen:
+        parts.append((clean(f"\n! {model.problem.what}: {model.problem.why}"), "$text-error"))
+    return Content.assemble(*parts)
+
+
+def _known(model: ModelFacts) -> str:
+    """What is known of a model, in a line."""
     facts = [
         model.architecture,
         f"{count_text(model.parameters)} parameters" if model.parameters else None,
@@ -396,8 +426,4 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
             model.has_chat_template
         ],
     ]
-    known = one_line(", ".join(fact for fact in facts if fact), 600)
-    parts: list[str | tuple[str, str]] = [head, (name, "bold"), f": {known}."]
-    if model.problem is not None and not chosen:
-        parts.append((clean(f"\n! {model.problem.what}: {model.problem.why}"), "$text-error"))
-    return Content.assemble(*parts)
+    return one_line(", ".join(fact for fact in facts if fact), 600)

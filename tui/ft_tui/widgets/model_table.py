@@ -105,7 +105,8 @@ class ModelTable(PageKeysPass, DataTable[Text]):
         self._rows = rows
 
     def _fill(self, models: Sequence[ModelFacts], rows: list[tuple[str, ...]], chosen: str) -> None:
-        here = self.looked_at
+        # Nobody looked at a row of a table that was never laid out.
+        here = self.looked_at if self._columns else None
         was_there = chosen in {model.source for model in self._models}
         self._wanted = here.source if here is not None and was_there else chosen
         self._models, self._rows = tuple(models), rows

@@ -1,19 +1,25 @@
-"""Code of a model of the hub, to be looked at: `python -P -m ft_core.worker.fetch_code NAME [REVISION]`.
+"""What describes a model of the hub: `python -P -m ft_core.worker.describe NAME [REVISION] [--code]`.
 
-The Python files of one commit and what describes the model come into the hub's cache, without weights. The result goes
-as a JSON line to standard output: folder and commit. Nothing of it is run.
+Config, tokenizer, chat template and model card of one commit come into the hub's cache, without weights; with `--code`,
+or where some code of this model was consented to, its Python files too. The result goes as a JSON line to standard
+output: folder and commit. Nothing of it is run.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 from ft_core.data.child import failure, say
 from ft_core.errors import FtError, problem
 from ft_core.models.find import hub_forbidden_by
+from ft_core.models.trust import wants_code
 from ft_core.text import one_line
-from ft_core.worker.download import fetch_code
+from ft_core.worker.download import describe
 from ft_core.worker.hub import full_disk, told
+
+# The tokenizer is the largest part: the widest vocabularies take about 35 MB.
+_LIMIT: Final = 400 * 10**6
 
 
 def explain(name: str, error: Exception) -> FtError:
@@ -24,8 +30,8 @@ def explain(name: str, error: Exception) -> FtError:
         remedy = "free some space, or move the cache with HF_HUB_CACHE; then start again"
         return problem("the disk is full", where=where, why=f"{place} ran full", remedy=remedy)
     what, remedy = told(error, "model") or (
-        "the model's code cannot be fetched",
-        "download the files yourself (hf download), then give the folder",
+        "what describes the model cannot be fetched",
+        "download its files yourself (hf download), then give the folder",
     )
     return problem(what, where=where, why=text, remedy=remedy)
 
@@ -33,17 +39,18 @@ def explain(name: str, error: Exception) -> FtError:
 def _check_allowed(name: str) -> None:
     forbidden = hub_forbidden_by()
     if forbidden is not None:
-        why, remedy = f"{forbidden} is set", f"unset {forbidden}, or give a folder that holds the model with its code"
+        why, remedy = f"{forbidden} is set", f"unset {forbidden}, or give a folder that holds the model"
         raise problem("the hub may not be asked", where=one_line(name, 200), why=why, remedy=remedy)
 
 
 def main() -> None:
     """Fetch what the arguments name. What libraries print goes to standard error."""
-    name, revision = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+    name, *rest = (word for word in sys.argv[1:] if word != "--code")
+    code = "--code" in sys.argv[1:] or wants_code(name)
     say({})
     try:
         _check_allowed(name)
-        folder = fetch_code(name, revision)
+        folder = describe(name, rest[0] if rest else None, code=code, limit=_LIMIT)
     except FtError as error:
         say(failure(error))
     except Exception as error:  # noqa: BLE001 - whatever a library raises is told in words

@@ -1,0 +1,57 @@
+"""A model of the hub is asked for what describes it: its memory, rows and tokens are shown before its weights come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ft_core import demo
+from ft_core.recipe.check import with_values
+from tests.core.worker.model_hub import Hub, serving, variables
+from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, until
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has the demo's model as some/tiny."""
+    with serving({path.name: path.read_bytes() for path in demo.model_dir().iterdir() if path.is_file()}) as server:
+        for name, value in variables(server).items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def app() -> WizardApp:
+    return WizardApp("wizard", recipe=with_values(demo_recipe(), {"model.source": "some/tiny"}))
+
+
+async def test_memory_template_and_tokens_are_known_before_the_weights_come(hub: Hub) -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await sees(pilot, "some/tiny, not on this machine")
+        await sees(pilot, "has a chat template")
+        await until(pilot, lambda: session(pilot).memory is not None, "the memory is estimated")
+        await pilot.press("3")
+        await until(pilot, lambda: session(pilot).token_lengths() is not None, "tokens are counted")
+    assert not any(path.endswith(".safetensors") for path in hub.got)
+
+
+async def test_a_hub_that_refuses_is_told_where_the_model_is_chosen(hub: Hub) -> None:
+    hub.gated = True
+    async with app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await sees(pilot, "it is gated (403)")
+        await sees(pilot, "HF_TOKEN")
+        assert session(pilot).problems().get("model.source", ()) == (), "a run may still be prepared"
+
+
+async def test_a_model_that_cannot_be_tuned_is_refused_where_it_is_chosen(hub: Hub) -> None:
+    hub.files["config.json"] = hub.files["config.json"].replace(b'"model_type": "', b'"model_type": "never-')
+    async with app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await sees(pilot, "never-")
+        await until(pilot, lambda: session(pilot).problems().get("model.source"), "it is refused")
+    assert not any(path.endswith(".safetensors") for path in hub.got)
