@@ -104,10 +104,11 @@ class ModelStep(Step):
         asked: tuple[str, str | None]
         model: ModelFacts
         words: str
+        failed: bool = False
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._how = ""
+        self._how = Content("")
         self._models: tuple[ModelFacts, ...] = ()
         self._offered: tuple[ModelFacts, ...] = ()
         self._fits: dict[str, str] = {}
@@ -216,7 +217,7 @@ class ModelStep(Step):
         try:
             described = describe(model, lambda: worker.is_cancelled)
         except FtError as error:
-            self.post_message(self.Learnt(asked, model, not_described(error)))
+            self.post_message(self.Learnt(asked, model, not_described(error), failed=True))
             return
         if described is None:
             return
@@ -232,7 +233,7 @@ class ModelStep(Step):
             traced = replace(model, figures=figures_of(model))
         except FtError as error:
             words = f"{error.problems[0].what}: {error.problems[0].why}. {_AS_A_LLAMA}"
-            self.post_message(self.Learnt(asked, model, words))
+            self.post_message(self.Learnt(asked, model, words, failed=True))
         else:
             self.post_message(self.Learnt(asked, traced, _TRACED.format(name=one_line(model.model_type or "", 60))))
 
@@ -240,7 +241,7 @@ class ModelStep(Step):
         """Take the model with what was learnt of it, unless another one was named meanwhile."""
         if message.asked == self._asked:
             self.session.model = message.model
-            self._how = message.words
+            self._how = Content(clean(message.words)).stylize("$text-warning" if message.failed else "dim")
             self.post_message(FactsChanged())
 
     def on_model_step_found(self, message: Found) -> None:
@@ -248,7 +249,7 @@ class ModelStep(Step):
         if message.asked != self._asked:
             return
         self.session.model = message.model
-        self._how = ""
+        self._how = Content("")
         self.session.found["model.source"] = message.problems
         self._looked_at = None
         self.post_message(FactsChanged())
@@ -313,7 +314,7 @@ class ModelStep(Step):
         if session.model is not None and session.model.kind == "hub":
             unknown = "The memory can be estimated once the hub has said what this model is: its shapes are not known."
         self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown)
-        self.query_one("#memory-how", Words).say(Content(clean(self._how)).stylize("dim"))
+        self.query_one("#memory-how", Words).say(self._how)
 
     def on_model_table_looked(self, event: ModelTable.Looked) -> None:
         """Details of the model under the cursor."""
