@@ -8,6 +8,7 @@ import pytest
 
 from ft_core import demo
 from ft_core.recipe.check import with_values
+from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import Hub, serving, variables
 from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, until
 
@@ -37,21 +38,33 @@ async def test_memory_template_and_tokens_are_known_before_the_weights_come(hub:
     assert not any(path.endswith(".safetensors") for path in hub.got)
 
 
-async def test_a_hub_that_refuses_is_told_where_the_model_is_chosen(hub: Hub) -> None:
+async def test_a_hub_that_refuses_is_told_where_the_model_is_chosen_and_asked_again(hub: Hub) -> None:
     hub.gated = True
     async with app().run_test(size=(120, 40)) as pilot:
-        await ready(pilot)
+        await until(pilot, lambda: session(pilot).found.get("model.source"), "it is refused")
         await pilot.press("2")
         await sees(pilot, "it is gated (403)")
         await sees(pilot, "HF_TOKEN")
-        assert session(pilot).problems().get("model.source", ()) == (), "a run may still be prepared"
+        hub.gated = False
+        await pilot.press("3")
+        await pilot.press("2")
+        await until(pilot, lambda: not session(pilot).problems().get("model.source"), "it is let through")
+        await until(pilot, lambda: session(pilot).memory is not None, "the memory is estimated")
+
+
+async def test_a_hub_that_fails_is_told_and_keeps_nobody_from_going_on(hub: Hub) -> None:
+    hub.fault = answering(500, at="/api/")
+    async with app().run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("2")
+        await sees(pilot, "the hub fails at present (500)")
+        assert session(pilot).problems().get("model.source", ()) == ()
 
 
 async def test_a_model_that_cannot_be_tuned_is_refused_where_it_is_chosen(hub: Hub) -> None:
     hub.files["config.json"] = hub.files["config.json"].replace(b'"model_type": "', b'"model_type": "never-')
     async with app().run_test(size=(120, 40)) as pilot:
-        await ready(pilot)
+        await until(pilot, lambda: session(pilot).found.get("model.source"), "it is refused")
         await pilot.press("2")
         await sees(pilot, "never-")
-        await until(pilot, lambda: session(pilot).problems().get("model.source"), "it is refused")
     assert not any(path.endswith(".safetensors") for path in hub.got)

@@ -283,7 +283,8 @@ def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
     from ft_core.recipe.schema import Recipe
     from ft_tui.start import fetch_and_prepare, start_prepared
 
-    learn(recipe if isinstance(recipe, Recipe) else recipe.recipe, output.words)
+    if isinstance(recipe, Recipe) or not recipe.problems:
+        learn(recipe if isinstance(recipe, Recipe) else recipe.recipe, output.words)
     prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
     with interrupts.interrupted_afterwards():
         run, warnings = start_prepared(prepared, queue=queue)

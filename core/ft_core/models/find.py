@@ -11,9 +11,12 @@ from pathlib import Path
 
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.catalogue import from_catalogue
+from ft_core.models.config import ADAPTER
+from ft_core.models.described import Description, read_description
 from ft_core.models.facts import ModelFacts
 from ft_core.models.inspect import inspect_folder
 from ft_core.models.json_file import MISSING
+from ft_core.models.weights import holds_weights
 from ft_core.paths import expanded
 from ft_core.recipe.schema import DEMO
 from ft_core.text import one_line
@@ -39,7 +42,7 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     """The model a recipe names: `demo`, a folder, or a hub id, from the cache.
 
     One whose weights are not there is of kind `hub`: what is known of it is what the catalogue knows, and what its
-    description says where that was fetched (`ft_core.plan.described`) or its download broke off.
+    description says once it was fetched (`ft_core.plan.described`).
     Raises FtError for a folder that is not there or holds no model, and for text that is neither path nor id.
     """
     if source == DEMO:
@@ -48,30 +51,16 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     if _is_path(source) or path.is_dir():
         return _folder(path.absolute(), source)
     _check_id(source, revision)
-    repository = hub_cache() / (_CACHE_PREFIX + source.replace("/", "--"))
+    repository = hub_cache() / _repository(source)
     snapshot = _snapshot(repository, revision)
-    return _on_hub(source, revision) if snapshot is None else _cached(snapshot, source, revision)
-
-
-def _cached(snapshot: Path, source: str, revision: str | None) -> ModelFacts:
+    if snapshot is None or not holds_weights(snapshot):
+        return _on_hub(source, revision)
     facts = inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
-    return _described(snapshot, source, revision) if _broke_off(facts, snapshot.parents[1]) else facts
+    return _on_hub(source, revision) if _broke_off(facts, repository) else facts
 
 
-def _described(snapshot: Path, source: str, revision: str | None) -> ModelFacts:
-    """A model of the hub by the files that describe it; what they do not say, the catalogue may know."""
-    facts, known = inspect_folder(snapshot, source=source, kind="hub", revision=revision), _on_hub(source, revision)
-    if facts.problem is not None and facts.problem.kind == MISSING:
-        return known
-    return replace(
-        facts,
-        parameters=known.parameters or facts.parameters,
-        size_bytes=facts.size_bytes or known.size_bytes,
-        gated=known.gated,
-        dtype=facts.dtype or known.dtype,
-        licence=facts.licence or known.licence,
-        figures=facts.figures or known.figures,
-    )
+def _repository(source: str) -> str:
+    return _CACHE_PREFIX + source.replace("/", "--")
 
 
 def _broke_off(facts: ModelFacts, repository: Path) -> bool:
@@ -83,9 +72,29 @@ def _broke_off(facts: ModelFacts, repository: Path) -> bool:
 
 
 def _on_hub(source: str, revision: str | None) -> ModelFacts:
-    """A model that is to be downloaded: with its shapes where the catalogue has them, else all unknown."""
+    """A model that is to be downloaded: by what the hub said of it, else what the catalogue knows, else all unknown."""
     known = from_catalogue(source) if revision is None else None
-    return ModelFacts(source=source, kind="hub", revision=revision) if known is None else known
+    known = ModelFacts(source=source, kind="hub", revision=revision) if known is None else known
+    said = read_description(source, revision)
+    if said is None or said.problem is not None or said.commit is None:
+        return known if said is None else replace(known, problem=said.problem)
+    folder = hub_cache() / _repository(source) / "snapshots" / said.commit
+    # The cache may have been cleared since.
+    here = any((folder / name).is_file() for name in ("config.json", ADAPTER))
+    return _described(known, folder, said) if here else known
+
+
+def _described(known: ModelFacts, folder: Path, said: Description) -> ModelFacts:
+    facts = inspect_folder(folder, source=known.source, kind="hub", revision=known.revision)
+    return replace(
+        facts,
+        parameters=known.parameters or facts.parameters,
+        size_bytes=said.weights or facts.size_bytes,
+        gated=known.gated,
+        dtype=facts.dtype or known.dtype,
+        licence=facts.licence or known.licence,
+        figures=facts.figures or known.figures,
+    )
 
 
 def hub_forbidden_by() -> str | None:
@@ -162,10 +171,12 @@ def _cached_models() -> Iterator[ModelFacts]:
     for repository in _folders_in(hub_cache()):
         name = repository.name
         snapshot = _snapshot(repository, None) if name.startswith(_CACHE_PREFIX) else None
-        # A tokenizer alone, as other programs fetch it, is no model.
-        if snapshot is not None and (snapshot / "config.json").is_file():
-            source = name.removeprefix(_CACHE_PREFIX).replace("--", "/", 1)
-            yield _cached(snapshot, source, None)
+        source = name.removeprefix(_CACHE_PREFIX).replace("--", "/", 1)
+        # A tokenizer alone, as other programs fetch it, is no model; one that was merely described is not here.
+        if snapshot is None or not (snapshot / "config.json").is_file():
+            continue
+        if holds_weights(snapshot) or read_description(source, None) is None:
+            yield inspect_folder(snapshot, source=source, kind="cache", revision=snapshot.name)
 
 
 def _snapshot(repository: Path, revision: str | None) -> Path | None:

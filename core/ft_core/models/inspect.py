@@ -30,8 +30,10 @@ _NAMED_AS_STORED = frozenset(
 # Architectures whose input embeddings are their head unless the config says otherwise (their configuration classes in
 # transformers 5.23).
 _TIED_BY_DEFAULT = frozenset(
-    "bloom cohere cohere2 ernie4_5 falcon gemma gemma2 gemma3 gemma3_text gemma3n gemma4 gpt2 gpt_bigcode gpt_neo"  # noqa: SIM905
-    " granite_swa lfm2 minicpm3 mpt opt smollm3 starcoder2 vaultgemma".split()
+    "bloom cohere cohere2 cohere2_moe ernie4_5 ernie4_5_moe falcon falcon_mamba gemma gemma2 gemma3 gemma3_text"  # noqa: SIM905
+    " gemma3n gemma3n_text gemma4 gemma4_text gemma4_unified gemma4_unified_text gpt2 gpt_bigcode gpt_neo granite_swa"
+    " jetmoe lfm2 lfm2_moe lfm3 mamba minicpm3 mpt opt recurrent_gemma smollm3 starcoder2 vaultgemma youtu zamba zamba2"
+    " zaya".split()
 )
 _FRONT_MATTER = re.compile(r"\A\ufeff?---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 

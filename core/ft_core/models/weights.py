@@ -151,6 +151,14 @@ def _files(folder: Path) -> list[Path]:
     raise refuse_files([path.name for path in folder.iterdir()], folder) or _no_weights(folder)
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether there are weights in any form, usable or not. Never raises."""
+    try:
+        return any(path.suffix in {".safetensors", ".gguf", *_PICKLES} for path in folder.iterdir())
+    except OSError:
+        return False
+
+
 def names_of_weights(folder: Path) -> list[str]:
     """The files that hold the weights, by the index where there is one, whether they are there or not.
 
@@ -218,7 +226,10 @@ def _shards(folder: Path) -> Iterator[Path]:
 
 
 def refuse_files(names: Sequence[str], where: Path | str) -> FtError | None:
-    """Why weights that are there in these files only cannot be used; None where none of them holds weights."""
+    """Why weights that are there in these files only cannot be used; None where it is not for their form."""
+    names = [name for name in names if "/" not in name]
+    if any(name.endswith(".safetensors") for name in names):
+        return None
     pickles = sorted(name for name in names if name.endswith(_PICKLES))
     shown = one_line(str(where), 300)
     if pickles:

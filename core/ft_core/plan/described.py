@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from ft_core.data.child import run_child
+from ft_core.errors import FtError
+from ft_core.models.described import REFUSED, read_description
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
-from ft_core.models.inspect import inspect_folder
+
+# A branch may move, and a refusal be lifted.
+_FRESH_SECONDS: Final = 3600.0
 
 
 def undescribed(model: ModelFacts) -> bool:
-    """Whether the hub can be asked for files that describe this model and are not here."""
-    return model.kind == "hub" and model.path is None and model.problem is None and hub_forbidden_by() is None
+    """Whether the hub is to be asked what this model is: it never was, or long ago, or something was wrong with it."""
+    if model.kind != "hub" or hub_forbidden_by() is not None:
+        return False
+    said = read_description(model.source, model.revision)
+    fresh = said is not None and abs(time.time() - said.asked) < _FRESH_SECONDS
+    return not fresh or model.path is None or model.problem is not None
 
 
 def describe(model: ModelFacts, cancel: Callable[[], bool] = lambda: False) -> ModelFacts | None:
     """The model by the files that describe it, a few megabytes from the hub; None once `cancel` said so.
 
-    What is wrong with it is its `problem`. Raises FtError when the hub cannot be reached or refuses, or has no model
-    under that name, with what to do.
+    What is wrong with it is its `problem`, also that the hub has no such model or refuses it. Raises FtError when the
+    hub cannot be reached or its answer was not whole, with what to do.
     """
-    fetched = fetch_description(model.source, model.revision, cancel)
-    if fetched is None:
-        return None
-    found = find(model.source, model.revision)
-    # All has come now: what is missing still will not come with the weights either.
-    return found if found.path is not None else inspect_folder(fetched[0], source=model.source, kind="hub")
+    try:
+        fetched = fetch_description(model.source, model.revision, cancel)
+    except FtError as error:
+        if error.problems[0].kind != REFUSED:
+            raise
+    else:
+        if fetched is None:
+            return None
+    return find(model.source, model.revision)
 
 
 def fetch_description(
@@ -35,7 +48,7 @@ def fetch_description(
 ) -> tuple[Path, str] | None:
     """Folder and commit of what describes a model of the hub, with `code` its Python files too, which are not run.
 
-    None once `cancel` said so. Raises FtError as `describe`.
+    None once `cancel` said so. Raises FtError when the hub cannot be reached, refuses, or has no model of that name.
     """
     arguments = [source, *filter(None, [revision]), *(["--code"] if code else [])]
     done = run_child("ft_core.worker.describe", arguments, lambda _: None, cancel)

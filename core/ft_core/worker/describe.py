@@ -11,12 +11,13 @@ import sys
 from typing import Final
 
 from ft_core.data.child import failure, say
-from ft_core.errors import FtError, problem
+from ft_core.errors import FtError, Problem, problem
+from ft_core.models.described import REFUSED, keep_description
 from ft_core.models.find import hub_forbidden_by
 from ft_core.models.trust import wants_code
 from ft_core.text import one_line
 from ft_core.worker.download import describe
-from ft_core.worker.hub import full_disk, told
+from ft_core.worker.hub import full_disk, refused, told
 
 # The tokenizer is the largest part: the widest vocabularies take about 35 MB.
 _LIMIT: Final = 400 * 10**6
@@ -33,7 +34,7 @@ def explain(name: str, error: Exception) -> FtError:
         "what describes the model cannot be fetched",
         "download its files yourself (hf download), then give the folder",
     )
-    return problem(what, where=where, why=text, remedy=remedy)
+    return FtError(Problem(what, where, text, remedy, kind=REFUSED if refused(error) else ""))
 
 
 def _check_allowed(name: str) -> None:
@@ -46,17 +47,25 @@ def _check_allowed(name: str) -> None:
 def main() -> None:
     """Fetch what the arguments name. What libraries print goes to standard error."""
     name, *rest = (word for word in sys.argv[1:] if word != "--code")
-    code = "--code" in sys.argv[1:] or wants_code(name)
+    revision, code = rest[0] if rest else None, "--code" in sys.argv[1:] or wants_code(name)
     say({})
     try:
         _check_allowed(name)
-        folder = describe(name, rest[0] if rest else None, code=code, limit=_LIMIT)
+        folder, weights = describe(name, revision, code=code, limit=_LIMIT)
     except FtError as error:
-        say(failure(error))
+        _fail(name, revision, error)
     except Exception as error:  # noqa: BLE001 - whatever a library raises is told in words
-        say(failure(explain(name, error)))
+        _fail(name, revision, explain(name, error))
     else:
+        keep_description(name, revision, commit=folder.name, weights=weights)
         say({"done": {"folder": str(folder), "commit": folder.name}})
+
+
+def _fail(name: str, revision: str | None, error: FtError) -> None:
+    """Tell it, and keep it where asking again will not help."""
+    if error.problems[0].kind == REFUSED:
+        keep_description(name, revision, commit=None, problem=error.problems[0])
+    say(failure(error))
 
 
 if __name__ == "__main__":

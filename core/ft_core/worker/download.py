@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +14,9 @@ from typing import Any, Final
 from huggingface_hub import HfApi, snapshot_download
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from ft_core.errors import FtError, problem
+from ft_core.errors import FtError, Problem, gather, problem
 from ft_core.models.config import ADAPTER
+from ft_core.models.described import REFUSED
 from ft_core.models.find import hub_cache
 from ft_core.models.trust import wants_code
 from ft_core.models.weights import INDEX, SINGLE, names_of_weights, refuse_files
@@ -22,7 +26,10 @@ from ft_core.worker.hub import full_disk, mend_client, verify
 # Weights as safetensors only, never pickles, and code only where the user has consented to some of this model.
 _DESCRIBING: Final = ("*.json", "*.jinja", "*.txt", "*.model", "tokenizer*", "README.md")
 _CODE: Final = "*.py"
-_UNWANTED: Final = ("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.safetensors", "*.gguf")
+_UNWANTED: Final = ("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.safetensors", "*.gguf")
+
+# How long the hub may take to say what a repository holds.
+_ANSWER_SECONDS: Final = 15.0
 
 Progress = Callable[[int, int], None]
 
@@ -38,10 +45,9 @@ def download(
     """
     mend_client()
     try:
-        folder = _describe(source, revision, code=wants_code(source), limit=None)
+        folder, _ = _describe(source, revision, code=wants_code(source), limit=None)
         if refuse is not None:
             refuse(folder)
-        # A branch may move while its files come: those of the commit that was looked at are taken.
         _fetch_weights(source, folder, progress)
     except OSError as error:
         if full_disk(error) is None:
@@ -50,18 +56,20 @@ def download(
     return folder
 
 
-def describe(source: str, revision: str | None, *, code: bool, limit: int | None = None) -> Path:
-    """The snapshot folder of `source` with all that describes the model, but no weights; with `code` its Python files.
+def describe(source: str, revision: str | None, *, code: bool, limit: int | None = None) -> tuple[Path, int | None]:
+    """The snapshot folder of `source` with all that describes the model, and the bytes of its weights, which stay.
 
-    Raises the hub's own errors, and FtError for a file that is not what the hub has, or for files that would take more
-    than `limit` bytes.
+    With `code` its Python files come too. Raises the hub's own errors, and FtError for a repository without a model
+    that can be tuned, for a file that is not what the hub has, or for files that would take more than `limit` bytes.
     """
     mend_client()
     return _describe(source, revision, code=code, limit=limit)
 
 
-def _describe(source: str, revision: str | None, *, code: bool, limit: int | None) -> Path:
-    _require_model(source, HfApi().list_repo_files(source, revision=revision))
+def _describe(source: str, revision: str | None, *, code: bool, limit: int | None) -> tuple[Path, int | None]:
+    about = HfApi().model_info(source, revision=revision, timeout=_ANSWER_SECONDS, files_metadata=True)
+    sizes = {file.rfilename: file.size for file in about.siblings or ()}
+    _require_model(source, [*sizes])
     wanted: dict[str, Any] = {
         "allow_patterns": [*_DESCRIBING, _CODE] if code else [*_DESCRIBING],
         "ignore_patterns": [*_UNWANTED] if code else [*_UNWANTED, _CODE],
@@ -77,10 +85,18 @@ def _describe(source: str, revision: str | None, *, code: bool, limit: int | Non
             f" {bytes_text(limit)}",
             remedy="look at its page on the hub; its download, when a run starts, is not limited",
         )
-    folder = Path(snapshot_download(source, revision=revision, **wanted))
-    for file in missing:
-        verify(folder / file.filename)
-    return folder
+    # A branch may move meanwhile: all is of the commit that was looked at.
+    folder = Path(snapshot_download(source, revision=files[0].commit_hash if files else about.sha, **wanted))
+    _verify([folder / file.filename for file in missing])
+    return folder, _size_of_weights(folder, sizes)
+
+
+def _size_of_weights(folder: Path, sizes: Mapping[str, int | None]) -> int | None:
+    """Bytes of the files that the index names; None where it is damaged, or the hub does not say."""
+    with suppress(FtError):
+        found = [sizes.get(name) for name in names_of_weights(folder)]
+        return None if None in found else sum(size or 0 for size in found)
+    return None
 
 
 def _fetch_weights(source: str, folder: Path, progress: Progress) -> None:
@@ -94,8 +110,16 @@ def _fetch_weights(source: str, folder: Path, progress: Progress) -> None:
     progress(here, total)
     shown = bar(lambda done: progress(min(total, max(here, done)), total))
     snapshot_download(source, revision=commit, tqdm_class=shown, allow_patterns=wanted)
-    for file in missing:
-        verify(Path(file.local_path))
+    _verify([Path(file.local_path) for file in missing])
+
+
+def _verify(files: Sequence[Path]) -> None:
+    """Verify all, so that every bad one is fetched again. Raises FtError with those that are not what the hub has."""
+    problems: list[Problem] = []
+    for path in files:
+        gather(problems, partial(verify, path))
+    if problems:
+        raise FtError(problems)
 
 
 def _require_model(source: str, names: Sequence[str]) -> None:
@@ -103,12 +127,18 @@ def _require_model(source: str, names: Sequence[str]) -> None:
     # An adapter is refused for what it is, by what it says of its base.
     if ("config.json" in names and {SINGLE, INDEX} & {*names}) or ADAPTER in names:
         return
-    raise refuse_files(names, source) or problem(
-        "this repository holds no model in the form of transformers",
-        where=one_line(source, 100),
-        why=f"config.json, and weights as {SINGLE} or {INDEX}, are not all among its {len(names)} files",
-        remedy="choose the model's own repository, or one that was converted to that form",
+    form = refuse_files(names, source)
+    found = (
+        form.problems[0]
+        if form is not None
+        else Problem(
+            "this repository holds no model in the form of transformers",
+            one_line(source, 100),
+            f"config.json, and weights as {SINGLE} or {INDEX}, are not all among its {len(names)} files",
+            "choose the model's own repository, or one that was converted to that form",
+        )
     )
+    raise FtError(replace(found, kind=REFUSED))
 
 
 def _require_room(source: str, size: int) -> None:

@@ -16,9 +16,12 @@ from ft_core.text import duration_text, one_line
 Thing = Literal["model", "data set"]
 # Whoever waits sees nothing move meanwhile.
 PATIENCE_SECONDS: Final = 60
+_SILENCE_SECONDS: Final = 30.0
+_CONNECT_SECONDS: Final = 10.0
 _AGAIN: Final = "start again: files that came whole are kept, and only the others are fetched"
 _UNREACHABLE: Final = {"ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTimeout", "ProxyError", "ConnectionError"}
 _BROKEN: Final = {"RemoteProtocolError", "ReadError", "ConnectionResetError", "IncompleteRead", "XetDownloadError"}
+_FOR_GOOD: Final = {"GatedRepoError", "DisabledRepoError", "RevisionNotFoundError", "RepositoryNotFoundError"}
 _NOT_HERE: Final = {"LocalEntryNotFoundError", "IncompleteSnapshotError"}
 _RESET_IN: Final = re.compile(r"\bt=(\d{1,9})\b")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -38,6 +41,11 @@ def told(error: BaseException, thing: Thing) -> Words | None:
             if (words := ask(found, thing)) is not None:
                 return words
     return None
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the hub said no for good: no such model or revision, gated, private or disabled."""
+    return any(type(found).__name__ in _FOR_GOOD for found in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -176,6 +184,8 @@ def mend_client() -> None:
 
     def client() -> Any:  # noqa: ANN401 - an httpx client
         made = default_client_factory()
+        # Without it a server that takes the connection and says nothing is waited for without end.
+        made.timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
         hooks = made.event_hooks
         made.event_hooks = {**hooks, "response": [*hooks.get("response", ()), look]}
         return made

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ft_core import demo
-from ft_core.errors import FtError
+from ft_core.errors import FtError, Problem
 from ft_core.models.catalogue import from_catalogue
+from ft_core.models.described import REFUSED, keep_description, read_description
 from ft_core.models.find import find, hub_cache, list_models
 from tests.core.models.folders import cached_model, model_folder
 
@@ -98,27 +99,55 @@ def test_a_model_whose_download_broke_off_is_on_the_hub_still(cache: Path) -> No
     assert find("org/small").kind == "cache", "a later version may be on its way"
     (snapshot / "model.safetensors").unlink()
     facts = find("org/small")
-    assert (facts.kind, facts.path, facts.problem) == ("hub", snapshot, None)
-    assert (facts.hidden, facts.size_bytes) == (64, None), "what describes it is known"
-    (snapshot / "tokenizer.json").unlink()
-    assert find("org/small").path is None, "what describes it is not whole either"
+    assert (facts.kind, facts.path, facts.problem) == ("hub", None, None)
 
 
-def test_a_model_of_which_only_the_description_is_here_is_what_it_says(
+def test_a_model_of_which_only_the_description_is_here_is_what_that_says(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    snapshot = cached_model(cache, "Qwen/Qwen3-0.6B")
+    name, commit = "Qwen/Qwen3-0.6B", "c" * 40
+    snapshot = cached_model(cache, name, commit=commit)
     (snapshot / "model.safetensors").unlink()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    facts, known = find("Qwen/Qwen3-0.6B"), from_catalogue("Qwen/Qwen3-0.6B")
+    assert find(name).path is None, "nobody said that it is whole"
+    keep_description(name, None, commit=commit, weights=1234)
+    facts, known = find(name), from_catalogue(name)
     assert known is not None
-    assert (facts.kind, facts.hidden, facts.parameters) == ("hub", 64, known.parameters)
-    assert [model.kind for model in list_models()] == ["demo", "hub"]
+    assert (facts.kind, facts.path, facts.problem) == ("hub", snapshot, None)
+    assert (facts.hidden, facts.parameters, facts.size_bytes) == (64, known.parameters, 1234)
+    assert find(name, "other").path is None, "that of another revision"
+    assert [model.kind for model in list_models()] == ["demo"], "it is not on this machine"
     config = json.loads((snapshot / "config.json").read_text())
     (snapshot / "config.json").write_text(json.dumps(config | {"model_type": "never-heard-of"}))
-    refused = find("Qwen/Qwen3-0.6B")
+    refused = find(name)
+    assert refused.kind == "hub", "the hub is asked again"
     assert refused.problem is not None
     assert "never-heard-of" in refused.problem.what
+    (snapshot / "config.json").unlink()
+    assert (find(name).path, find(name).problem) == (None, None), "the cache was cleared"
+
+
+def test_another_revision_s_description_is_not_taken_for_the_main_branch(cache: Path) -> None:
+    snapshot = cached_model(cache, "org/small", commit="a" * 40, branch="4bit")
+    (snapshot / "model.safetensors").unlink()
+    keep_description("org/small", "4bit", commit="a" * 40)
+    assert find("org/small", "4bit").path == snapshot
+    assert find("org/small").path is None
+
+
+def test_what_the_hub_refused_stays_known(cache: Path) -> None:
+    wrong = Problem("the hub knows no such model", "org/small", "404", "check the spelling", kind=REFUSED)
+    keep_description("org/small", None, commit=None, problem=wrong)
+    assert find("org/small").problem == wrong
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"commit": 7}', '{"commit": "../..", "asked": 1}', "\0" * 99])
+def test_a_damaged_note_of_a_description_is_no_note(cache: Path, home: Path, text: str) -> None:
+    keep_description("org/small", None, commit="a" * 40)
+    assert read_description("org/small", None) is not None
+    (kept,) = (home / "cache" / "descriptions").iterdir()
+    kept.write_text(text)
+    assert read_description("org/small", None) is None
+    assert find("org/small").problem is None
 
 
 def test_a_ref_cannot_lead_out_of_the_cache(cache: Path, tmp_path: Path) -> None:

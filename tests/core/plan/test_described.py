@@ -11,6 +11,7 @@ from ft_core.errors import FtError
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
 from ft_core.plan.described import describe, undescribed
+from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import COMMIT, Hub, serving, variables
 
 
@@ -38,6 +39,7 @@ def test_shapes_and_template_are_known_without_weights(hub: Hub) -> None:
     assert facts.path.name == COMMIT
     assert (facts.hidden, facts.layers, facts.vocabulary) == (here.hidden, here.layers, here.vocabulary)
     assert facts.has_chat_template
+    assert facts.size_bytes == here.size_bytes
     assert not undescribed(facts)
     assert not any(path.endswith((".safetensors", ".py", ".bin")) for path in hub.got)
 
@@ -59,12 +61,45 @@ def test_the_hub_is_not_asked_where_that_is_forbidden(hub: Hub, monkeypatch: pyt
     ("gone", "said"),
     [("config.json", "no model in the form of transformers"), ("model.safetensors", "pickles only")],
 )
-def test_a_repository_without_a_usable_model_is_refused(hub: Hub, gone: str, said: str) -> None:
+def test_a_repository_without_a_usable_model_is_refused_until_it_has_one(hub: Hub, gone: str, said: str) -> None:
+    whole = dict(hub.files)
     del hub.files[gone]
-    if gone == "config.json":
-        hub.files = {name: text for name, text in hub.files.items() if not name.endswith((".bin", ".py"))}
-    with pytest.raises(FtError, match=said):
+    hub.files = {name: text for name, text in hub.files.items() if "/" not in name}
+    problem = described().problem
+    assert problem is not None
+    assert said in problem.what
+    assert find("some/tiny").problem == problem, "a plan made later says so too"
+    hub.files = whole
+    assert described().problem is None
+
+
+def test_a_name_the_hub_does_not_know_is_refused(hub: Hub) -> None:
+    facts = describe(find("some/other"))
+    assert facts is not None
+    assert facts.problem is not None
+    assert "knows no such model" in facts.problem.what
+
+
+def test_a_hub_that_fails_is_no_problem_of_the_model(hub: Hub) -> None:
+    hub.fault = answering(500, at="/api/")
+    with pytest.raises(FtError, match="fails at present"):
         described()
+    assert find("some/tiny").problem is None
+
+
+def test_a_file_that_came_damaged_is_fetched_again(hub: Hub) -> None:
+    hub.spoilt = {"chat_template.jinja": bytes(len(hub.files["chat_template.jinja"]))}
+    with pytest.raises(FtError, match="not the one the hub has"):
+        described()
+    hub.spoilt = {}
+    assert described().has_chat_template
+
+
+def test_what_is_missing_of_a_description_is_fetched_again(hub: Hub) -> None:
+    facts = described()
+    assert facts.path is not None
+    (facts.path / "tokenizer.json").unlink()
+    assert described().problem is None
 
 
 def test_a_tokenizer_that_the_hub_does_not_have_is_told(hub: Hub) -> None:

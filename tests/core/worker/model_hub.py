@@ -82,7 +82,7 @@ class _Pages(BaseHTTPRequestHandler):
         elif path.startswith("/api/models/some/tiny/tree/"):
             self._json([self._entry(name, content) for name, content in self.server.files.items()], body=body)
         elif path.startswith("/api/models/some/tiny"):
-            names = [{"rfilename": name} for name in self.server.files]
+            names = [self._entry(name, content) | {"rfilename": name} for name, content in self.server.files.items()]
             self._json({"id": "some/tiny", "sha": self.server.commit, "siblings": names}, body=body)
         elif "/resolve/" in path and (name := path.split("/", 5)[5]) in self.server.files:
             content = self.server.files[name]
@@ -106,7 +106,7 @@ class _Pages(BaseHTTPRequestHandler):
         self._answer(206, content[start:], about, body=True)
 
     def _entry(self, name: str, content: bytes) -> dict[str, Any]:
-        return {"type": "file", "path": name, "size": len(content), "oid": blob(content)}
+        return {"type": "file", "path": name, "size": self.server.sizes.get(name, len(content)), "oid": blob(content)}
 
     def _json(self, value: object, *, body: bool) -> None:
         self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"}, body=body)

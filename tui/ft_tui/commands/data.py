@@ -276,7 +276,7 @@ def _model(model: str) -> tuple[Path, int | None]:
 
     facts = find(model)
     if undescribed(facts):
-        output.words(f"asking the hub what {one_line(model, 100)} is, once ...")
+        output.words(f"asking the hub what {one_line(model, 100)} is ...")
         facts = describe(facts) or facts
     if facts.problem is not None:
         raise FtError(facts.problem)

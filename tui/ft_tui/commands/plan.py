@@ -50,7 +50,8 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
             remedy="leave out one of them",
         )
     given = read(file, assignments)
-    learn(given.recipe, output.words)
+    if not given.problems:
+        learn(given.recipe, output.words)
     prepared = prepare(given, hardware=None if gpu is None else _imagined(gpu))
     unknown = prepared.model.path is not None and not exact(prepared.model)
     traced, untraced = _traced(prepared) if trace or unknown else (None, None)

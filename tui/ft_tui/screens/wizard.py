@@ -166,6 +166,7 @@ class WizardScreen(Screen[None]):
         for name, wanted in (("next", number != REVIEW), ("save", number == REVIEW), ("launch", number == REVIEW)):
             self.query_one(f"#way-{name}").display = wanted
         self._refresh()
+        self.step.opened()
         (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
         self.refresh_bindings()
         self._save_soon()

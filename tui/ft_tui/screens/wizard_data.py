@@ -393,6 +393,8 @@ class DataStep(Step):
 
     def _no_model_words(self) -> str:
         model = self.session.model
+        if model is not None and model.problem is not None:
+            return "Something is wrong with the model: how it sees the rows can be shown once another is chosen."
         if model is not None and model.kind == "hub":
             return "The model is not on this machine yet: how it sees the rows can be shown once it is."
         return "Choose a model first: how it sees the rows depends on its chat template."

@@ -116,6 +116,7 @@ class ModelStep(Step):
         self._asked: tuple[str, str | None] | None = None
         self._pause: Timer | None = None
         self._looked_at: ModelFacts | None = None
+        self._ask_again = False
 
     def compose(self) -> ComposeResult:
         """A list, a field for anything else, details, quantisation, memory."""
@@ -145,6 +146,12 @@ class ModelStep(Step):
         """List the models, and look at the chosen one."""
         self._list()
         self.find_model()
+
+    def opened(self) -> None:
+        """What the hub refused or could not say is asked again: a licence may be accepted, the network back."""
+        if self._ask_again:
+            self._asked = None
+            self.find_model()
 
     def first_focus(self) -> Widget:
         """The list."""
@@ -241,6 +248,7 @@ class ModelStep(Step):
         """Take the model with what was learnt of it, unless another one was named meanwhile."""
         if message.asked == self._asked:
             self.session.model = message.model
+            self._ask_again = message.failed and message.model.kind == "hub"
             self._how = Content(clean(message.words)).stylize("$text-warning" if message.failed else "dim")
             self.post_message(FactsChanged())
 
@@ -251,6 +259,7 @@ class ModelStep(Step):
         self.session.model = message.model
         self._how = Content("")
         self.session.found["model.source"] = message.problems
+        self._ask_again = bool(message.problems) and message.model is not None and message.model.kind == "hub"
         self._looked_at = None
         self.post_message(FactsChanged())
 
@@ -311,7 +320,7 @@ class ModelStep(Step):
         session = self.session
         name, total, free = session.device_memory()
         unknown = "The memory is estimated as soon as the model's shapes are known."
-        if session.model is not None and session.model.kind == "hub":
+        if session.model is not None and session.model.kind == "hub" and session.model.path is None:
             unknown = "The memory can be estimated once the hub has said what this model is: its shapes are not known."
         self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown)
         self.query_one("#memory-how", Words).say(self._how)
@@ -401,14 +410,19 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
         )
         known = f" {count_text(model.parameters)} parameters, licence {model.licence}." if model.parameters else ""
         known = f" {_known(model)}." if model.path is not None else known
-        gated = " The hub asks for your consent first." if model.gated else ""
-        return Content.assemble(head, (name, "bold"), f", not on this machine.{known}{gated} {why}")
+        gated = " The hub asks for your consent first." if model.gated and model.path is None else ""
+        words = f", not on this machine.{known}{gated} {why}"
+        return Content.assemble(head, (name, "bold"), words, *_wrong_with(model, chosen=chosen))
     if model.problem is not None and chosen:
         return Content.assemble(head, (name, "bold"), ". What is wrong with it stands above.")
-    parts: list[str | tuple[str, str]] = [head, (name, "bold"), f": {_known(model)}."]
-    if model.problem is not None and not chosen:
-        parts.append((clean(f"\n! {model.problem.what}: {model.problem.why}"), "$text-error"))
-    return Content.assemble(*parts)
+    return Content.assemble(head, (name, "bold"), f": {_known(model)}.", *_wrong_with(model, chosen=chosen))
+
+
+def _wrong_with(model: ModelFacts, *, chosen: bool) -> list[tuple[str, str]]:
+    """What is wrong with a model; of the chosen one that stands above."""
+    if model.problem is None or chosen:
+        return []
+    return [(clean(f"\n! {model.problem.what}: {model.problem.why}"), "$text-error")]
 
 
 def _known(model: ModelFacts) -> str:
@@ -421,7 +435,9 @@ def _known(model: ModelFacts) -> str:
         f"vocabulary {model.vocabulary}" if model.vocabulary else None,
         f"stored as {model.dtype}" if model.dtype else None,
         f"already quantised ({model.quantized})" if model.quantized else None,
-        f"{bytes_text(model.size_bytes)} on disk" if model.size_bytes else None,
+        f"{bytes_text(model.size_bytes)} {'to download' if model.kind == 'hub' else 'on disk'}"
+        if model.size_bytes
+        else None,
         f"licence {model.licence or 'not stated'}",
         {True: "has a chat template", False: "no chat template", None: "chat template unknown"}[
             model.has_chat_template

@@ -54,6 +54,9 @@ class Step(VerticalScroll):
     def show(self) -> None:
         """Bring everything on the page up to date with the session."""
 
+    def opened(self) -> None:
+        """The step was gone to."""
+
     def first_focus(self) -> Widget:
         """What has the focus when the step is opened: no text field, so that the letters are keys."""
         return self
