@@ -71,7 +71,10 @@ def test_with_traced_figures_the_closed_form_is_within_5_percent_of_the_trace(ki
     )
     assert exact(facts)
     errors = []
-    for values in GRID:
+    # The loop of a recurrent layer is unrolled over the rows: minutes for long ones.
+    shorter = 4 if kind == "qwen3_5_text" else 1
+    for given in GRID:
+        values = {**given, "data.max_length": int(str(given["data.max_length"])) // shorter}
         asked = recipe({"model.dtype": "bfloat16", "training.micro_batch": 1, "data.packing": "none", **values})
         guess = estimate(facts, asked, "cuda")
         assert guess is not None
