@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.demo import model_dir
 from ft_tui.cli import cli
-from tests.core.worker.model_hub import serving, variables
+from tests.core.worker.model_hub import serving_the_demo
 
 
 def ft(*words: str) -> Result:
@@ -103,10 +102,7 @@ def test_columns_are_named_by_hand(tmp_path: Path) -> None:
 def test_rows_are_counted_and_shown_for_a_model_of_the_hub_before_its_weights_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    files = {path.name: path.read_bytes() for path in model_dir().iterdir() if path.is_file()}
-    with serving(files) as hub:
-        for name, value in variables(hub).items():
-            monkeypatch.setenv(name, value)
+    with serving_the_demo(monkeypatch) as hub:
         checked = json.loads(ft("check", "demo", "--model", "some/tiny", "--json").stdout)["tokens"]
         shown = ft("show", "demo", "--model", "some/tiny", "--json")
     here = json.loads(ft("check", "demo", "--model", "demo", "--json").stdout)["tokens"]

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.demo import model_dir
 from ft_core.paths import cache_root, runs_root
 from ft_tui.cli import cli
 from ft_tui.commands.plan import memory_of
-from tests.core.worker.model_hub import serving, variables
+from tests.core.worker.model_hub import serving_the_demo
 
 
 @pytest.fixture
@@ -115,10 +114,7 @@ def test_a_probe_that_fails_says_why(demo: str, tmp_path: Path) -> None:
 
 
 def test_a_model_of_the_hub_is_planned_for_before_its_weights_come(demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {path.name: path.read_bytes() for path in model_dir().iterdir() if path.is_file()}
-    with serving(files) as hub:
-        for name, value in variables(hub).items():
-            monkeypatch.setenv(name, value)
+    with serving_the_demo(monkeypatch) as hub:
         hub.gated = True
         refused = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
         hub.gated = False

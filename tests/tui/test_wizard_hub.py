@@ -6,20 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from ft_core import demo
 from ft_core.recipe.check import with_values
 from tests.core.worker.faults import answering
-from tests.core.worker.model_hub import Hub, serving, variables
+from tests.core.worker.model_hub import Hub, serving_the_demo
 from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, until
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that has the demo's model as some/tiny."""
-    with serving({path.name: path.read_bytes() for path in demo.model_dir().iterdir() if path.is_file()}) as server:
-        for name, value in variables(server).items():
-            monkeypatch.setenv(name, value)
-        yield server
+    with serving_the_demo(monkeypatch) as hub:
+        yield hub
 
 
 def app() -> WizardApp:

@@ -279,12 +279,10 @@ def _say_what_goes_on() -> None:
 
 
 def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
-    from ft_core.plan.traced import learn
-    from ft_core.recipe.schema import Recipe
+    from ft_core.plan.learn import learn
     from ft_tui.start import fetch_and_prepare, start_prepared
 
-    if isinstance(recipe, Recipe) or not recipe.problems:
-        learn(recipe if isinstance(recipe, Recipe) else recipe.recipe, output.words)
+    learn(recipe, output.words)
     prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
     with interrupts.interrupted_afterwards():
         run, warnings = start_prepared(prepared, queue=queue)

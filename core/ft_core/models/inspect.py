@@ -29,7 +29,7 @@ _NAMED_AS_STORED = frozenset(
 )
 # Architectures whose input embeddings are their head unless the config says otherwise (their configuration classes in
 # transformers 5.23).
-_TIED_BY_DEFAULT = frozenset(
+TIED_BY_DEFAULT = frozenset(
     "bloom cohere cohere2 cohere2_moe ernie4_5 ernie4_5_moe falcon falcon_mamba gemma gemma2 gemma3 gemma3_text"  # noqa: SIM905
     " gemma3n gemma3n_text gemma4 gemma4_text gemma4_unified gemma4_unified_text gpt2 gpt_bigcode gpt_neo granite_swa"
     " jetmoe lfm2 lfm2_moe lfm3 mamba minicpm3 mpt opt recurrent_gemma smollm3 starcoder2 vaultgemma youtu zamba zamba2"
@@ -70,7 +70,7 @@ def _with_config(facts: ModelFacts, config: dict[str, Any], path: Path) -> Model
         facts,
         architecture=one_line(str(names[0]), 80) if isinstance(names, list) and names else None,
         model_type=one_line(kind, 64) if isinstance(kind, str) and kind else None,
-        tied=str(kind) in _TIED_BY_DEFAULT if tied is None else tied is True,
+        tied=str(kind) in TIED_BY_DEFAULT if tied is None else tied is True,
         dtype=text_value(config, "dtype", "torch_dtype"),
         licence=read_licence(path),
         has_chat_template=_has_chat_template(path),

@@ -8,8 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -18,17 +16,12 @@ from ft_core.errors import FtError, Problem, problem
 from ft_core.files import write_atomic
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import Figures, figures_from, keep_figures
-from ft_core.models.find import find
 from ft_core.paths import cache_root
-from ft_core.plan.described import describe, undescribed
 from ft_core.plan.memory import MemoryEstimate, exact, with_reserve
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 
 _SECONDS: Final = 180.0
-# How long a command waits for the hub to describe a model; its tokenizer comes within that on a slow line.
-_PATIENCE_SECONDS: Final = 90.0
-_UNKNOWN: Final = "what this model is stays unknown until the run starts"
 _FIELDS: Final = (
     "model.dtype", "quantization.method", "quantization.double", "adapter.kind", "adapter.rank", "adapter.dropout",
     "adapter.target_modules", "data.max_length", "data.packing", "training.micro_batch", "training.accumulation",
@@ -98,41 +91,6 @@ def figures_of(model: ModelFacts) -> Figures | None:
         raise _failed("the answer was not whole")
     keep_figures(model.path, found)
     return found
-
-
-def learn(recipe: Recipe, told: Callable[[str], None] = lambda _: None) -> None:
-    """Find out what a plan needs to know of the recipe's model: what it is, and how its layers use memory.
-
-    A model of the hub is asked for what describes it; the layers of an architecture that the formula does not know are
-    traced. What was found stays, and every later look at the model has it, also what is wrong with it; `told` hears
-    before it takes time, and why nothing was learnt: the plan is then made without.
-    """
-    with suppress(FtError):
-        model = find(recipe.model.source, recipe.model.revision)
-        if undescribed(model):
-            model = _described(model, told)
-        if untraced(model):
-            told(f"tracing the layers of {one_line(model.model_type or model.source, 60)}, once: half a minute ...")
-            figures_of(model)
-
-
-def _described(model: ModelFacts, told: Callable[[str], None]) -> ModelFacts:
-    name, start = one_line(model.source, 100), time.monotonic()
-    told(f"asking the hub what {name} is ...")
-    try:
-        found = describe(model, lambda: time.monotonic() - start > _PATIENCE_SECONDS)
-    except FtError as error:
-        told(not_described(error))
-        return model
-    if found is None:
-        told(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {_UNKNOWN}")
-    return found or model
-
-
-def not_described(error: FtError) -> str:
-    """Why the hub told nothing of a model, and what to do, in a few sentences."""
-    found = error.problems[0]
-    return f"{found.what}: {_UNKNOWN}. Why: {found.why}. To do: {found.remedy}"
 
 
 def _ask(module: str, request: dict[str, Any]) -> dict[str, Any]:

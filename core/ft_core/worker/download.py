@@ -43,9 +43,8 @@ def download(
     one commit, and compared with the hub's hashes. Raises the hub's own errors (not found, gated, offline), which
     `failures.explain` puts into words, and FtError where it has no weights that can be used or the disk no room.
     """
-    mend_client()
     try:
-        folder, _ = _describe(source, revision, code=wants_code(source), limit=None)
+        folder, _ = describe(source, revision, code=wants_code(source), limit=None)
         if refuse is not None:
             refuse(folder)
         _fetch_weights(source, folder, progress)
@@ -56,17 +55,13 @@ def download(
     return folder
 
 
-def describe(source: str, revision: str | None, *, code: bool, limit: int | None = None) -> tuple[Path, int | None]:
+def describe(source: str, revision: str | None, *, code: bool, limit: int | None) -> tuple[Path, int | None]:
     """The snapshot folder of `source` with all that describes the model, and the bytes of its weights, which stay.
 
     With `code` its Python files come too. Raises the hub's own errors, and FtError for a repository without a model
     that can be tuned, for a file that is not what the hub has, or for files that would take more than `limit` bytes.
     """
     mend_client()
-    return _describe(source, revision, code=code, limit=limit)
-
-
-def _describe(source: str, revision: str | None, *, code: bool, limit: int | None) -> tuple[Path, int | None]:
     about = HfApi().model_info(source, revision=revision, timeout=_ANSWER_SECONDS, files_metadata=True)
     sizes = {file.rfilename: file.size for file in about.siblings or ()}
     _require_model(source, [*sizes])

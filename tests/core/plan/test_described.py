@@ -6,22 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from ft_core import demo
 from ft_core.errors import FtError
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
 from ft_core.plan.described import describe, undescribed
 from tests.core.worker.faults import answering
-from tests.core.worker.model_hub import COMMIT, Hub, serving, variables
+from tests.core.worker.model_hub import COMMIT, Hub, serving_the_demo
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that has the demo's model as some/tiny."""
-    with serving({path.name: path.read_bytes() for path in demo.model_dir().iterdir() if path.is_file()}) as server:
-        for name, value in variables(server).items():
-            monkeypatch.setenv(name, value)
-        yield server
+    with serving_the_demo(monkeypatch) as hub:
+        yield hub
 
 
 def described() -> ModelFacts:

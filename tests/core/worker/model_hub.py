@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
+from ft_core.demo import model_dir
 from tests.core.worker.faults import Fault
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -49,6 +52,15 @@ def serving(files: dict[str, bytes]) -> Iterator[Hub]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def serving_the_demo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has the demo's model as some/tiny, and that this process and those it starts may ask."""
+    with serving({path.name: path.read_bytes() for path in model_dir().iterdir() if path.is_file()}) as hub:
+        for name, value in variables(hub).items():
+            monkeypatch.setenv(name, value)
+        yield hub
 
 
 def variables(hub: Hub) -> dict[str, str]:

@@ -15,9 +15,10 @@ from ft_core.models.catalogue import from_catalogue
 from ft_core.models.config import shapes
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import figures_from, keep_figures, kept_figures
-from ft_core.models.inspect import inspect_folder
+from ft_core.models.inspect import TIED_BY_DEFAULT, inspect_folder
+from ft_core.plan.learn import learn
 from ft_core.plan.memory import estimate, exact
-from ft_core.plan.traced import figures_of, learn
+from ft_core.plan.traced import figures_of
 from ft_core.recipe.schema import Recipe
 from tests.core.plan.cases import recipe
 
@@ -164,3 +165,10 @@ def copy_of(model: Path, tmp_path: Path, values: dict[str, Any]) -> Path:
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "config.json").write_text(json.dumps(values))
     return folder
+
+
+def test_what_ties_its_head_to_the_embeddings_unless_told_otherwise_is_known_without_transformers() -> None:
+    from transformers import CONFIG_MAPPING
+
+    tied = {kind: getattr(CONFIG_MAPPING[kind], "tie_word_embeddings", None) for kind in TIED_BY_DEFAULT}
+    assert [kind for kind, default in tied.items() if default is not True] == []

@@ -36,10 +36,10 @@ _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(GB|GIB|G)?\s*", re.IGNORECASE)
 @as_json
 def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Tell memory, speed, duration and every automatic choice of the recipe in FILE. Nothing is trained."""
+    from ft_core.plan.learn import learn
     from ft_core.plan.memory import exact
     from ft_core.plan.prepare import prepare
     from ft_core.plan.report import plan_data
-    from ft_core.plan.traced import learn
     from ft_core.recipe.read import read
 
     if gpu is not None and probe:
@@ -50,8 +50,7 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
             remedy="leave out one of them",
         )
     given = read(file, assignments)
-    if not given.problems:
-        learn(given.recipe, output.words)
+    learn(given, output.words)
     prepared = prepare(given, hardware=None if gpu is None else _imagined(gpu))
     unknown = prepared.model.path is not None and not exact(prepared.model)
     traced, untraced = _traced(prepared) if trace or unknown else (None, None)

@@ -23,8 +23,9 @@ from ft_core.models.find import find, hub_forbidden_by, list_models
 from ft_core.models.json_file import CODE
 from ft_core.paths import expanded
 from ft_core.plan.described import describe, undescribed
+from ft_core.plan.learn import not_described
 from ft_core.plan.memory import estimate
-from ft_core.plan.traced import figures_of, not_described, untraced
+from ft_core.plan.traced import figures_of, untraced
 from ft_core.plan.verdicts import Verdict, order, verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
