@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from ft_core.paths import cache_root, runs_root
 from ft_tui.cli import cli
 from ft_tui.commands.plan import memory_of
+from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import serving_the_demo
 
 
@@ -120,6 +121,12 @@ def test_a_model_of_the_hub_is_planned_for_before_its_weights_come(demo: str, mo
         hub.gated = False
         result = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
         again = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
+        monkeypatch.setattr("ft_core.plan.described._FRESH_SECONDS", 0.0)
+        hub.fault = answering(500, at="/api/")
+        later = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
+    assert later.exit_code == 0
+    assert "taken for what the hub said of it earlier" in later.stderr
+    assert json.loads(later.stdout)["memory"]["parts"] == json.loads(again.stdout)["memory"]["parts"]
     assert "asking the hub what some/tiny is" in result.stderr
     assert json.loads(result.stdout)["memory"]["total"] > 0
     assert "asking the hub" not in again.stderr, "it said so once"

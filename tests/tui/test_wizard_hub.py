@@ -41,6 +41,7 @@ async def test_a_hub_that_refuses_is_told_where_the_model_is_chosen_and_asked_ag
         await pilot.press("2")
         await sees(pilot, "it is gated (403)")
         await sees(pilot, "HF_TOKEN")
+        await sees(pilot, "What is wrong with it stands above")
         hub.gated = False
         await pilot.press("3")
         await pilot.press("2")

@@ -18,7 +18,6 @@ from ft_core.text import one_line
 
 # How long a command waits for the hub to describe a model; its tokenizer comes within that on a slow line.
 _PATIENCE_SECONDS: Final = 90.0
-_UNKNOWN: Final = "what this model is stays unknown until the run starts"
 
 
 def learn(recipe: Recipe | Given, told: Callable[[str], None] = lambda _: None) -> None:
@@ -45,14 +44,20 @@ def _described(model: ModelFacts, told: Callable[[str], None]) -> ModelFacts:
     try:
         found = describe(model, lambda: time.monotonic() - start > _PATIENCE_SECONDS)
     except FtError as error:
-        told(not_described(error))
+        told(not_described(model, error))
         return model
     if found is None:
-        told(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {_UNKNOWN}")
+        told(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {_what_is_known(model)}")
     return found or model
 
 
-def not_described(error: FtError) -> str:
+def not_described(model: ModelFacts, error: FtError) -> str:
     """Why the hub told nothing of a model, and what to do, in a few sentences."""
     found = error.problems[0]
-    return f"{found.what}: {_UNKNOWN}. Why: {found.why}. To do: {found.remedy}"
+    return f"{found.what}: {_what_is_known(model)}. Why: {found.why}. To do: {found.remedy}"
+
+
+def _what_is_known(model: ModelFacts) -> str:
+    if model.path is not None:
+        return "this model is taken for what the hub said of it earlier"
+    return "what this model is stays unknown until the run starts"

@@ -225,7 +225,7 @@ class ModelStep(Step):
         try:
             described = describe(model, lambda: worker.is_cancelled)
         except FtError as error:
-            self.post_message(self.Learnt(asked, model, not_described(error), failed=True))
+            self.post_message(self.Learnt(asked, model, not_described(model, error), failed=True))
             return
         if described is None:
             return
@@ -404,6 +404,8 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
     """Everything that is known of a model, in a few lines."""
     head = "Chosen: " if chosen else "Enter takes: "
     name = clean(one_line(model.source, 200))
+    if model.problem is not None and chosen:
+        return Content.assemble(head, (name, "bold"), ". What is wrong with it stands above.")
     if model.kind == "hub":
         forbidden = hub_forbidden_by()
         why = (
@@ -414,8 +416,6 @@ def details(model: ModelFacts, *, chosen: bool) -> Content:
         gated = " The hub asks for your consent first." if model.gated and model.path is None else ""
         words = f", not on this machine.{known}{gated} {why}"
         return Content.assemble(head, (name, "bold"), words, *_wrong_with(model, chosen=chosen))
-    if model.problem is not None and chosen:
-        return Content.assemble(head, (name, "bold"), ". What is wrong with it stands above.")
     return Content.assemble(head, (name, "bold"), f": {_known(model)}.", *_wrong_with(model, chosen=chosen))
 
 
