@@ -57,11 +57,11 @@ def test_what_is_trained_is_float32_where_gradients_are_scaled(home: Path, model
     """
     import torch
 
-    from ft_core.worker import device, job
+    from ft_core.worker import device, setup
 
     seen: list[set[torch.dtype]] = []
 
-    class Seen(job.Trainer):
+    class Seen(setup.Trainer):
         def train(self, *args: Any, **kwargs: Any) -> Any:
             seen.append({parameter.dtype for parameter in self.model.parameters() if parameter.requires_grad})
             return super().train(*args, **kwargs)
@@ -69,7 +69,7 @@ def test_what_is_trained_is_float32_where_gradients_are_scaled(home: Path, model
     choose = device.choose
     for computed in (None, torch.float16):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(job, "Trainer", Seen)
+            patch.setattr(setup, "Trainer", Seen)
             patch.setattr(device, "choose", lambda recipe, form=computed: replace(choose(recipe), autocast=form))
             run = trained(home, model, data, quantization__method="nf4")
         assert tiny.losses(run)[12] < tiny.losses(run)[1] - 0.3
@@ -169,7 +169,7 @@ def test_prompts_of_the_recipe_are_asked_instead_of_rows(home: Path, model: Path
     assert {event["source"] for event in found} == {"prompts"}
     assert {event["count"] for event in found} == {2}
     assert tiny.events(run, "verdict") == []
-    assert "nothing is held out" in tiny.events(run, "state")[-2]["phase"]
+    assert "nothing is held out" in tiny.events(run, "state")[-1]["phase"]
 
 
 def test_text_rows_without_a_template_are_trained_as_plain_text(home: Path, model: Path, tmp_path: Path) -> None:

@@ -23,14 +23,14 @@ def test_it_changes_no_weight_no_gradient_and_no_random_number(
 
     recipe = tiny.make_recipe(model, data, data__packing=packing, adapter__dropout=0.1)
     with prepared(recipe, tmp_path) as job:
-        before = {name: value.clone() for name, value in job.model.state_dict().items()}
+        before = {name: value.clone() for name, value in job.ready.model.state_dict().items()}
         torch.manual_seed(11)
         state = torch.get_rng_state()
         job.probe()
         assert torch.equal(torch.get_rng_state(), state)
-        assert all(torch.equal(value, before[name]) for name, value in job.model.state_dict().items())
-        assert all(parameter.grad is None for parameter in job.model.parameters())
-        assert job.trainer._total_train_tokens == 0
+        assert all(torch.equal(value, before[name]) for name, value in job.ready.model.state_dict().items())
+        assert all(parameter.grad is None for parameter in job.ready.model.parameters())
+        assert job.ready.trainer._total_train_tokens == 0
 
 
 @pytest.mark.parametrize("packing", ["none", "bfd"])
@@ -41,8 +41,8 @@ def test_the_batch_is_the_longest_that_the_data_will_give(
 
     recipe = tiny.make_recipe(model, data, data__packing=packing, training__micro_batch=2)
     with prepared(recipe, tmp_path) as job:
-        lengths = sorted((len(row["input_ids"]) for row in job.trainer.train_dataset), reverse=True)
-        batch, tokens = _longest_training_batch(job.trainer)
+        lengths = sorted((len(row["input_ids"]) for row in job.ready.trainer.train_dataset), reverse=True)
+        batch, tokens = _longest_training_batch(job.ready.trainer)
         assert tokens == sum(lengths[:2])
         shape = (1, tokens) if packing == "bfd" else (2, lengths[0])
         assert tuple(batch["input_ids"].shape) == shape

@@ -99,7 +99,7 @@ def test_from_any_step_packed_and_mid_epoch_the_rest_is_that_of_the_unbroken_run
 def test_what_was_due_when_the_run_was_told_to_end_is_done_when_it_goes_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import job
+    from ft_core.worker import between_steps
 
     changes = {
         "evaluation": recipe.evaluation.model_copy(update={"every_steps": 3}),
@@ -109,7 +109,7 @@ def test_what_was_due_when_the_run_was_told_to_end_is_done_when_it_goes_on(
     unbroken = tiny.make_run(tmp_path / "unbroken", asked)
     assert tiny.train(unbroken) == 0, tiny.ended(unbroken)
     run = tiny.make_run(tmp_path / "broken", asked)
-    real = job.held_out_loss
+    real = between_steps.held_out_loss
 
     def ended(*arguments: Any, **named: Any) -> float:
         if tiny.losses(run) and max(tiny.losses(run)) == 3:
@@ -117,7 +117,7 @@ def test_what_was_due_when_the_run_was_told_to_end_is_done_when_it_goes_on(
         return real(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "held_out_loss", ended)
+        patch.setattr(between_steps, "held_out_loss", ended)
         tiny.train(run)
     assert tiny.ended(run)["state"] == "preempted"
     assert looked(run) == {"eval": [0], "sample": [0]}
@@ -278,11 +278,13 @@ def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
 def test_with_patience_the_run_stops_early_and_its_result_is_the_best_measured(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import job
+    from ft_core.worker import between_steps
 
     measured = iter([9.0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9])
-    real = job.held_out_loss
-    monkeypatch.setattr(job, "held_out_loss", lambda *args, **named: (real(*args, **named), next(measured))[1])
+    real = between_steps.held_out_loss
+    monkeypatch.setattr(
+        between_steps, "held_out_loss", lambda *args, **named: (real(*args, **named), next(measured))[1]
+    )
     changes = {
         "evaluation": recipe.evaluation.model_copy(update={"every_steps": 2, "patience": 2}),
         "saving": recipe.saving.model_copy(update={"every_steps": 3, "keep": 1}),

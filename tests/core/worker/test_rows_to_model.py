@@ -46,7 +46,7 @@ def rows_seen(job: Any) -> Counter[Row]:
     seen: Counter[Row] = Counter()
 
     def note(_module: Any, _args: Any, given: dict[str, Any]) -> None:
-        if not job.model.training:
+        if not job.ready.model.training:
             return
         ids, labels = given["input_ids"], given["labels"]
         if "position_ids" in given:
@@ -58,8 +58,8 @@ def rows_seen(job: Any) -> Counter[Row]:
         for line, span in spans:
             seen[tuple(zip(ids[line, span].tolist(), labels[line, span].tolist(), strict=True))] += 1
 
-    hook = job.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
-    job.trainer.train()
+    hook = job.ready.model.get_base_model().register_forward_pre_hook(note, with_kwargs=True)
+    job.ready.trainer.train()
     hook.remove()
     return seen
 
@@ -100,22 +100,22 @@ def test_the_held_out_loss_is_the_mean_over_trained_tokens_whatever_the_batches(
 
     by_hand = []
     with prepared(tiny.make_recipe(model, data), tmp_path) as job, torch.no_grad():
-        job.model.eval()
-        for ids, labels in zip(job.data.held_out.input_ids, job.data.held_out.labels, strict=True):
-            logits = job.model(input_ids=torch.tensor([list(ids)])).logits[0, :-1]
+        job.ready.model.eval()
+        for ids, labels in zip(job.ready.data.held_out.input_ids, job.ready.data.held_out.labels, strict=True):
+            logits = job.ready.model(input_ids=torch.tensor([list(ids)])).logits[0, :-1]
             goal = torch.tensor(list(labels[1:]))
             chosen = goal != -100
             by_hand += torch.nn.functional.cross_entropy(logits[chosen], goal[chosen], reduction="none").tolist()
         for budget in (64, 8192):
             monkeypatch.setattr(evaluate, "_BATCH_TOKENS", budget)
-            assert job._measure_loss(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
-        sizes = full_beyond(job.model, 2, monkeypatch)
-        assert job._measure_loss(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+            assert job.between.measure(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+        sizes = full_beyond(job.ready.model, 2, monkeypatch)
+        assert job.between.measure(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
         assert sizes[0] == 12, "all rows at once"
         assert max(sizes[-5:]) <= 2
-        full_beyond(job.model, 0, monkeypatch)
+        full_beyond(job.ready.model, 0, monkeypatch)
         with pytest.raises(torch.cuda.OutOfMemoryError):
-            job._measure_loss(0, untold)
+            job.between.measure(0, untold)
 
 
 def full_beyond(model: Any, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -138,9 +138,9 @@ def full_beyond(model: Any, most: int, monkeypatch: pytest.MonkeyPatch) -> list[
 def test_weights_spoilt_by_the_last_gradient_are_neither_saved_nor_called_done(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from ft_core.worker import job
+    from ft_core.worker import setup
 
-    class Overflowing(job.Trainer):
+    class Overflowing(setup.Trainer):
         """A loss that is a number, and a gradient that is none, at the last step but one."""
 
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -151,7 +151,7 @@ def test_weights_spoilt_by_the_last_gradient_are_neither_saved_nor_called_done(
 
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "Trainer", Overflowing)
+        patch.setattr(setup, "Trainer", Overflowing)
         assert tiny.train(run) == 3
     assert "the trained weights are no numbers" in tiny.ended(run)["cause"]
     assert "learning_rate" in tiny.ended(run)["remedy"]
@@ -218,16 +218,16 @@ def test_five_losses_in_a_row_that_are_no_numbers_end_the_run_and_no_checkpoint_
         saving__every_steps=1,
     )
     run = tiny.make_run(tmp_path, recipe)
-    from ft_core.worker import job
+    from ft_core.worker import setup
 
-    class Overflowing(job.Trainer):
+    class Overflowing(setup.Trainer):
         """Weights that have overflowed give a loss that is no number; here it is brought about at step 3."""
 
         def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
             return super().compute_loss(*args, **kwargs) * (math.inf if self.state.global_step >= 2 else 1.0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "Trainer", Overflowing)
+        patch.setattr(setup, "Trainer", Overflowing)
         assert tiny.train(run) == 3
     assert "was no number in 5 steps in a row" in tiny.ended(run)["cause"]
     assert "learning_rate" in tiny.ended(run)["remedy"]

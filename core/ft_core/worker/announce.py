@@ -1,0 +1,62 @@
+"""What a run announces before its first step: its plan, and what was measured beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+from ft_core.files import write_atomic
+from ft_core.hardware.look import look
+from ft_core.models.inspect import inspect_folder
+from ft_core.plan.advice import situation
+from ft_core.plan.calibration import remember
+from ft_core.plan.facts import DataFacts
+from ft_core.runs.directory import read_plan
+from ft_core.worker.load import parameter_counts
+from ft_core.worker.probe import Probed
+from ft_core.worker.report import Reporter
+from ft_core.worker.setup import Setup
+
+
+def tell_plan(ready: Setup, report: Reporter) -> int:
+    """The `plan` event: everything known before the first step. Gives the steps of the run."""
+    training = ready.recipe.training
+    micro, accumulation = training.micro_batch or 1, training.accumulation or 1
+    sequences = len(ready.trainer.train_dataset)
+    per_epoch = math.ceil(math.ceil(sequences / micro) / accumulation)
+    total = training.max_steps or math.ceil((training.epochs or 1.0) * per_epoch)
+    parameters, trainable = parameter_counts(ready.model)
+    report.event(
+        "plan",
+        total_steps=total,
+        model_commit=ready.base.revision,
+        model_code=ready.code,
+        price_per_hour=ready.recipe.hardware.price_per_hour,
+        steps_per_epoch=per_epoch,
+        epochs=total / per_epoch,
+        rows=len(ready.data.train),
+        held_out_rows=len(ready.data.held_out),
+        sequences=sequences,
+        effective_batch=micro * accumulation,
+        parameters=parameters,
+        trainable_parameters=trainable,
+        device=ready.device.name,
+        dtype=str(ready.device.dtype).removeprefix("torch."),
+        tokens=ready.data.train.total,
+        memory_total=ready.device.memory_total,
+        levers=ready.levers,
+    )
+    return total
+
+
+def tell_probe(ready: Setup, found: Probed, report: Reporter) -> None:
+    """Put what was measured beside the plan, and keep the speed for later plans on this device."""
+    measured = {**asdict(found), "tokens_per_s": found.tokens_per_s}
+    report.event("probe", **measured)
+    predicted = read_plan(report.run)
+    write_atomic(report.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
+    facts = inspect_folder(ready.base.path, source=ready.base.name, kind="folder")
+    lengths = tuple(map(len, ready.data.train.input_ids))
+    known = DataFacts(len(lengths), len(ready.data.held_out), lengths, max(lengths))
+    remember(situation(ready.recipe, look(), facts, known), found.tokens_per_s)

@@ -1,0 +1,131 @@
+"""What a run needs before its first step: device, base, tokenizer, token rows, and the trainer around them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback
+
+from ft_core.recipe.schema import Recipe
+from ft_core.worker import device, levers, origin
+from ft_core.worker.arguments import check_targets, lora_config, sft_config
+from ft_core.worker.chat_template import use_template
+from ft_core.worker.checkpoints import Checkpoint
+from ft_core.worker.controls import Controls
+from ft_core.worker.dataset import to_dataset
+from ft_core.worker.device import Device
+from ft_core.worker.load import load_model, load_tokenizer
+from ft_core.worker.prepare import Base, Data, find_base, kept_template, read_data
+from ft_core.worker.report import Reporter
+from ft_core.worker.trainer import Trainer, keep_in_float32, without_triton
+
+
+@dataclass
+class Setup:
+    """A run ready for its first step. `trainer` is TRL's, `origin` what its checkpoints note of where they come from.
+
+    `code` is the fingerprint of the base's own code, `stops` the tokens that end a trained turn, and `levers` says of
+    each way to faster steps whether it is on, or why not.
+    """
+
+    recipe: Recipe
+    device: Device
+    base: Base
+    origin: dict[str, Any]
+    code: str | None
+    tokenizer: PreTrainedTokenizerBase
+    data: Data
+    trainer: Any
+    levers: dict[str, str]
+
+    @property
+    def model(self) -> Any:  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
+        """The model that is trained, with its adapter."""
+        return self.trainer.model
+
+    @property
+    def stops(self) -> set[int]:
+        """The token that ends a trained turn ends an answer too, even where the model names another."""
+        return self.data.train.stops & set(self.tokenizer.get_added_vocab().values())
+
+    @property
+    def pad(self) -> int:
+        """The id of the padding token."""
+        return int(self.tokenizer.pad_token_id)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The format matrix products are computed in, as a context."""
+        enabled = self.device.autocast is not None
+        return torch.autocast(self.device.kind, dtype=self.device.autocast or torch.bfloat16, enabled=enabled)
+
+
+def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkpoint | None) -> Setup:
+    """Data first, whose faults are found within seconds; then model and trainer. Raises FtError."""
+    notes = resumed.notes if resumed else {}
+    report.state("preparing", "looking for the model")
+    chosen = device.choose(recipe)
+    base = find_base(recipe, controls, report.run)
+    origin.check_base(base.path, notes)
+    known = origin.notes(recipe, report.run, base.path)
+    code = origin.code_used(base.path, report.log)
+    device.set_threads(base.parameters)
+    tokenizer = use_template(load_tokenizer(base.path), kept_template(report.run, recipe.model.chat_template))
+    data = read_data(recipe, tokenizer, report, controls, notes.get("data") if resumed else None)
+    no_triton = _without_triton(chosen, report)
+    packed = recipe.quantization.packed
+    words = f"quantising the model to {recipe.quantization.method}" if packed else "loading model"
+    report.state("preparing", words)
+    model = load_model(base.path, recipe, chosen)
+    check_targets(recipe, model)
+    levers.set_precision(chosen)
+    taken = {"attention": levers.set_attention(model, recipe, chosen)}
+    trainer = _trainer(model, recipe, chosen, report, tokenizer, data)
+    taken |= _more_levers(trainer.model, recipe, chosen, no_triton)
+    _log_levers(taken, report)
+    if chosen.autocast == torch.float16:
+        keep_in_float32(trainer.model)
+    return Setup(recipe, chosen, base, known, code, tokenizer, data, trainer, taken)
+
+
+def _without_triton(chosen: Device, report: Reporter) -> str | None:
+    why = without_triton() if chosen.kind == "cuda" else None
+    if why:
+        report.log(f"the loss is computed without Triton, which takes a little longer: {why}")
+    return why
+
+
+def _trainer(
+    model: Any,  # noqa: ANN401 - a transformers model
+    recipe: Recipe,
+    chosen: Device,
+    report: Reporter,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+) -> Any:  # noqa: ANN401 - TRL's, which has no types
+    trainer: Any = Trainer(
+        model=model,
+        args=sft_config(recipe, chosen, report.run.checkpoints),
+        train_dataset=to_dataset(data.train, recipe.data),
+        processing_class=tokenizer,
+        peft_config=lora_config(recipe),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _more_levers(model: torch.nn.Module, recipe: Recipe, chosen: Device, no_triton: str | None) -> dict[str, str]:
+    taken = {
+        "casts spared": levers.spare_casts(model, chosen),
+        "compiled layers": levers.compile_layers(model, recipe, no_triton),
+    }
+    return {name: how for name, how in taken.items() if how is not None}
+
+
+def _log_levers(taken: dict[str, str], report: Reporter) -> None:
+    for name, how in taken.items():
+        if how != levers.ON:
+            report.log(f"{name}: {how}")
