@@ -21,6 +21,24 @@ _CLEARED = (
 )
 
 
+# Files and folders, below tests/, whose tests start processes, train or walk through the app; single tests carry the
+# mark themselves.
+_SLOW = (
+    "e2e",
+    "fuzz",
+    "core/worker",
+    "core/data/test_tokens.py",
+    "core/test_run_directory_machine.py",
+    "test_chaos.py",
+    "test_crash_points.py",
+    "tui/test_bursts.py",
+    "tui/test_dashboard_bytes.py",
+    "tui/test_dashboard_long.py",
+    "tui/test_hostile_strings.py",
+    "tui/test_random_walk.py",
+    "tui/test_wizard",
+)
+
 # Machines are shared: a slow example is no fault. In CI the examples are the same each time; elsewhere they vary.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -29,6 +47,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # A suite that was started in the background inherits a Ctrl+C that nothing hears, and so would all it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests."""
+    places = tuple(str(Path(__file__).parent / name) for name in _SLOW)
+    for item in items:
+        if str(item.path).startswith(places):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
