@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
 
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal
+from tests.faults import chaos
 from tests.faults.chaos import fingerprint
 
 ROOT = Path(__file__).parents[1]
@@ -37,3 +41,15 @@ def test_a_step_that_differs_in_its_last_digit_is_noticed(tmp_path: Path) -> Non
     assert found[0] != found[1]
     assert found[0]["steps"] == found[2]["steps"]
     assert found[0] != found[2]
+
+
+def test_no_trainer_is_forked_from_a_process_with_a_thread_of_its_own(tmp_path: Path) -> None:
+    done = threading.Event()
+    other = threading.Thread(target=done.wait, name="a monitor")
+    other.start()
+    try:
+        with pytest.raises(RuntimeError, match="a monitor"):
+            chaos.Trainer(RunDir(tmp_path), resume=False)
+    finally:
+        done.set()
+        other.join()

@@ -1,7 +1,8 @@
 """Chaos on the real worker: signals at random and at chosen moments, resumed each time, compared with an unbroken run.
 
 `python -m tests.faults.chaos FOLDER --kills 25 --seed 1` prints one JSON object. The training stack is imported once
-and each trainer forked from there: what a trainer does is all its own, only the seconds of imports are spared.
+and each trainer forked from there: what a trainer does is all its own, only the seconds of imports are spared. The
+process that forks them holds no thread and no lock that they share: one killed with it would leave it taken for ever.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ft_core.runs.lifecycle import run_id
 from ft_core.runs.log import open_log
 from ft_core.worker import checkpoints
 from tests.core.worker import tiny
+from tests.faults.forked import apart, fork
 
 KILLS_A_RUN = 8
 _HUNG_SECONDS = 120.0
@@ -62,7 +64,7 @@ class Trainer:
     """One trainer in a forked process."""
 
     def __init__(self, run: RunDir, *, resume: bool) -> None:
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             self._become(run, resume=resume)
         self.code: int | None = None
@@ -150,7 +152,9 @@ class Chaos:
         self._folder = folder
         self._chance = random.Random(seed)
         self.outcome = Outcome()
-        model = tiny.make_model(folder / "model")
+        model = folder / "model"
+        # Saving a model draws a progress bar, whose lock and thread must not be there when trainers are forked.
+        apart(lambda: tiny.make_model(model))
         self._recipe = _recipe(model, tiny.write_rows(folder / "rows.jsonl", tiny.rows()))
         self._unbroken = tiny.make_run(folder / "unbroken", self._recipe)
         whole = Trainer(self._unbroken, resume=False)

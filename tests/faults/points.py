@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import cycle
+from tests.faults.forked import fork
 
 # Name -> (what happens at the point, whether it goes on happening).
 FAULTS: dict[str, tuple[int, bool]] = {
@@ -57,7 +58,7 @@ def _in_child(folder: Path, work: Callable[[Any, cycle.Acknowledged], int]) -> t
     """Do the work in a forked process that reports a number through a file."""
     shutil.rmtree(folder, ignore_errors=True)
     run, safe, report = cycle.prepare(folder), cycle.Acknowledged(), folder.with_name("count")
-    child = os.fork()
+    child = fork()
     if child == 0:
         report.write_text(str(work(run, safe)))
         os._exit(0)
@@ -68,7 +69,7 @@ def _in_child(folder: Path, work: Callable[[Any, cycle.Acknowledged], int]) -> t
 def _tried(folder: Path, point: int, what: int, library: Any, *, lasting: bool) -> tuple[Any, int, cycle.Acknowledged]:
     shutil.rmtree(folder, ignore_errors=True)
     run, safe = cycle.prepare(folder), cycle.Acknowledged()
-    child = os.fork()
+    child = fork()
     if child == 0:
         library.ft_arm(point, what, int(lasting))
         try:
