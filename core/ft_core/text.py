@@ -9,7 +9,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
-_COUNT_UNITS = ("", "k", "M", "G", "T")
+_COUNT_UNITS = ("", "k", "M", "B", "T")
 
 
 def clean(text: str) -> str:
@@ -45,8 +45,18 @@ def memory_text(count: float) -> str:
 
 
 def count_text(count: float) -> str:
-    """A count in short form: 8030261248 -> `8.03G`, 1200 -> `1.2k`."""
+    """A count in short form, with B for billions as model cards have it: 8030261248 -> `8.03B`, 1200 -> `1.2k`."""
     return _scaled(count, _COUNT_UNITS, space="")
+
+
+def plural(count: float, one: str, many: str = "") -> str:
+    """The noun for this many of a thing: `row` for 1, else `rows` or the `many` that is given."""
+    return one if count == 1 else many or f"{one}s"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A whole number with its noun: `1 row`, `15 rows`."""
+    return f"{count} {plural(count, one, many)}"
 
 
 def _scaled(value: float, units: tuple[str, ...], *, space: str) -> str:

@@ -109,3 +109,22 @@ def test_a_long_event_is_wrapped_with_every_word_of_it() -> None:
     assert all(line_width(line) <= 39 for line in lines)
     told = " ".join(" ".join(text(line) for line in lines).split())
     assert "Only 1234567 bytes are free where the run writes its checkpoints to." in told
+
+
+def test_what_was_asked_for_is_told_once_and_said_to_be_asked_for() -> None:
+    made = running()
+    made.checkpoint()
+    made.write("control", id="1", request="checkpoint", ok=True, text="checkpoint of step 36 written")
+    made.checkpoint()
+    made.write("control", id="2", request="checkpoint", ok=False, text="the loss is not a number")
+    made.write("control", id="3", request="pause", ok=True, text="paused after step 36")
+    made.write("sample", step=36, path="samples/x.json", count=1, source="user")
+    made.write("control", id="4", request="sample", ok=True, text="answered")
+    lines = [text(line).strip() for line in event_lines(view_of(made), 80)][-5:]
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "▼ step 36: checkpoint, 1.24 MB, as asked",
+        "▼ step 36: checkpoint, 1.24 MB",
+        "✗ not done: the loss is not a number",
+        "✓ paused after step 36",
+        "≡ step 36: 1 answer, as asked",
+    ]

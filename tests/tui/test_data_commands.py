@@ -55,7 +55,7 @@ def test_bad_rows_are_told_with_kind_row_field_and_what_to_do(tmp_path: Path) ->
     assert problems.pop("few-rows")["severity"] == "note"
     assert all(found["severity"] == "error" and found["fix"] for found in problems.values())
     words = ft("check", str(path))
-    assert "1 rows can be used, 3 cannot" in words.stdout
+    assert "1 row can be used, 3 cannot" in words.stdout
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ft_core.hardware.look import Gpu, Hardware, look
 from ft_core.models.find import hub_cache, hub_forbidden_by
 from ft_core.paths import HOME_VARIABLE, home
 from ft_core.runs.launch import logout_risk
-from ft_core.text import bytes_text, memory_text, one_line
+from ft_core.text import bytes_text, counted, memory_text, one_line
 
 Level = Literal["ok", "warn", "fail"]
 _GLYPHS: Final[dict[Level, str]] = {"ok": "✓ ok  ", "warn": "! warn", "fail": "✗ fail"}
@@ -176,7 +176,7 @@ def _folders() -> Iterator[Check]:
 def _hub() -> Iterator[Check]:
     cache, offline = hub_cache(), hub_forbidden_by()
     count = sum(1 for _ in cache.glob("models--*")) if cache.is_dir() else 0
-    yield Check("model cache", "ok", f"{cache}: {count} models")
+    yield Check("model cache", "ok", f"{cache}: {counted(count, 'model')}")
     yield Check("model hub", "ok", f"never asked, {offline} is set" if offline else "asked when a model is not in the "
                 "cache; HF_HUB_OFFLINE=1 forbids it")  # fmt: skip
 

@@ -39,7 +39,7 @@ def nothing_left(name: str, rows: int, data: Data) -> Problem:
     return Problem(
         "the filters leave no row",
         named[0] if named else "data.source",
-        f"none of the {rows} rows passes {' and '.join(named)}",
+        f"{'the one row does not pass' if rows == 1 else f'none of the {rows} rows passes'} {' and '.join(named)}",
         "change or clear the filters",
     )
 

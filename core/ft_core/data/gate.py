@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from ft_core.errors import Problem
-from ft_core.text import count_text, one_line
+from ft_core.text import count_text, counted, one_line, plural
 
 _FIGURES = ("keep_all", "keep_most", "tokens", "tokens_most", "tokens_all", "compared")
 
@@ -104,7 +104,7 @@ def _problem(check: GateCheck, rows: int) -> Problem:
     return Problem(
         f"the template gate: {check.words}",
         "data.template_gate",
-        f"{check.rows} of {rows} rows fail{first}",
+        f"{check.rows} of {counted(rows, 'row')} {plural(check.rows, 'fails', 'fail')}{first}",
         f"{check.remedy}; or set data.template_gate to override, which the run records",
         kind=f"gate-{check.name}",
     )

@@ -28,7 +28,7 @@ from ft_core.data.refusals import Refusal
 from ft_core.data.rows import TrainableAs
 from ft_core.errors import FtError, Problem
 from ft_core.recipe.schema import Data
-from ft_core.text import one_line
+from ft_core.text import counted, one_line, plural
 
 KNOWN_SHAPES = (
     '{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}; '
@@ -145,7 +145,7 @@ def _told(values: Sequence[Value], source: str) -> Shape:
     name, count = names.most_common(1)[0]
     for kind in found:
         if isinstance(kind, Refusal) and kind.name == name:
-            what = f"{count} of {len(values)} rows looked at are {kind.name}"
+            what = f"{count} of {counted(len(values), 'row')} looked at {plural(count, 'is', 'are')} {kind.name}"
             raise FtError(Problem(what, source, kind.why, kind.remedy, kind=kind.kind))
     readings = [kind for kind in found if isinstance(kind, Reading) and kind.name == name]
     reading = Counter(readings).most_common(1)[0][0]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ft_core.errors import FtError, problem
 from ft_core.models.json_file import MISSING, read_json
-from ft_core.text import one_line
+from ft_core.text import one_line, plural
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -109,7 +109,10 @@ def _check_header(header: object, path: Path, data_bytes: int) -> None:
             raise _bad(path, f"its header describes `{one_line(name, 60)}` in no known form")
         end = max(end, facts["data_offsets"][1])
     if end > data_bytes:
-        raise _bad(path, f"it is cut off: {end - data_bytes} bytes are missing at the end")
+        raise _bad(
+            path,
+            f"it is cut off: {(lack := end - data_bytes)} {plural(lack, 'byte is', 'bytes are')} missing at the end",
+        )
 
 
 def _is_tensor(facts: object) -> bool:

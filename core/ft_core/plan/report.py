@@ -54,6 +54,12 @@ def packing_gain(prepared: Prepared) -> float | None:
     return padded_share(data.token_lengths, rows, most)
 
 
+def packing_words(gain: float | None) -> str:
+    """What packing saves, from its `packing_gain`; empty where that is nothing, or not known."""
+    saved = 0.0 if gain is None else 1 - 1 / max(gain, 1.0)
+    return f"packing saves {saved * 100:.0f} % of the tokens that padded rows would compute" if saved >= 0.005 else ""
+
+
 def _memory(need: MemoryEstimate | None, free: int, total: int) -> dict[str, Any] | None:
     if need is None:
         return None

@@ -25,7 +25,7 @@ def advise_packing(now: Situation) -> list[Choice]:
         return [Choice("data.packing", "none", why)]
     lengths = now.data.token_lengths if now.data is not None else None
     gain = padded_share(lengths, _COMPARED_ROWS, length_of(now.model, now.recipe)) if lengths else None
-    counted = "" if gain is None else f", {gain:.1f} x the tokens with {_COMPARED_ROWS} rows at a time"
+    counted = "" if gain is None or gain < 1.05 else f", {gain:.1f} x the tokens with {_COMPARED_ROWS} rows at a time"
     reason = f"rows stay whole and apart, and no padding is computed{counted}"
     return [Choice("data.packing", "bfd", reason)]
 

@@ -14,7 +14,7 @@ from ft_core.recipe.explain import problems_of, unknown_field
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import ALL_LINEAR, GUIDES, Recipe
 from ft_core.recipe.yaml_caps import reason, refuse_tricks
-from ft_core.text import one_line
+from ft_core.text import counted, one_line
 
 # Longer than any value a person types; a prompt of a sample may be a page.
 _LONGEST_TYPED = 64 * 1024
@@ -113,7 +113,7 @@ def _length_bounds(recipe: Recipe) -> Problem | None:
     return Problem(
         "no row can be that short and that long",
         "data.max_characters",
-        f"at least {least} characters are asked for, and at most {most}",
+        f"at least {counted(least, 'character is', 'characters are')} asked for, and at most {most}",
         "make data.max_characters the larger one, or clear one of the two",
     )
 

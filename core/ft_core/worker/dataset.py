@@ -14,6 +14,7 @@ from trl.data_utils import pack_dataset
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError, Problem, problem
 from ft_core.recipe.schema import Data, Recipe
+from ft_core.text import counted
 from ft_core.worker import timely
 from ft_core.worker.gate import Gate
 from ft_core.worker.tokenise import Encoder
@@ -52,15 +53,17 @@ class Tokens:
         """What was cut or left out, in words; None when every row is whole."""
         parts = []
         if self.cut:
-            parts.append(f"{self.cut} rows were longer than max_length and cut at the end")
+            parts.append(f"{counted(self.cut, 'row was', 'rows were')} longer than max_length and cut at the end")
         if self.without_trained:
+            one = len(self.without_trained) == 1
+            words = "1 row was" if one else f"{len(self.without_trained)} rows were"
             parts.append(
-                f"{len(self.without_trained)} rows were left out because no trained token was left in them"
-                f" (rows {_some(self.without_trained)})"
+                f"{words} left out because no trained token was left in {'it' if one else 'them'}"
+                f" ({'row' if one else 'rows'} {_some(self.without_trained)})"
             )
         if self.refused:
             first = self.refused[0]
-            parts.append(f"{len(self.refused)} rows were left out ({first.where}: {first.what})")
+            parts.append(f"{counted(len(self.refused), 'row was', 'rows were')} left out ({first.where}: {first.what})")
         return "; ".join(parts) or None
 
 

@@ -22,6 +22,7 @@ from ft_core.models.inspect import inspect_folder
 from ft_core.plan.prepare import model_problems
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir, read_plan
+from ft_core.text import counted
 from ft_core.worker import dataset
 from ft_core.worker.controls import Controls
 from ft_core.worker.dataset import Tokens
@@ -129,8 +130,9 @@ def _pass_gate(report: GateReport, recipe: Recipe, reporter: Reporter) -> None:
     reporter.event("gate", **report.to_json(), overridden=bool(report.failed))
     if report.failed and recipe.data.template_gate == "enforce":
         raise FtError(report.problems())
+    rows = f"{counted(report.rows, 'row')}"
     for check in report.checks:
-        words = f"template gate: not so in {check.rows} of {report.rows} rows: {check.words}; {check.remedy}"
+        words = f"template gate: not so in {check.rows} of {rows}: {check.words}; {check.remedy}"
         if not check.ok and check.blocking:
             reporter.alarm(f"gate_{check.name.replace('-', '_')}", f"overridden: {words}")
         elif not check.ok:
@@ -208,7 +210,10 @@ def _hashes(recipe: Recipe) -> dict[str, str]:
 def _tell_left_out(reporter: Reporter, problems: list[Problem], train: Tokens, held_out: Tokens) -> None:
     if problems:
         first = problems[0]
-        reporter.alarm("rows_unreadable", f"{len(problems)} rows cannot be used ({first.where}: {first.what})")
+        reporter.alarm(
+            "rows_unreadable",
+            f"{counted(len(problems), 'row')} cannot be used ({first.where}: {first.what})",
+        )
     for name, tokens in (("training", train), ("held-out", held_out)):
         words = tokens.left_out()
         if words:

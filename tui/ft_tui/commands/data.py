@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ft_core.errors import FtError, problem
-from ft_core.text import count_text, one_line
+from ft_core.text import count_text, counted, one_line, plural
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, counter, examples
 
@@ -326,7 +326,7 @@ def _as_tokens(preview: Preview) -> str:
     if preview.problem is not None:
         return str(preview.problem)
     lines = [_token_line(piece) for piece in preview.pieces]
-    return "\n".join([f"{preview.tokens} tokens, {preview.trained} learnt", *lines])
+    return "\n".join([f"{counted(preview.tokens, 'token')}, {preview.trained} learnt", *lines])
 
 
 def _token_line(piece: TokenSpan) -> str:
@@ -352,7 +352,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     shape = report.shape
     assert shape is not None
     container = report.container.words if report.container is not None else ""
-    output.data(f"{report.source}: {report.rows:,} rows, {container}")
+    output.data(f"{report.source}: {report.rows:,} {plural(report.rows, 'row')}, {container}")
     output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
     if shape.question:
         _tell_question(shape.question)
@@ -360,7 +360,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
         if counts and report.tally.roles:
             output.data(f"{name}: " + ", ".join(f"{word}: {count:,}" for word, count in counts.items()))
     for found in report.findings:
-        rows = f", {found.count:,} row{'' if found.count == 1 else 's'}" if found.of_rows else ""
+        rows = f", {found.count:,} {plural(found.count, 'row')}" if found.of_rows else ""
         output.data(f"{found.kind.severity}: {found.kind.name}{rows}: {found.words or found.kind.words}")
         for example in found.examples[:3]:
             place = f" {example.field}" if example.field else ""
@@ -370,12 +370,14 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
         output.show_problems([report.not_offered], kind="note")
     if tokens is not None:
         figures = ", ".join(f"{name} {count_text(tokens[name])}" for name in ("min", "p50", "p95", "max", "total"))
-        output.data(f"tokens: {figures}; {tokens['truncated']} rows longer than {tokens['max_length']}")
+        output.data(f"tokens: {figures}; {counted(tokens['truncated'], 'row')} longer than {tokens['max_length']}")
         gate = tokens["gate"]
         for one in gate["checks"] if gate is not None else ():
             mark = "ok  " if one["ok"] else "FAIL" if one["blocking"] else "note"
-            output.data(f"gate {mark}: {one['words']}" + ("" if one["ok"] else f": not in {one['rows']} rows"))
-    output.data(f"{report.usable:,} rows can be used, {report.errors:,} cannot")
+            output.data(
+                f"gate {mark}: {one['words']}" + ("" if one["ok"] else f": not in {counted(one['rows'], 'row')}")
+            )
+    output.data(f"{report.usable:,} {plural(report.usable, 'row')} can be used, {report.errors:,} cannot")
 
 
 def _tell_question(question: Question) -> None:
@@ -391,11 +393,12 @@ def _say_written(found: dict[str, Any], *, as_json: bool) -> None:
         output.data_json(found)
         return
     for file, rows in found.get("files", {found.get("file"): found.get("rows")}).items():
-        output.data(f"{file}: {rows:,} rows")
+        output.data(f"{file}: {rows:,} {plural(rows, 'row')}")
     left_out: list[Any] = found.get("left_out", [])
     for number, kind in left_out[:20]:
         output.words(f"left out: row {number}, {kind}")
     if len(left_out) > 20:
         output.words(f"and {len(left_out) - 20} more; --json lists all")
     for source in found.get("sources", []):
-        output.words(f"{source['source']}: {source['used']:,} of {source['rows']:,} rows")
+        rows = source["rows"]
+        output.words(f"{source['source']}: {source['used']:,} of {rows:,} {plural(rows, 'row')}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ft_core.errors import FtError, problem
-from ft_core.text import count_text, duration_text, one_line
+from ft_core.text import count_text, counted, duration_text, one_line
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, examples, mouse_of
 
@@ -155,13 +155,17 @@ def _make(
         output.data_json({"file": str(out), "own_rows": own.count, **asdict(done)})
     else:
         output.data(str(out))
-    short = "" if done.total >= done.wanted else f"{done.total} of {done.wanted} rows: the limit of cost is reached. "
+    short = (
+        ""
+        if done.total >= done.wanted
+        else f"{done.total} of {counted(done.wanted, 'row')}: the limit of cost is reached. "
+    )
     output.words(f"{short}Look at them one by one: ft-tui data review {out}")
 
 
 def progress_words(progress: Progress) -> str:
     """How far it is, on one line."""
-    parts = [f"{progress.total} of {progress.wanted} rows"]
+    parts = [f"{progress.total} of {counted(progress.wanted, 'row')}"]
     if progress.rejected:
         reasons = list(progress.rejected.items())
         named = ", ".join(f"{count} {reason}" for reason, count in reasons[:3])

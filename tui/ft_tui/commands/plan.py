@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ft_core.errors import FtError, problem
-from ft_core.text import count_text, duration_text, memory_text, one_line
+from ft_core.text import count_text, duration_text, memory_text, one_line, plural
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, assignments, examples
 
@@ -156,6 +156,8 @@ def _memory_lines(memory: dict[str, Any] | None, measured: dict[str, Any] | None
 
 
 def _speed_lines(found: dict[str, Any]) -> list[str]:
+    from ft_core.plan.report import packing_words
+
     speed, seconds, cost = found["speed"], found["duration_s"], found["cost"]
     if speed is None:
         return ["speed      unknown for this device or model"]
@@ -166,9 +168,11 @@ def _speed_lines(found: dict[str, Any]) -> list[str]:
     ]
     if found["steps"] is not None and speed["tokens"] is not None:
         steps = found["steps"]
-        lines.append(f"steps      {steps['total']:,} over about {count_text(speed['tokens'])} tokens")
-    if found["packing_gain"] is not None:
-        lines.append(f"packing    spares padding: padded, {found['packing_gain']:.1f} x the tokens would be computed")
+        lines.append(
+            f"{plural(steps['total'], 'step'):<11}{steps['total']:,} over about {count_text(speed['tokens'])} tokens"
+        )
+    if saved := packing_words(found["packing_gain"]):
+        lines.append(f"packing    {saved.removeprefix('packing ')}")
     if seconds is not None:
         low, mid, high = (duration_text(seconds[name]) for name in ("low", "mid", "high"))
         lines.append(f"duration   about {mid} ({low} to {high})")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ft_core.errors import FtError, Problem, problem
+from ft_core.text import counted
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, assignments, examples
 
@@ -77,7 +78,8 @@ def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_js
     else:
         output.show_problems(warnings, kind="warning")
         output.show_problems(problems)
-        output.words(f"{file}: {len(problems)} errors, {len(warnings)} warnings")
+        errors = f"{counted(len(problems), 'error')}"
+        output.words(f"{file}: {errors}, {counted(len(warnings), 'warning')}")
     ctx.exit(output.WRONG_USE if problems else output.FINE)
 
 

@@ -13,7 +13,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from ft_core.errors import FtError
 from ft_core.paths import runs_root
-from ft_core.text import one_line
+from ft_core.text import counted, one_line
 from ft_tui import run_rows
 from ft_tui.actions import bindings
 from ft_tui.run_rows import RunRow
@@ -125,7 +125,7 @@ class HomeScreen(Screen[None]):
 
     def _heading(self, shown: int) -> str:
         busy = sum(row.busy for row in self._rows)
-        count = f"{len(self._rows)} runs" if len(self._rows) != 1 else "1 run"
+        count = f"{counted(len(self._rows), 'run')}"
         part = f", {shown} shown (/ changes the filter, Esc clears it)" if self._wanted else ""
         return f"ft-tui   {count}, {busy} at work{part}"
 

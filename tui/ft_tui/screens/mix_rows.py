@@ -22,7 +22,7 @@ from ft_core.plan.facts import DataFacts
 from ft_core.plan.rows import count_rows
 from ft_core.recipe.check import check, with_values
 from ft_core.recipe.schema import Recipe
-from ft_core.text import one_line
+from ft_core.text import one_line, plural
 from ft_tui.screens.dialog import Dialog
 from ft_tui.screens.wizard_step import tell_failure
 from ft_tui.widgets.field_form import problem_words
@@ -191,7 +191,7 @@ class MixRows(Dialog[dict[str, str] | None]):
             self.query_one("#mix-result", Words).say(problem_words(problems))
             bars.show_shares(())
             return
-        words = f"{facts.rows:,} rows to learn from, {facts.held_out_rows:,} held out."
+        words = f"{facts.rows:,} {plural(facts.rows, 'row')} to learn from, {facts.held_out_rows:,} held out."
         self.query_one("#mix-result", Words).say(Content(words).stylize("bold"))
         bars.show_shares(source_shares(self._recipe.data.source, [one.path for one in self.query(MixedFile)], facts))
 

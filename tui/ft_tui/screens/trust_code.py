@@ -18,7 +18,7 @@ from textual.worker import Worker, get_current_worker
 from ft_core.errors import FtError, Problem
 from ft_core.models.trust import CodeFile
 from ft_core.plan.foreign_code import WHAT_CODE_CAN_DO, ForeignCode, look_at_code
-from ft_core.text import bytes_text, clean, one_line
+from ft_core.text import bytes_text, clean, counted, one_line
 from ft_tui.screens.dialog import Dialog
 from ft_tui.screens.wizard_step import tell_failure
 from ft_tui.widgets.cells import Line as Row
@@ -145,7 +145,7 @@ def about(code: ForeignCode) -> Content:
     """Whose code it is, which commit, how much, and whether it is trusted."""
     size = bytes_text(sum(len(file.content) for file in code.files))
     place = f"commit {one_line(code.commit, 40)}" if code.commit else "a folder"
-    files = f"{len(code.files)} files" if len(code.files) > 1 else "1 file"
+    files = f"{counted(len(code.files), 'file')}"
     given = f" Trusted since {one_line(code.consent.day, 10)}." if code.consent is not None else ""
     return Content.assemble((one_line(code.name, 300), "bold"), f", {place}, {files}, {size}.{given}")
 
@@ -154,7 +154,7 @@ def code_rows(files: tuple[CodeFile, ...], width: int) -> list[Row]:
     """Every file, line by line, folded at the width so that nothing stands out of sight."""
     rows: list[Row] = []
     for file in files:
-        head = f"{file.name}  {file.lines} lines, {bytes_text(len(file.content))}"
+        head = f"{file.name}  {counted(file.lines, 'line')}, {bytes_text(len(file.content))}"
         rows += [((one_line(head, max(width, 8)), "accent"),)]
         for text in clean(file.text).split("\n"):
             shown = safe(text, len(text))

@@ -17,6 +17,7 @@ from textual.worker import Worker
 from ft_core.errors import FtError, Problem
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
+from ft_core.text import counted
 from ft_tui.actions import bindings
 from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
@@ -408,7 +409,7 @@ class WizardScreen(Screen[None]):
         """Write the recipe to a file; not while a field holds what would be written as its default instead."""
         unread = sum(map(len, self.session.reading.problems.values()))
         if unread:
-            self._note(f"Not saved: {unread} field{'s' if unread > 1 else ''} cannot be read, see above.")
+            self._note(f"Not saved: {counted(unread, 'field')} cannot be read, see above.")
             return
         recipe = self.query_one(ReviewStep).recipe
         dialog = SaveRecipe(recipe, self.draft.save_path or "recipe.yaml")
@@ -437,7 +438,7 @@ class WizardScreen(Screen[None]):
             )
         elif problems:
             count = sum(map(len, problems.values()))
-            self._note(f"{count} problem{'s' if count > 1 else ''} in the way: see above.")
+            self._note(f"{counted(count, 'problem')} in the way: see above.")
             self.query_one(ReviewStep).scroll_home(animate=False)
         elif not self._launching:
             self._launching = True

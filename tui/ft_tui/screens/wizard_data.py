@@ -27,7 +27,7 @@ from ft_core.paths import expanded
 from ft_core.plan.rows import count_rows
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import DEMO, Recipe
-from ft_core.text import bytes_text, clean, one_line
+from ft_core.text import bytes_text, clean, counted, one_line
 from ft_tui.screens.map_columns import MapColumns
 from ft_tui.screens.mix_rows import MixRows, source_shares
 from ft_tui.screens.wizard_rows import RowPages
@@ -371,7 +371,7 @@ class DataStep(Step):
         if opened is None:
             return Content("" if self.session.problems().get("data.source") else "Reading …")
         total = self._total()
-        rows = f"{total} rows" if total is not None else "counting rows …"
+        rows = f"{counted(total, 'row')}" if total is not None else "counting rows …"
         shape = f", {opened.shape.name}: {opened.shape.evidence}" if opened.shape is not None else ""
         facts = self.session.data.facts if self.session.data is not None else None
         held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""

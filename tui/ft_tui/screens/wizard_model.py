@@ -28,7 +28,7 @@ from ft_core.plan.memory import estimate
 from ft_core.plan.traced import figures_of, untraced
 from ft_core.plan.verdicts import Verdict, order, verdicts
 from ft_core.recipe.check import with_values
-from ft_core.text import bytes_text, clean, count_text, memory_text, one_line
+from ft_core.text import bytes_text, clean, count_text, counted, memory_text, one_line
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.choice_row import ChoiceRow
 from ft_tui.widgets.field_form import FieldForm, Typed, problem_words, set_text
@@ -431,7 +431,7 @@ def _known(model: ModelFacts) -> str:
     facts = [
         model.architecture,
         f"{count_text(model.parameters)} parameters" if model.parameters else None,
-        f"{model.layers} layers of {model.hidden}" if model.layers and model.hidden else None,
+        f"{counted(model.layers, 'layer')} of {model.hidden}" if model.layers and model.hidden else None,
         f"context {model.context} tokens" if model.context else None,
         f"vocabulary {model.vocabulary}" if model.vocabulary else None,
         f"stored as {model.dtype}" if model.dtype else None,

@@ -16,14 +16,14 @@ from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware
 from ft_core.paths import runs_root
 from ft_core.plan.prepare import Prepared, prepare
-from ft_core.plan.report import packing_gain, plan_data
+from ft_core.plan.report import packing_gain, packing_words, plan_data
 from ft_core.plan.speed import Speed
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs.gpu_locks import taken
 from ft_core.runs.launch import logout_risk
 from ft_core.runs.preflight import preflight
-from ft_core.text import bytes_text, clean, count_text, duration_text, one_line
+from ft_core.text import bytes_text, clean, count_text, counted, duration_text, one_line, plural
 from ft_tui.run_words import measured_words
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import problem_words
@@ -213,22 +213,21 @@ def what_will_happen(prepared: Prepared) -> Content:
     parts: list[str | tuple[str, str]] = ["Tune ", (clean(one_line(model.source, 120)), "bold"), head]  # fmt: skip
     if prepared.data is not None:
         loss = "the assistant's words" if recipe.data.train_on == "assistant" else "every word"
-        held = f"; {prepared.data.held_out_rows} are held out to measure it by" if prepared.data.held_out_rows else ""
-        parts.append(
-            f"It learns {loss} of {prepared.data.rows} rows of {clean(one_line(recipe.data.source, 120))}{held}.\n"
-        )
+        apart = prepared.data.held_out_rows
+        held = f"; {apart} {plural(apart, 'is', 'are')} held out to measure it by" if apart else ""
+        source = clean(one_line(recipe.data.source, 120))
+        parts.append(f"It learns {loss} of {counted(prepared.data.rows, 'row')} of {source}{held}.\n")
     if prepared.steps is not None:
         steps = prepared.steps
-        total = f"{'about ' if _steps_are_a_guess(prepared) else ''}{steps.total}"
+        total = f"{'about ' if _steps_are_a_guess(prepared) else ''}{counted(steps.total, 'step')}"
         parts.append(
-            f"{total} steps of {steps.effective_batch} sequences: {epochs_text(steps.epochs)}, "
+            f"{total} of {counted(steps.effective_batch, 'sequence')}: {epochs_text(steps.epochs)}, "
             f"learning rate {number_text(recipe.training.learning_rate)}, {recipe.training.schedule}.\n"
             if recipe.training.learning_rate is not None
-            else f"{total} steps.\n"
+            else f"{total}.\n"
         )
-    gain = packing_gain(prepared)
-    if gain is not None:
-        parts.append(f"Rows are packed: padded, {gain:.1f} times the tokens would be computed.\n")
+    if saved := packing_words(packing_gain(prepared)):
+        parts.append(f"{saved[0].upper()}{saved[1:]}.\n")
     parts += [f"{line}\n" for line in speed_lines(prepared.speed)]
     parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
     return Content.assemble(*parts)
@@ -236,9 +235,9 @@ def what_will_happen(prepared: Prepared) -> Content:
 
 def _steps_are_a_guess(prepared: Prepared) -> bool:
     """Whether rows are packed whose tokens have not been counted: how many sequences they fill is not known then."""
-    counted = prepared.data is not None and prepared.data.token_lengths is not None
+    known = prepared.data is not None and prepared.data.token_lengths is not None
     recipe = prepared.recipe
-    return recipe.data.packing != "none" and recipe.training.max_steps is None and not counted
+    return recipe.data.packing != "none" and recipe.training.max_steps is None and not known
 
 
 def speed_lines(speed: Speed | None) -> list[str]:

@@ -12,6 +12,7 @@ from textual.widgets import Collapsible
 
 from ft_core.recipe.fields import FieldGuide
 from ft_core.recipe.schema import SECTIONS
+from ft_core.text import counted
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import FieldForm
 from ft_tui.widgets.memory_bar import MemoryBar
@@ -122,5 +123,6 @@ def computed_words(session: Session) -> Content:
     if steps is None:
         return Content(f"{words}; steps are counted once the rows are.")
     return Content(
-        f"{words}   {steps.total} steps   {epochs_text(steps.epochs)} of {steps.per_epoch}   {steps.rows} rows"
+        f"{words}   {counted(steps.total, 'step')}   {epochs_text(steps.epochs)} of {steps.per_epoch}   "
+        f"{counted(steps.rows, 'row')}"
     )

@@ -21,7 +21,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ft_core.text import clean
+from ft_core.text import clean, plural
 from ft_tui.run_words import glyph
 
 # A run of text in one style; the style is the name of a component class below, or "" for plain text.
@@ -44,7 +44,8 @@ def safe(text: str, limit: int = TEXT_LIMIT) -> str:
     """Text from outside made fit for cells: cleaned, tabs widened, cut at `limit` characters with a word on it."""
     cut = len(text) > limit
     shown = clean(text[:limit]).expandtabs(4)
-    return f"{shown} … ({len(text) - limit} more characters)" if cut else shown
+    more = len(text) - limit
+    return f"{shown} … ({more} more {plural(more, 'character')})" if cut else shown
 
 
 def wrapped(text: str, width: int, style: str = "", limit: int = TEXT_LIMIT) -> list[Line]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ft_core.runs.journal import Event, number
 from ft_core.runs.view import RunView
-from ft_core.text import bytes_text, duration_text, one_line
+from ft_core.text import bytes_text, duration_text, one_line, plural
 from ft_tui.run_words import glyph, measured_words
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, line_width, wrapped
@@ -15,6 +15,8 @@ from ft_tui.widgets.states import state_span
 
 _MOST: Final = 500
 _WORDS: Final = 400
+# What a request leaves in the journal besides its answer.
+_MADE_BY: Final = {"checkpoint": "checkpoint", "sample": "sample", "evaluate": "eval"}
 
 
 def event_lines(view: RunView, width: int) -> list[Line]:
@@ -28,8 +30,29 @@ def event_lines(view: RunView, width: int) -> list[Line]:
     found = [event for events in lists for event in events[-_MOST:]]
     found += [event for event in single if event is not None]
     found.sort(key=lambda event: int(event["seq"]))
-    lines = [line for event in found[-_MOST:] for line in _wrapped((_clock(event), *_words(event)), width)]
+    lines = [line for event in _told_once(found)[-_MOST:] for line in _wrapped((_clock(event), *_words(event)), width)]
     return lines or [(("nothing yet", "dim"),)]
+
+
+def _told_once(events: list[Event]) -> list[Event]:
+    """Events in order of time, without the answers that say over again what the event before them says.
+
+    That event gets `asked`. A request's answer follows what it made.
+    """
+    told: list[Event] = []
+    made: dict[str, int] = {}  # since the last answer: where the newest event of a kind stands
+    for event in events:
+        if event["kind"] != "control":
+            made[event["kind"]] = len(told)
+            told.append(event)
+            continue
+        place = made.get(_MADE_BY.get(str(event.get("request")), ""))
+        if event.get("ok") and place is not None:
+            told[place] = {**told[place], "asked": True}
+        else:
+            told.append(event)
+        made.clear()
+    return told
 
 
 def _wrapped(line: Line, width: int) -> list[Line]:
@@ -66,7 +89,8 @@ def _words(event: Event) -> tuple[Span, ...]:
         case "verdict":
             return ((f"{glyph('✓', '+')} {one_line(str(event.get('words') or 'verdict'), _WORDS)}", ""),)
         case kind:
-            return ((_plain_words(str(kind), event), ""),)
+            asked = ", as asked" if event.get("asked") else ""
+            return ((_plain_words(str(kind), event) + asked, ""),)
 
 
 def _state(state: str, phase: str) -> tuple[Span, ...]:
@@ -93,7 +117,8 @@ def _plain_words(kind: str, event: dict[str, Any]) -> str:
         case "eval":
             return f"{glyph('◆', 'o')} step {step}: held-out loss {'?' if loss is None else number_text(loss)}{took}"
         case "sample":
-            return f"{glyph('≡', '=')} step {step}: {event.get('count')} answers"
+            count = number(event.get("count")) or 0
+            return f"{glyph('≡', '=')} step {step}: {count:.0f} {plural(count, 'answer')}"
         case "checkpoint":
             return f"{glyph('▼', 'v')} step {step}: checkpoint{weight}{took}"
         case "probe":

@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 
 from ft_core.data.findings.kinds import KINDS, Kind
 from ft_core.data.findings.report import Finding
-from ft_core.text import clean, count_text, one_line
+from ft_core.text import clean, count_text, one_line, plural
 from ft_tui.run_words import glyph
 from ft_tui.widgets.paging import PageKeysPass
 
@@ -81,7 +81,7 @@ def _ways(kind: Kind) -> tuple[str, ...]:
 
 def _words(found: Finding, fixes: Mapping[str, str]) -> Content:
     kind = found.kind
-    rows = f"{count_text(found.count)} row{'s' if found.count > 1 else ''}: " if found.of_rows else ""
+    rows = f"{count_text(found.count)} {plural(found.count, 'row')}: " if found.of_rows else ""
     mark = glyph("·", "-") if kind.severity == "note" else "!"
     head = f"{mark} {kind.name}  {rows}{found.words or kind.words}"
     parts: list[str | tuple[str, str]] = [(clean(head), _STYLES[kind.severity]), _choice(kind, fixes)]

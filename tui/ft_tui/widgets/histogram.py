@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ft_core.data.stats import histogram
-from ft_core.text import count_text
+from ft_core.text import count_text, counted
 from ft_tui.run_words import ascii_only
 from ft_tui.widgets.cells import Line, Span
 from ft_tui.widgets.flow_cells import FlowCells
@@ -54,7 +54,7 @@ def _axis(low: int, high: int, limit: int | None, width: int) -> list[Line]:
     line = [dash] * width
     if limit is not None and low <= limit <= high:
         line[min(round((limit - low) / max(high - low, 1) * (width - 1)), width - 1)] = mark
-    first, last = str(low), f"{high} tokens"
+    first, last = str(low), f"{counted(high, 'token')}"
     gap = max(width - len(first) - len(last), 1)
     words = f"   max length {limit} at {mark}" if limit is not None and low <= limit <= high else ""
     return [

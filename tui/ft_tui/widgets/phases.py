@@ -6,7 +6,7 @@ from ft_core.runs.journal import Event, number
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
 from ft_core.runs.worktime import between, moment
-from ft_core.text import bytes_text, duration_text, one_line
+from ft_core.text import bytes_text, duration_text, one_line, plural
 from ft_tui.run_words import glyph
 from ft_tui.widgets.cells import Line, Span, bar, line_width, wrapped
 
@@ -63,9 +63,10 @@ def _at_work(event: Event, width: int) -> Line:
 def _plan_lines(view: RunView, width: int) -> list[Line]:
     """What was planned, in one sentence, once it is known."""
     plan = view.plan
+    rows, steps = plan.get("rows"), plan.get("total_steps")
     parts = [
-        (f"{plan.get('rows')} rows", plan.get("rows")),
-        (f"{plan.get('total_steps')} steps", plan.get("total_steps")),
+        (f"{rows} {plural(number(rows) or 0, 'row')}", rows),
+        (f"{steps} {plural(number(steps) or 0, 'step')}", steps),
         (f"effective batch {plan.get('effective_batch')}", plan.get("effective_batch")),
         (f"on {plan.get('device')}", plan.get("device")),
         (f"in {plan.get('dtype')}", plan.get("dtype")),

@@ -6,7 +6,7 @@ import math
 
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
-from ft_core.text import count_text, duration_text, one_line
+from ft_core.text import count_text, counted, duration_text, one_line, plural
 from ft_tui.run_words import cost_words
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, bar, fitted, line_width, spread
@@ -69,7 +69,7 @@ def _counts(view: RunView, now: float) -> list[str]:
     if view.state == "preparing":
         return [_phase_words(view, _PHASE_LIMIT) or "preparing"]
     if not view.total:
-        return ["no steps yet"] if view.state in ACTIVE else [f"{view.step} steps"]
+        return ["no steps yet"] if view.state in ACTIVE else [f"{counted(view.step, 'step')}"]
     parts = [f"step {view.step}/{view.total}"]
     if view.epoch is not None:
         parts.append(f"epoch {number_text(view.epoch)}")
@@ -77,7 +77,7 @@ def _counts(view: RunView, now: float) -> list[str]:
     if words := cost_words(view, now):
         parts.append(words)
     if view.tokens:
-        parts.append(f"{count_text(view.tokens)} tokens")
+        parts.append(f"{count_text(view.tokens)} {plural(view.tokens, 'token')}")
     return parts
 
 

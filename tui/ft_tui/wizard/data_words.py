@@ -10,27 +10,29 @@ from ft_core.data.check import DataReport
 from ft_core.data.gate import GateReport
 from ft_core.data.tokens import Lengths, Preview
 from ft_core.errors import Problem
-from ft_core.text import clean, one_line
+from ft_core.text import clean, counted, one_line
 
 
 def checked_words(report: DataReport | None, progress: str = "") -> Content:
     """How many rows can be used; before they were all looked at, how far that is."""
     if report is None:
         return Content(progress)
+    rows = f"{counted(report.rows, 'row')}"
     if report.errors:
-        words = f"! {report.errors} of {report.rows} rows cannot be used and will be left out:"
+        words = f"! {report.errors} of {rows} cannot be used and will be left out:"
         return Content(words).stylize("$text-warning")
     found = sum(1 for finding in report.findings if finding.of_rows)
-    words = (
-        f"All {report.rows} rows can be used; look at these:" if found else f"No problem found in {report.rows} rows."
-    )
+    usable = "The one row" if report.rows == 1 else f"All {rows}"
+    words = f"{usable} can be used; look at these:" if found else f"No problem found in {rows}."
     return Content(words).stylize("dim")
 
 
 def token_words(preview: Preview) -> str:
     """Tokens of a row, how many are trained on, and how many are cut."""
-    words = f"{preview.tokens} tokens, {preview.trained} learnt"
-    return f"{words}, the last {preview.cut} are cut" if preview.cut else words
+    words = f"{counted(preview.tokens, 'token')}, {preview.trained} learnt"
+    if not preview.cut:
+        return words
+    return f"{words}, {'the last one is' if preview.cut == 1 else f'the last {preview.cut} are'} cut"
 
 
 def length_words(lengths: Lengths, limit: int | None) -> Content:
@@ -39,15 +41,18 @@ def length_words(lengths: Lengths, limit: int | None) -> Content:
     if not counts:
         return Content()
     middle = counts[len(counts) // 2]
-    whose = f"of a sample of {len(counts)} rows" if lengths.sampled else "a row"
+    whose = f"of a sample of {counted(len(counts), 'row')}" if lengths.sampled else "a row"
     words = f"Tokens {whose}: {middle} at the median, {counts[-1]} at most. "
     cut = sum(count > limit for count in counts) if limit is not None else 0
     parts: list[str | tuple[str, str]] = [words]
     if limit is not None:
         whole = f"No row is longer than max length {limit}."
-        parts.append((f"! {cut} rows are cut at max length {limit}. ", "$text-warning") if cut else whole)
+        parts.append(
+            (f"! {counted(cut, 'row is', 'rows are')} cut at max length {limit}. ", "$text-warning") if cut else whole
+        )
     if lengths.without_trained:
-        parts.append((f" ! {lengths.without_trained} rows have no trained token.", "$text-error"))
+        without = lengths.without_trained
+        parts.append((f" ! {counted(without, 'row has', 'rows have')} no trained token.", "$text-error"))
     return Content.assemble(*parts)
 
 
@@ -60,7 +65,7 @@ def gate_words(report: GateReport | None) -> Content:
         return Content("Template gate passed: exactly the answers are learnt, each with its end.").stylize("dim")
     lines = []
     for check in failing:
-        rows = f"{check.rows} of {report.rows} rows"
+        rows = f"{check.rows} of {counted(report.rows, 'row')}"
         first = f"; row {check.examples[0][0]}: {one_line(check.examples[0][1], 80)}" if check.examples else ""
         lines.append(f"! Not so in {rows}: {check.words}{first}")
         raised = report.raising_words() if check.name == "end-kept" else ""

@@ -15,6 +15,7 @@ from ft_core.paths import drafts_root
 from ft_core.recipe.check import check, from_text, with_values
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import GUIDES, Recipe
+from ft_core.text import plural
 
 DRAFT_VERSION = 1
 KEPT_DRAFTS = 20
@@ -134,7 +135,7 @@ def number_text(value: float) -> str:
 
 def epochs_text(epochs: float) -> str:
     """`1 epoch`, `2.5 epochs`."""
-    return f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
+    return f"{epochs:.3g} {plural(epochs, 'epoch')}"
 
 
 def draft_of(recipe: Recipe) -> Draft:

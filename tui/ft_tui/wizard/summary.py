@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ft_core.text import clean, count_text, one_line
+from ft_core.text import clean, count_text, counted, one_line, plural
 from ft_tui.wizard.session import Session
 
 _WIDTH = 22
@@ -34,13 +34,15 @@ def _data(session: Session) -> str:
     name = session.recipe.data.source.rstrip("/").rpartition("/")[2]
     if look is None or look.facts is None:
         return name
-    return f"{name}, {count_text(look.facts.rows + look.facts.held_out_rows)} rows"
+    rows = look.facts.rows + look.facts.held_out_rows
+    return f"{name}, {count_text(rows)} {plural(rows, 'row')}"
 
 
 def _settings(session: Session) -> str:
     adapter = session.resolved.adapter
     kind = f"LoRA rank {adapter.rank_or_usual}" if adapter.kind == "lora" else "every weight"
-    return f"{kind}, {session.steps.total} steps" if session.steps is not None else kind
+    steps = session.steps
+    return f"{kind}, {counted(steps.total, 'step')}" if steps is not None else kind
 
 
 def _review(session: Session) -> str:

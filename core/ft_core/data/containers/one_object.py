@@ -10,7 +10,7 @@ from ft_core.data.containers.base import refused
 from ft_core.data.containers.streams import Source
 from ft_core.data.frames import BLOCK, ROW_CAP
 from ft_core.errors import FtError
-from ft_core.text import one_line
+from ft_core.text import counted, one_line
 
 _REGISTRY = {"file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"}
 _PANDAS = "python -c \"import pandas; pandas.read_json({}).to_json('rows.jsonl', orient='records', lines=True)\""
@@ -76,11 +76,12 @@ def _way_out(value: object, name: str) -> tuple[str, str]:
     lists = {key: len(item) for key, item in fields.items() if _are_rows(item)}
     if lists:
         key = max(lists, key=lambda name: lists[name])
-        why = f"its field `{one_line(key, 60)}` holds a list of {lists[key]} rows, which could be used"
+        why = f"its field `{one_line(key, 60)}` holds a list of {counted(lists[key], 'row')}, which could be used"
         inside = json.dumps(one_line(key, 60), ensure_ascii=False)
         return why, f"take the list out: jq -c {shlex.quote(f'.[{inside}][]')} {name} > rows.jsonl"
     if _are_columns(fields):
-        why = f"its {len(fields)} fields are columns of equal length, which could be turned into rows"
+        columns = counted(len(fields), "field is a column", "fields are columns of equal length")
+        why = f"its {columns}, which could be turned into rows"
         return why, f"turn it: {_PANDAS.format(repr(name.strip(chr(39))))}"
     if len(fields) > 1 and all(isinstance(item, dict) for item in fields.values()):
         why = f"its {len(fields)} fields hold an object each: a dict of records, which could be used"

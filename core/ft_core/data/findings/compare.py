@@ -12,6 +12,7 @@ from ft_core.data.findings.facts import Facts, script_name
 from ft_core.data.findings.kinds import KINDS
 from ft_core.data.findings.near import near_matches, near_pairs
 from ft_core.data.findings.report import Finding
+from ft_core.text import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ def few_rows(rows: int) -> Finding | None:
     """Said of a set of fewer than 200 rows."""
     if not 0 < rows < FEW_ROWS:
         return None
-    return Finding(KINDS["few-rows"], words=f"{rows} row{'s' if rows > 1 else ''}: {KINDS['few-rows'].words}")
+    return Finding(KINDS["few-rows"], words=f"{counted(rows, 'row')}: {KINDS['few-rows'].words}")
 
 
 class _Alike:
@@ -175,7 +176,7 @@ def _cut_at_one_length(facts: Facts) -> Finding:
     cut = [place for place in places if facts.open_ends[place]]
     if len(cut) >= max(_SAME_LENGTH, len(places) / 2):
         for place in cut:
-            words = f"the answer stops at {longest:,} characters, as {len(cut) - 1} others do"
+            words = f"the answer stops at {longest:,} characters, as {counted(len(cut) - 1, 'other does', 'others do')}"
             found.add(facts.numbers[place], "", words)
     return found
 

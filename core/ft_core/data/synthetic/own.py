@@ -13,6 +13,7 @@ from ft_core.data.rows import Conversation
 from ft_core.data.shapes import recognise
 from ft_core.data.synthetic.seen import Seen
 from ft_core.errors import problem
+from ft_core.text import counted
 
 SAMPLE: Final = 200
 LONGEST_EXAMPLE: Final = 8000
@@ -47,10 +48,11 @@ def read_own(source: str, seen: Seen, *, seed: int = 0) -> Own:
 
     own = sample_own(usable(), seen, seed=seed)
     if not own.examples:
+        read = counted(own.count, "row")
         raise problem(
             "no row can serve as an example",
             where=rows.name,
-            why=f"{own.count} rows can be read; examples have no tools and at most {LONGEST_EXAMPLE} characters",
+            why=f"{read} can be read; examples have no tools and at most {LONGEST_EXAMPLE} characters",
             remedy="give a file with a few short typical rows",
         )
     return Own(own.examples, own.count, unusable)
