@@ -20,7 +20,7 @@ from ft_core.runs.status import Status, read_status, write_status
 from ft_tui.cli import cli
 from tests.tui.listed_runs import finished_events, make_run
 
-COMMANDS = ["demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "doctor", "trust",
+COMMANDS = ["demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "trash", "doctor", "trust",
             "recipe", "data", "completion", "recipe new", "recipe check", "recipe show", "data check",
             "data show", "data clean", "data split", "data mix", "data generate", "data review"]  # fmt: skip
 HEAVY = (
@@ -490,3 +490,21 @@ def test_the_shell_completes_names_of_runs_and_fields_of_the_recipe() -> None:
     assert run.name in runs
     fields = process(COMP_WORDS="ft-tui train x --set training.ep", COMP_CWORD="4", **complete).stdout
     assert "training.epochs=" in fields
+
+
+def test_the_trash_lists_restores_and_frees_what_was_deleted(home: Path) -> None:
+    from ft_core.runs.trash import move_to_trash
+
+    assert "The trash is empty" in ft("trash").stderr
+    one, other = (move_to_trash(make_run(name)) for name in ("capitals", "poems"))
+    listed = json.loads(ft("trash", "--json").stdout)["trash"]
+    assert [found["run"] for found in listed] == [other.name, one.name]
+    assert all(found["bytes"] > 0 and found["expires"] - found["deleted"] == 7 * 86400 for found in listed)
+    assert one.name in ft("trash").stdout
+    assert json.loads(ft("trash", "restore", "capitals", "--json").stdout)["run"] == one.name
+    refused = ft("trash", "empty")
+    assert refused.exit_code == 2
+    assert "ft-tui trash empty --yes" in refused.stderr
+    assert json.loads(ft("trash", "empty", "--yes", "--json").stdout)["removed"] == [other.name]
+    assert ft("trash", "restore", "poems").exit_code == 2
+    assert [row["run"] for row in json.loads(ft("runs", "--json").stdout)] == [one.name]

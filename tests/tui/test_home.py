@@ -118,14 +118,53 @@ async def test_deleting_asks_with_the_harmless_answer_chosen(size: tuple[int, in
         assert four_runs[2].path.exists()
 
 
-async def test_a_confirmed_delete_removes_the_run_and_its_line(four_runs: list[RunDir]) -> None:
+async def test_a_deleted_run_lies_in_the_trash_until_u_restores_it(four_runs: list[RunDir]) -> None:
+    (four_runs[2].result).mkdir()
+    (four_runs[2].result / "weights").write_bytes(b"x" * 41_000_000)
+    app = HomeOnly()
+    async with app.run_test(notifications=True, size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("down", "d")
+        await until(pilot, "result (41 MB) lie in the")
+        await pilot.press("left", "enter")
+        await until(pilot, "3 runs")
+        assert not four_runs[2].path.exists()
+        await until(pilot, "u restores")
+        await pilot.press("home", "u")
+        await until(pilot, "4 runs")
+        await until(pilot, "restored.")
+        home = app.screen
+        assert isinstance(home, HomeScreen)
+        await settled(pilot)
+        assert home.chosen is not None
+        assert home.chosen.run == four_runs[2]
+
+
+async def test_undo_with_an_empty_trash_says_so(fixed_names: float) -> None:
     app = HomeOnly()
     async with app.run_test(notifications=True) as pilot:
         await settled(pilot)
-        await pilot.press("down", "d", "left", "enter")
-        await until(pilot, "3 runs")
-        assert not four_runs[2].path.exists()
-        assert "support-chat" not in plain(app)
+        await pilot.press("u")
+        await until(pilot, "Nothing to restore")
+
+
+async def test_the_cursor_stands_on_the_run_that_was_launched_whatever_the_filter_hides(
+    four_runs: list[RunDir],
+) -> None:
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        home = app.screen
+        assert isinstance(home, HomeScreen)
+        await pilot.press("slash", *"capitals", "enter")
+        launched = make_run("brand-new", state="done", step=1, total=1)
+        app.open_dashboard(launched)
+        await pilot.pause()
+        await pilot.press("q")
+        await until(pilot, "5 runs")
+        assert app.screen is home
+        assert home.chosen is not None
+        assert home.chosen.run == launched
 
 
 async def test_a_run_at_work_is_not_deleted_and_the_reason_is_told(four_runs: list[RunDir]) -> None:

@@ -232,6 +232,8 @@ class FtApp(App[int]):
         """Show one run, live or finished; with a place, as it was left."""
         from ft_tui.screens.dashboard import DashboardScreen
 
+        if self.screen_stack and isinstance(home := self.screen_stack[0], HomeScreen):
+            home.stand_on(run.name)
         self._show(DashboardScreen(run, back_at=back_at))
 
     def open_wizard(self, recipe: Recipe | None = None) -> None:

@@ -28,6 +28,7 @@ from ft_tui.commands.models import models
 from ft_tui.commands.plan import plan
 from ft_tui.commands.recipe import recipe_group
 from ft_tui.commands.runs import logs, runs, sample, status, stop
+from ft_tui.commands.trash import trash_group
 from ft_tui.commands.trust import trust
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def cli(ctx: click.Context, *, no_mouse: bool) -> None:
 
 data_group.add_command(generate_command)
 data_group.add_command(review_command)
-for command in (models, trust, plan, recipe_group, data_group, runs, status, logs, stop, sample):
+for command in (models, trust, plan, recipe_group, data_group, runs, trash_group, status, logs, stop, sample):
     cli.add_command(command)
 
 

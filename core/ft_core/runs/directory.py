@@ -149,13 +149,14 @@ def _named(name: str | None) -> RunDir:
     if name is None:
         return runs[0]
     exact = [run for run in runs if run.name == name]
-    matches = exact or [run for run in runs if name and _begins(run.name, name)]
+    matches = exact or [run for run in runs if name and begins(run.name, name)]
     if len(matches) == 1:
         return matches[0]
     raise _not_one(name, matches, runs)
 
 
-def _begins(run_name: str, name: str) -> bool:
+def begins(run_name: str, name: str) -> bool:
+    """Whether a run's name begins so, with or without its date."""
     return run_name.startswith(name) or run_name[_STAMP_LENGTH + 1 :].startswith(name)
 
 

@@ -7,6 +7,8 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ft_core.errors import problem
@@ -86,9 +88,35 @@ def _slug(recipe: Recipe) -> str:
 
 
 def delete(run: RunDir) -> None:
-    """Remove a run and all it wrote. Raises FtError while it is live, or when the disk refuses."""
+    """Remove a run and all it wrote, for good. Raises FtError while it is live, or when the disk refuses."""
+    with claimed(run):
+        try:
+            doomed = run.path.rename(run.path.with_name(f".deleted-{run.name}-{time.time_ns()}"))
+            shutil.rmtree(doomed)
+            history.forget(run)
+        except OSError as error:
+            raise problem(
+                "the run cannot be deleted wholly",
+                where=one_line(str(run.path), 200),
+                why=error.strerror or str(error),
+                remedy="check the rights there, then remove the directory by hand",
+            ) from error
+
+
+@contextmanager
+def claimed(run: RunDir) -> Iterator[None]:
+    """Hold the run's lock, so that nobody starts it meanwhile. Raises FtError while it is live, or not to be had."""
     lock = RunLock(run)
-    if live(run) or not lock.acquire():
+    try:
+        free = not live(run) and lock.acquire()
+    except OSError as error:
+        raise problem(
+            "the run cannot be deleted",
+            where=one_line(str(run.path), 200),
+            why=error.strerror or str(error),
+            remedy="check the rights there; a run that is gone needs no deleting",
+        ) from error
+    if not free:
         raise problem(
             "this run is still at work",
             where=run.name,
@@ -96,15 +124,6 @@ def delete(run: RunDir) -> None:
             remedy=f"stop it first: `ft-tui stop {run.name}`",
         )
     try:
-        doomed = run.path.rename(run.path.with_name(f".deleted-{run.name}-{time.time_ns()}"))
-        shutil.rmtree(doomed)
-        history.forget(run)
-    except OSError as error:
-        raise problem(
-            "the run cannot be deleted wholly",
-            where=one_line(str(run.path), 200),
-            why=error.strerror or str(error),
-            remedy="check the rights there, then remove the directory by hand",
-        ) from error
+        yield
     finally:
         lock.release()

@@ -28,8 +28,9 @@ class Settings:
 class Commands(click.Group):
     """A group whose errors become the documented exit codes, and whose help lists commands in the order of use."""
 
-    ORDER: ClassVar = tuple(
-        "demo train attach runs status logs stop resume sample doctor models trust plan recipe data completion".split()  # noqa: SIM905
+    ORDER: ClassVar = (
+        *("demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "trash"),
+        *("doctor", "models", "trust", "plan", "recipe", "data", "completion"),
     )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -119,11 +120,11 @@ def assignments(function: Decorated) -> Decorated:
 
 
 def _complete_runs(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
-    from ft_core.paths import runs_root
+    from ft_core.runs.directory import list_runs
 
     try:
-        names = sorted((path.name for path in runs_root().iterdir() if path.is_dir()), reverse=True)
-    except (FtError, OSError):
+        names = [run.name for run in list_runs()]
+    except FtError:
         return []
     return [CompletionItem(name) for name in names if name.startswith(typed)]
 

@@ -38,10 +38,16 @@ class Confirm(Dialog[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
             with VerticalScroll(classes="dialog-body"):
-                yield Static(self._text, markup=False)
+                yield Static(Content(self._text), id="confirm-text")
             with HorizontalGroup(classes="dialog-buttons"):
                 for name, words in self._choices:
                     yield Button(Content(words), id=f"choice-{name}", compact=True)
+
+    def say(self, text: str) -> None:
+        """Say something else; nothing when the dialog has been left."""
+        self._text = text
+        for words in self.query("#confirm-text").results(Static):
+            words.update(Content(text))
 
     def on_mount(self) -> None:
         """The harmless answer is one Enter away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -13,7 +14,8 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from ft_core.errors import FtError
 from ft_core.paths import runs_root
-from ft_core.text import counted, one_line
+from ft_core.runs import trash
+from ft_core.text import bytes_text, counted, one_line
 from ft_tui import run_rows
 from ft_tui.actions import bindings
 from ft_tui.run_rows import RunRow
@@ -56,6 +58,7 @@ class HomeScreen(Screen[None]):
         self._rows: tuple[RunRow, ...] = ()
         self._reading = False
         self._wanted = ""
+        self._awaited = ""  # the run on which the cursor is to stand
 
     def compose(self) -> ComposeResult:
         """Heading, filter, the table or what to do without runs, more on the chosen run, keys."""
@@ -72,6 +75,7 @@ class HomeScreen(Screen[None]):
         self.query_one("#empty").display = False
         self.table.focus()
         self._look()
+        self._purge()
         self.set_interval(_LOOK_SECONDS, self._look)
 
     def on_screen_resume(self) -> None:
@@ -113,7 +117,24 @@ class HomeScreen(Screen[None]):
         self._rows = message.rows
         self._show(message.problem)
 
+    def stand_on(self, name: str) -> None:
+        """Have the cursor on this run as soon as it is listed; a filter that hides it is dropped then."""
+        self._awaited = name
+        if not self._reading:
+            self._reading = True
+            self._read_runs()
+
+    def _stand_on_awaited(self) -> None:
+        row = next((row for row in self._rows if row.run.name == self._awaited), None)
+        if row is None:
+            return
+        if not row.matches(self._wanted):
+            self._drop_filter()
+        self.table.choose(row.run.name)
+        self._awaited = ""
+
     def _show(self, problem: str = "") -> None:
+        self._stand_on_awaited()
         shown = [row for row in self._rows if row.matches(self._wanted)]
         self.query_one("#empty").display = not self._rows
         self.table.display = bool(self._rows)
@@ -175,9 +196,13 @@ class HomeScreen(Screen[None]):
 
     def key_escape(self) -> None:
         """Drop the filter."""
+        self._drop_filter()
+        self.table.focus()
+
+    def _drop_filter(self) -> None:
+        self._wanted = ""
         self.query_one("#filter", Input).value = ""
         self._open_filter(open=False)
-        self.table.focus()
 
     # Actions
 
@@ -249,7 +274,7 @@ class HomeScreen(Screen[None]):
             self.app.call_from_thread(self.app.open_dashboard, row.run)
 
     def action_delete(self) -> None:
-        """Ask, then delete the chosen run."""
+        """Ask, then move the chosen run to the trash."""
         row = self.chosen
         if row is None:
             return
@@ -261,18 +286,59 @@ class HomeScreen(Screen[None]):
             if answer == "delete":
                 self._delete(row)
 
-        text = f"{row.run.name}\n\nIts recipe, curves, samples, checkpoints and its result are deleted. {row.run.path}"
-        self.app.push_screen(Confirm("Delete this run?", text, (("delete", "Delete"), ("keep", "Keep"))), answered)
+        choices = (("delete", "Move to the trash"), ("keep", "Keep"))
+        dialog = Confirm("Delete this run?", delete_words(row, None), choices)
+        self.app.push_screen(dialog, answered)
+        self._measure(row, dialog)
+
+    @work(thread=True, group="measure", exclusive=True)
+    def _measure(self, row: RunRow, dialog: Confirm) -> None:
+        self.app.call_from_thread(dialog.say, delete_words(row, trash.size_of(row.run.path)))
 
     @work(thread=True, group="change")
     def _delete(self, row: RunRow) -> None:
-        from ft_core.runs.lifecycle import delete
-
         try:
-            delete(row.run)
+            trash.move_to_trash(row.run)
         except FtError as error:
             self.app.call_from_thread(self.app.show_error, error)
+        else:
+            words = f"{row.run.name} is in the trash for 7 days. u restores it; so does ft-tui trash restore."
+            self.app.call_from_thread(self.notify, words, markup=False)
         self.app.call_from_thread(self._look)
+
+    def action_restore(self) -> None:
+        """Take the last deletion back."""
+        self._restore()
+
+    @work(thread=True, group="change")
+    def _restore(self) -> None:
+        try:
+            deleted = trash.list_trash()
+            run = trash.restore(deleted[0]) if deleted else None
+        except FtError as error:
+            self.app.call_from_thread(self.app.show_error, error)
+            return
+        if run is None:
+            self.app.call_from_thread(self._refuse, "Nothing to restore: the trash is empty.")
+            return
+        self.app.call_from_thread(self.notify, f"{run.name} is restored.", markup=False)
+        self.app.call_from_thread(self.stand_on, run.name)
+
+    @work(thread=True, group="purge")
+    def _purge(self) -> None:
+        # What cannot be removed today is said by `ft-tui trash`, and tried again at the next start.
+        with suppress(FtError):
+            trash.empty_trash(only_expired=True)
 
     def _refuse(self, why: str) -> None:
         self.notify(why, severity="warning", markup=False)
+
+
+def delete_words(row: RunRow, size: int | None) -> str:
+    """What deleting a run means; its size in bytes comes when it has been measured."""
+    weight = "measuring its size ..." if size is None else bytes_text(size)
+    return (
+        f"{row.run.name}\n\nIts recipe, curves, samples, checkpoints and result ({weight}) lie in the trash for 7 days "
+        "and can be restored: u here, or ft-tui trash restore. Then they are deleted for good. Their space is free "
+        "at once after ft-tui trash empty."
+    )

@@ -47,12 +47,25 @@ class RunTable(DataTable[Text], inherit_bindings=False):
         self._now = 0.0
         self._drawn: dict[str, tuple[str, ...]] = {}
         self._names: tuple[str, ...] = ()
+        self._wanted = ""  # the run to go to
 
     @property
     def chosen(self) -> str | None:
         """Name of the run under the cursor."""
         names = list(self._drawn)
         return names[self.cursor_row] if 0 <= self.cursor_row < len(names) else None
+
+    def choose(self, name: str) -> None:
+        """Put the cursor on this run, now or when it is shown next."""
+        self._wanted = name
+        if name in self._drawn:
+            self._stand_on_wanted()
+
+    def _stand_on_wanted(self) -> None:
+        names = list(self._drawn)
+        if self._wanted in names:
+            self.move_cursor(row=names.index(self._wanted))
+            self._wanted = ""
 
     def on_resize(self, event: events.Resize) -> None:
         """Other widths, other columns."""
@@ -81,6 +94,7 @@ class RunTable(DataTable[Text], inherit_bindings=False):
         else:
             self._replace_rows(wanted)
         self._drawn = wanted
+        self._stand_on_wanted()
 
     def _cells(self, row: RunRow) -> tuple[str, ...]:
         values = {
