@@ -1,13 +1,18 @@
-"""Measures of one answer, and what many of them say together."""
+"""Measures of one answer, and which references are labels."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from math import comb
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Final, NoReturn
+
+# A label is a word or a few of them, and each of them comes up often enough to be told from the others.
+_LONGEST_LABEL: Final = 40
+_MOST_LABELS: Final = 20
+_ROWS_FOR_A_LABEL: Final = 3
+_AROUND: Final = " .,;:!?\"'`*()[]{}<>\u3002\u201c\u201d\u2018\u2019"
 
 
 def parse_json(text: str) -> object | None:
@@ -79,19 +84,17 @@ def _leaves(value: object) -> Iterator[str]:
         yield json.dumps(value)
 
 
-def share(flags: Iterable[bool]) -> float:
-    """The share of true ones, 0 to 1. Raises ValueError when there are none at all."""
-    known = list(flags)
-    if not known:
-        raise ValueError("a share of nothing")
-    return sum(known) / len(known)
+def labels_of(references: Sequence[str]) -> tuple[str, ...]:
+    """The labels, in order, when these references are a choice among few short ones; empty for any other rows.
 
-
-def chance_of_change(gained: int, lost: int) -> float:
-    """How likely a change at least this one-sided is by chance: `gained` answers became right, `lost` became wrong.
-
-    The exact two-sided form of McNemar's test (Psychometrika 12, 1947): a fair coin for each answer that changed.
+    At least two and at most 20 of at most 40 characters, with three rows or more for each on average.
     """
-    changed = gained + lost
-    tail = sum(comb(changed, count) for count in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / (1 << changed))
+    found = sorted({label(reference) for reference in references})
+    few = 2 <= len(found) <= _MOST_LABELS and len(references) >= _ROWS_FOR_A_LABEL * len(found)
+    short = all(0 < len(one) <= _LONGEST_LABEL and "\n" not in one for one in found)
+    return tuple(found) if few and short else ()
+
+
+def label(text: str) -> str:
+    """An answer as a label: whatever its case, Unicode form (NFKC), spaces, and the punctuation around it."""
+    return _normal(text).strip(_AROUND)

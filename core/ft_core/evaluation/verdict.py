@@ -2,145 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
-from ft_core.evaluation.metrics import chance_of_change, exact, json_like, parse_json, right_fact, share
+from ft_core.evaluation.faults import FAULTS, Answer, faults, unrelated
+from ft_core.evaluation.losses import RowLosses
+from ft_core.evaluation.measures import Measure, answer_measures, loss_measures
+from ft_core.evaluation.statistics import LEVEL, least_chance, smallest_gain
 
-# A change that chance brings more often than one time in twenty is not called one.
-_CHANCE = 0.05
-# Losses are means over many tokens; below one per cent of difference nobody would notice.
-_LOSS_CHANGE = 0.01
-_NAMES = {"valid_json": "valid JSON", "right_fact": "right facts", "exact": "answers equal to the reference"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer of a model to a held-out row; `fact` is the text a right answer must contain, if the row has one."""
-
-    prompt: str
-    reference: str
-    fact: str | None
-    text: str
+Outcome = Literal["better", "not better", "worse", "too few rows to tell", "not usable"]
+BETTER: Final = "better"
+NOT_BETTER: Final = "not better"
+WORSE: Final = "worse"
+TOO_FEW: Final = "too few rows to tell"
+NOT_USABLE: Final = "not usable"
+OUTCOMES: Final = (BETTER, NOT_BETTER, WORSE, TOO_FEW, NOT_USABLE)
+# So large a share of answers that nobody could use makes the model one.
+_MANY: Final = 0.5
+_SOME: Final = 0.1
+_RIGHT: Final = frozenset({"right_fact", "exact", "accuracy"})
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The measures of base and tuned model, and what they say.
+    """What base and tuned model make of the same held-out rows, and what follows from it.
 
-    `base` and `tuned` hold shares from 0 to 1 (`valid_json`, `right_fact`, `exact`) and `held_out_loss` in nats per
-    token, each only where it could be measured. `better` is None when nothing clearly changed, or some measures
-    rose while others fell. `words` is one sentence. `changes` tells of each compared measure whether it is clearly
-    better (1), clearly worse (-1) or neither (0).
+    `rows` is the number of held-out rows answered, or of raw texts measured where none has an answer (`raw`). The
+    counts say how many answers of each model have which fault (see `faults`), and how many tuned answers are the
+    base's own. `unrelated` says that the tuned answers say nothing of their rows.
     """
 
-    base: dict[str, float]
-    tuned: dict[str, float]
+    outcome: Outcome
     rows: int
-    better: bool | None
-    words: str
-    changes: dict[str, int]
+    measures: tuple[Measure, ...] = ()
+    base_faults: dict[str, int] = field(default_factory=dict)
+    tuned_faults: dict[str, int] = field(default_factory=dict)
+    identical: int = 0
+    unrelated: bool = False
+    raw: bool = False
 
+    @property
+    def better(self) -> bool | None:
+        """True for better, False for clearly worse in what was measured; None where neither is clear."""
+        if self.outcome == BETTER:
+            return True
+        fell = self.sign_of(-1) and not self.sign_of(1)
+        return False if self.outcome == WORSE or (self.outcome == NOT_USABLE and fell) else None
 
-def score(answers: Sequence[Answer]) -> dict[str, float]:
-    """The share of answers that pass each measure that applies to these rows; empty for no answers.
+    def sign_of(self, sign: int) -> list[Measure]:
+        """The measures the verdict rests on that clearly changed this way."""
+        return [one for one in self.measures if one.decides and one.sign == sign]
 
-    `valid_json` only when every reference is JSON, and then an object must have the reference's keys; `right_fact`
-    over the rows that carry a fact; `exact` always.
-    """
-    return {name: share(flags) for name, flags in _measures(answers).items()}
+    def measure(self, name: str) -> Measure | None:
+        """The measure of this name, if it was taken."""
+        return next((one for one in self.measures if one.name == name), None)
 
+    @property
+    def faulty(self) -> int:
+        """How many tuned answers have any fault."""
+        return sum(self.tuned_faults.values())
 
-def _measures(answers: Sequence[Answer]) -> dict[str, list[bool]]:
-    """For each measure that applies, whether each answer passes; the same rows give the same measures."""
-    if not answers:
-        return {}
-    found: dict[str, list[bool]] = {}
-    if all(parse_json(answer.reference) is not None for answer in answers):
-        found["valid_json"] = [json_like(answer.text, answer.reference) for answer in answers]
-    if any(answer.fact for answer in answers):
-        found["right_fact"] = [right_fact(answer.text, answer.fact) for answer in answers if answer.fact]
-    found["exact"] = [exact(answer.text, answer.reference) for answer in answers]
-    return found
+    @property
+    def smallest_change(self) -> float | None:
+        """The change of a deciding share or score below which none would have been called; None where none could."""
+        known = [one.smallest_change for one in self.measures if one.decides and one.smallest_change is not None]
+        return min(known, default=None)
 
 
 def judge(
     base_answers: Sequence[Answer],
     tuned_answers: Sequence[Answer],
-    base_loss: float | None,
-    tuned_loss: float | None,
+    base_loss: RowLosses | float | None,
+    tuned_loss: RowLosses | float | None,
 ) -> Verdict:
     """Compare two models by their answers to the same rows, in the same order, and by their held-out losses.
 
-    Losses are in nats per token, None where not measured. Raises ValueError when the rows differ.
+    Between equal models better or worse is said at most one time in twenty, whatever the number of rows and measures:
+    deciding measures are corrected for their number, the others can only take a "better" back. A loss decides over
+    raw text alone. A loss given as its mean (nats a token) is reported and not tested. Raises ValueError when the
+    rows differ.
     """
     if [(a.prompt, a.reference, a.fact) for a in base_answers] != [
         (a.prompt, a.reference, a.fact) for a in tuned_answers
     ]:
         raise ValueError("base and tuned model must answer the same rows in the same order")
-    before, after = _measures(base_answers), _measures(tuned_answers)
-    changes = {name: _change(name, before[name], after[name]) for name in before}
-    base = {name: share(flags) for name, flags in before.items()}
-    tuned = {name: share(flags) for name, flags in after.items()}
-    for measured, loss in ((base, base_loss), (tuned, tuned_loss)):
-        if loss is not None:
-            measured["held_out_loss"] = loss
-    if base_loss is not None and tuned_loss is not None:
-        changes["held_out_loss"] = _loss_change(base_loss, tuned_loss)
-    found, rows = list(changes.values()), len(base_answers)
-    signs = {name: change.sign for name, change in changes.items()}
-    return Verdict(base, tuned, rows, _better(found), _words(found, rows), signs)
+    losses = loss_measures(base_loss, tuned_loss)
+    if not base_answers:
+        raw = any(one.decides for one in losses)
+        texts = next((one.rows for one in losses if one.decides), 0)
+        return _settled(Verdict(NOT_BETTER, texts, losses, raw=raw))
+    same = sum(old.text == new.text for old, new in zip(base_answers, tuned_answers, strict=True))
+    return _settled(
+        Verdict(
+            NOT_BETTER,
+            len(base_answers),
+            (*answer_measures(base_answers, tuned_answers), *(one for one in losses if not one.decides)),
+            faults(base_answers),
+            faults(tuned_answers),
+            same,
+            unrelated(tuned_answers),
+        )
+    )
 
 
-@dataclass(frozen=True)
-class _Change:
-    sign: int  # 1 clearly better, -1 clearly worse, 0 neither
-    words: str
+def _settled(found: Verdict) -> Verdict:
+    return replace(found, outcome=_outcome(found))
 
 
-def _better(changes: Sequence[_Change]) -> bool | None:
-    signs = {change.sign for change in changes}
-    return None if {1, -1} <= signs or signs <= {0} else 1 in signs
+def _outcome(found: Verdict) -> Outcome:
+    if found.rows and found.identical == found.rows:
+        return NOT_BETTER if enough(found.rows) else TOO_FEW
+    if unusable(found):
+        return NOT_USABLE
+    if not enough(found.rows):
+        return TOO_FEW
+    rose, fell = found.sign_of(1), found.sign_of(-1)
+    if rose and not fell and not taken_back(found):
+        return BETTER
+    if fell and not rose:
+        return WORSE
+    return NOT_BETTER if rose or fell or could_tell(found) else TOO_FEW
 
 
-def _change(name: str, before: Sequence[bool], after: Sequence[bool]) -> _Change:
-    gained = sum(new and not old for old, new in zip(before, after, strict=True))
-    lost = sum(old and not new for old, new in zip(before, after, strict=True))
-    clear = chance_of_change(gained, lost) < _CHANCE
-    sign = ((gained > lost) - (gained < lost)) if clear else 0
-    return _Change(sign, _figures(_NAMES[name], share(before), share(after), sign, _percent))
+def enough(rows: int) -> bool:
+    """Whether a test over so many rows can come out at all: six of them, when all change one way."""
+    return rows > 0 and least_chance(rows) <= LEVEL
 
 
-def _loss_change(before: float, after: float) -> _Change:
-    if not isfinite(before) or not isfinite(after):
-        return _Change(-1 if isfinite(before) else 0, "held-out loss is not a number")
-    clear = abs(after - before) > _LOSS_CHANGE * abs(before)
-    sign = ((after < before) - (after > before)) if clear else 0
-    # A lower loss is the better one, but its words follow the figures.
-    return _Change(sign, _figures("held-out loss", before, after, -sign, "{:.3g}".format))
+def could_tell(found: Verdict) -> bool:
+    """Whether a change of a deciding measure could have been called over these rows, corrected as it would be."""
+    deciding = [one for one in found.measures if one.decides]
+    return any(smallest_gain(one.rows, 0, _level(found)) is not None for one in deciding)
 
 
-def _figures(name: str, before: float, after: float, rise: int, text: Callable[[float], str]) -> str:
-    if text(before) == text(after):
-        return f"{name} stayed at {text(before)}"
-    verb = {1: "rose", -1: "fell", 0: "hardly changed,"}[rise]
-    return f"{name} {verb} from {text(before)} to {text(after)}"
+def _level(found: Verdict) -> float:
+    """The level that the clearest of the deciding measures has to reach: a share of 5 % for each that could."""
+    able = sum(one.decides and one.least is not None and one.least <= LEVEL for one in found.measures)
+    return LEVEL / max(able, 1)
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}".replace(".0%", "%").replace("%", " %")
+def unusable(found: Verdict) -> bool:
+    """Whether so many tuned answers have faults, or all say so little of their rows, that nobody could use the model.
+
+    Answers that are right, or clearly got better, do say something of their rows.
+    """
+    right = any(one.tuned >= _SOME for one in found.measures if one.name in _RIGHT)
+    nothing_said = found.unrelated and not right and not found.sign_of(1)
+    return found.rows > 0 and not found.raw and (found.faulty >= _MANY * found.rows or nothing_said)
 
 
-def _words(changes: Sequence[_Change], rows: int) -> str:
-    if not changes:
-        return "Not compared: there were no held-out rows to answer and no held-out loss."
-    mixed = {1, -1} <= {change.sign for change in changes}
-    openings = {
-        True: "Better than the base",
-        False: "Worse than the base",
-        None: "Mixed" if mixed else "No clear change",
-    }
-    opening = openings[_better(changes)]
-    answered = f", {rows} held-out {'row' if rows == 1 else 'rows'} answered" if rows else ""
-    return f"{opening}: {'; '.join(change.words for change in changes)}{answered}."
+def taken_back(found: Verdict) -> Measure | None:
+    """The measure beside the deciding ones, of the answers, that clearly got worse; None when there is none."""
+    beside = (one for one in found.measures if not one.decides and one.name != "held_out_loss")
+    return next((one for one in beside if one.sign < 0), None)
+
+
+def fewest_rows(found: Verdict) -> int:
+    """How many answered rows the tests need before any change can be called."""
+    rows = 1
+    while smallest_gain(rows, 0, _level(found)) is None:
+        rows += 1
+    return rows
+
+
+def most_faults(counts: dict[str, int]) -> list[str]:
+    """The faults that any answers have, the most frequent first."""
+    return sorted((name for name in FAULTS if counts.get(name)), key=lambda name: -counts[name])

@@ -90,8 +90,12 @@ class RunDir:
 
     @property
     def eval(self) -> Path:
-        """The verdict with every answer."""
+        """The verdict with every answer, and the held-out losses row by row."""
         return self.path / "eval"
+
+    def losses_file(self, step: int) -> Path:
+        """The held-out losses measured after a step, row by row; step 0 is the base."""
+        return self.eval / f"losses-{step:06d}.json"
 
     @property
     def result(self) -> Path:

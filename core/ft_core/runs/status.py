@@ -44,6 +44,7 @@ class Status(BaseModel):
     total: int | None = Field(None, ge=0, lt=2**53)
     epoch: float | None = None
     loss: float | None = None
+    verdict: str | None = None
     started: Moment | None = None
     updated: Moment = 0.0
     ended: Moment | None = None

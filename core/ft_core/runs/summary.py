@@ -10,7 +10,10 @@ from ft_core.runs.status import Status, read_settled
 
 @dataclass(frozen=True)
 class Summary:
-    """One run of a list; `progress` is the share of steps done, 0 to 1, `started` unix seconds."""
+    """One run of a list; `progress` is the share of steps done, 0 to 1, `started` unix seconds.
+
+    `verdict` is the outcome of the comparison with the base; None before it, and in runs of earlier versions.
+    """
 
     name: str
     state: str
@@ -22,6 +25,7 @@ class Summary:
     ended: float | None
     model: str
     data: str
+    verdict: str | None = None
 
 
 def summarise(run: RunDir) -> Summary:
@@ -40,6 +44,7 @@ def summarise(run: RunDir) -> Summary:
         ended=status.ended,
         model=status.model,
         data=status.data,
+        verdict=status.verdict,
     )
 
 

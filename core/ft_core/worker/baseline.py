@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ft_core.files import write_atomic
+from ft_core.worker.generate import Reply
+
+
+def _noted(found: object) -> object:
+    """An answer as versions before kept it, its words alone, as a reply."""
+    return Reply(found, None) if isinstance(found, str) else found
 
 
 class Baseline(BaseModel):
@@ -17,7 +24,7 @@ class Baseline(BaseModel):
 
     loss: float | None = None
     samples: list[str] | None = None
-    answers: list[str] | None = None
+    answers: list[Annotated[Reply, BeforeValidator(_noted)]] | None = None
 
     def save(self, path: Path) -> None:
         """Write it in one step."""

@@ -16,7 +16,7 @@ from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.controls import Controls, Signals
 from ft_core.worker.dataset import Progress
 from ft_core.worker.due import due
-from ft_core.worker.evaluate import held_out_loss
+from ft_core.worker.evaluate import RowLoss, held_out_loss, keep_rows
 from ft_core.worker.keeping import Keeper
 from ft_core.worker.report import Reporter
 from ft_core.worker.sampling import Samples
@@ -55,6 +55,7 @@ class BetweenSteps:
         self._sampled_step = 0
         self.saved_step = resumed.step if resumed else 0
         self.measured: tuple[int, float] | None = None
+        self._taken: int | None = None
         self.best = Best(ready.recipe.evaluation.patience)
         self.best.restore((resumed.notes if resumed else {}).get("best"))
         keeper.spare = {self.best.step}
@@ -63,6 +64,11 @@ class BetweenSteps:
     def step(self) -> int:
         """Optimiser steps done."""
         return int(self._ready.trainer.state.global_step)
+
+    @property
+    def weights_of(self) -> int:
+        """The step after which the model's weights were as they are: the last, unless the best ones were taken."""
+        return self.step if self._taken is None else self._taken
 
     # ---- called by the trainer ----
 
@@ -119,7 +125,7 @@ class BetweenSteps:
         if found is None:
             return
         self._ready.trainer._load_from_checkpoint(str(found.path))
-        self.measured = (self.step, self.best.loss)
+        self.measured, self._taken = (self.step, self.best.loss), found.step
         self._report.alarm(
             "best_kept",
             f"the result is that of step {found.step}, whose held-out loss {self.best.loss:.4f} was the best",
@@ -160,11 +166,14 @@ class BetweenSteps:
 
     def measure(self, step: int, progress: Progress) -> float:
         """The held-out loss of the model as it is, told as that of `step`. `progress` may raise Stopped."""
-        begun, held_out = time.monotonic(), self._ready.data.held_out
+        ready, rows = self._ready, list[RowLoss]()
+        begun, held_out = time.monotonic(), ready.data.held_out
         loss = held_out_loss(
-            self._ready.model, held_out, pad=self._ready.pad, autocast=self._ready.autocast, progress=progress
+            ready.model, held_out, pad=ready.pad, autocast=ready.autocast, progress=progress, rows=rows
         )
-        self._report.event("eval", step=step, loss=loss, rows=len(held_out), seconds=time.monotonic() - begun)
+        path = keep_rows(self._report, step, rows, held_out, ready.tokenizer)
+        seconds = time.monotonic() - begun
+        self._report.event("eval", step=step, loss=loss, rows=len(held_out), seconds=seconds, path=path)
         self.measured = (step, loss)
         return loss
 

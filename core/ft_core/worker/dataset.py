@@ -29,13 +29,16 @@ Progress = Callable[[int, int], None]
 class Tokens:
     """Token rows with the label of each token (-100: no loss), and what happened to the rows on the way.
 
-    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length; `used` are the places,
-    among the rows that were given, of those that came to any.
+    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length; `of` is the place, among
+    the rows that were given, of the one it comes from (a long text comes to several), and `used` are the places of
+    those that came to any. `raw` says that all of them are raw text.
     """
 
     input_ids: list[array[int]] = field(default_factory=list)
     labels: list[array[int]] = field(default_factory=list)
+    of: list[int] = field(default_factory=list)
     used: list[int] = field(default_factory=list)
+    raw: bool = False
     cut: int = 0
     without_trained: list[int] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
@@ -83,7 +86,7 @@ def encode(
     `progress(done, total)` is called after every row and may raise to stop. The gate, if any, looks at each row.
     FtError where a row takes more than 10 s: the next one would too.
     """
-    tokens = Tokens()
+    tokens = Tokens(raw=bool(rows) and all(isinstance(row, Text) for row in rows))
     for place, row in enumerate(rows):
         before = len(tokens)
         try:
@@ -96,6 +99,7 @@ def encode(
             # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
             for piece in encoded.pieces(max_length) if isinstance(row, Text) else (encoded,):
                 _add(tokens, row.number, piece.input_ids, piece.trained, max_length)
+        tokens.of.extend([place] * (len(tokens) - before))
         if len(tokens) > before:
             tokens.used.append(place)
         progress(place + 1, len(rows))

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,13 @@ _OPENING = 24  # words of a text that the model is asked to go on from
 
 # Prompt and answer tokens held in the cache at once: on a GPU about 1 GB for a 1B model, 4 GB for an 8B one.
 _BATCH_TOKENS = {"cuda": 32_768, "cpu": 16_384}
+
+
+class Reply(NamedTuple):
+    """An answer, and whether the model ended it; None where that was not noted."""
+
+    text: str
+    ended: bool | None
 
 
 @contextmanager
@@ -124,20 +131,24 @@ class Generator:
         )
         return [int(token) for token in cast("list[int]", chat)]
 
-    def answer(
+    def answer(self, prompts: Sequence[list[int]], **settings: Any) -> list[str]:  # noqa: ANN401 - those of `reply`
+        """The words of `reply`."""
+        return [reply.text for reply in self.reply(prompts, **settings)]
+
+    def reply(
         self,
         prompts: Sequence[list[int]],
         *,
         max_new_tokens: int,
         temperature: float = 0.0,
         progress: Callable[[int], None] = untold,
-    ) -> list[str]:
+    ) -> list[Reply]:
         """One answer a prompt, in the order of the prompts; likeliest tokens when `temperature` is 0.
 
         `progress(done)` is called after each batch and may raise to stop. Prompts of like length go together; a
         batch too big for the memory is halved until it fits.
         """
-        answers = [""] * len(prompts)
+        answers = [Reply("", None)] * len(prompts)
         order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
         done, size = 0, len(prompts)
         with undisturbed(self._model):
@@ -145,15 +156,15 @@ class Generator:
                 size = min(size, self._fitting(len(prompts[order[done]]) + max_new_tokens))
                 places = order[done : done + size]
                 try:
-                    texts = self._batch([prompts[place] for place in places], max_new_tokens, temperature)
+                    replies = self._batch([prompts[place] for place in places], max_new_tokens, temperature)
                 except torch.cuda.OutOfMemoryError:
                     if size == 1:
                         raise
                     torch.cuda.empty_cache()
                     size = (size + 1) // 2
                     continue
-                for place, text in zip(places, texts, strict=True):
-                    answers[place] = text
+                for place, reply in zip(places, replies, strict=True):
+                    answers[place] = reply
                 done += len(places)
                 progress(done)
         return answers
@@ -161,7 +172,7 @@ class Generator:
     def _fitting(self, tokens: int) -> int:
         return max(1, _BATCH_TOKENS[self._model.device.type] // tokens)
 
-    def _batch(self, prompts: list[list[int]], max_new_tokens: int, temperature: float) -> list[str]:
+    def _batch(self, prompts: list[list[int]], max_new_tokens: int, temperature: float) -> list[Reply]:
         fresh, room = max_new_tokens, None
         if self._context is not None:
             fresh = min(fresh, max(1, self._context // 2))
@@ -177,7 +188,15 @@ class Generator:
                 attention_mask=mask,
                 generation_config=self._settings(fresh, temperature),
             )
-        return [text.strip() for text in self._tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)]
+        written = out[:, width:]
+        texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
+        ended = torch.isin(written, torch.tensor(self._stops, device=written.device, dtype=written.dtype)).any(dim=1)
+        return [Reply(text.strip(), end) for text, end in zip(texts, ended.tolist(), strict=True)]
+
+    def fits(self, text: str, max_new_tokens: int) -> bool:
+        """Whether an answer of these words, with the token that ends it, has room in so many tokens."""
+        room = max_new_tokens if self._context is None else min(max_new_tokens, max(1, self._context // 2))
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"]) < room
 
     def _settings(self, max_new_tokens: int, temperature: float) -> GenerationConfig:
         """Every setting named: what is left out would be filled in from the model's own habits."""

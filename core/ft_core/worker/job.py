@@ -90,7 +90,7 @@ class Job:
         self.telemetry.trained_tokens = lambda: ready.trainer.trained_tokens
         generator = Generator(ready.model, ready.tokenizer, ready.stops, ready.autocast)
         self.samples = Samples(self.recipe, ready.model, generator, self.report, ready.data)
-        self.jury = Jury(self.recipe, ready.model, generator, self.controls, ready.data.held_out_rows)
+        self.jury = Jury(self.recipe, ready.model, generator, self.controls, ready.data)
         self.between = BetweenSteps(
             ready,
             self.report,
@@ -237,7 +237,8 @@ class Job:
             self._with_room(lambda: kept.save(self._baseline_file))
         base, tuned = kept.answers, self.jury.ask_tuned()
         now = measured[1] if measured and measured[0] == self.between.step else None
-        self._with_room(lambda: self.jury.judge(self.report, base, tuned, kept.loss, now))
+        of = self.between.weights_of
+        self._with_room(lambda: self.jury.judge(self.report, base, tuned, kept.loss, now, of))
 
     def _with_room(self, write: Callable[[], T]) -> T:
         return when_there_is_room(write, self.report, self.controls)

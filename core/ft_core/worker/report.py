@@ -60,6 +60,12 @@ class Reporter:
         """How far the run is, for lists of runs."""
         self._status.update(step=step, total=total, epoch=epoch, loss=loss)
 
+    def verdict(self, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+        """The verdict, for readers of the run, and its outcome for lists of runs."""
+        self.event("verdict", **fields)
+        self._status.update(verdict=fields["outcome"])
+        self.log(str(fields["words"]))
+
     def begun(self) -> None:
         """Training begins; a resumed run keeps the time it first began."""
         self._status.update(started=self._status.status.started or time.time())

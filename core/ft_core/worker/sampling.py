@@ -12,7 +12,7 @@ from peft import PeftModel
 from ft_core.data.rows import Message, Text, TrainingRow
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
-from ft_core.worker.generate import Generator, question, reference, shown, untold, untuned
+from ft_core.worker.generate import Generator, Reply, question, reference, shown, untold, untuned
 from ft_core.worker.prepare import Data
 from ft_core.worker.report import Reporter
 
@@ -45,17 +45,17 @@ class Question:
         return shown(self.messages)
 
 
-def answers(
+def replies(
     generator: Generator,
     questions: Sequence[Question],
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
     progress: Callable[[int], None] = untold,
-) -> list[str]:
+) -> list[Reply]:
     """One answer a question, in their order."""
     prompts = [generator.prompt(asked.messages, plain=asked.plain, tools=asked.tools) for asked in questions]
-    return generator.answer(prompts, max_new_tokens=max_new_tokens, temperature=temperature, progress=progress)
+    return generator.reply(prompts, max_new_tokens=max_new_tokens, temperature=temperature, progress=progress)
 
 
 class Samples:
@@ -104,12 +104,13 @@ class Samples:
         return "answered" if kept else "answered; full fine-tuning keeps no base to compare with"
 
     def _ask(self, questions: Sequence[Question]) -> list[str]:
-        return answers(
+        found = replies(
             self._generator,
             questions,
             max_new_tokens=self._settings.max_new_tokens,
             temperature=self._settings.temperature,
         )
+        return [reply.text for reply in found]
 
     def _save(
         self, step: int, source: str, questions: Sequence[Question], base: Sequence[str], current: Sequence[str]

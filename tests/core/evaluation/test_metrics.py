@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from math import comb
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.evaluation.metrics import chance_of_change, exact, json_like, right_fact, share, valid_json
+from ft_core.evaluation.metrics import exact, json_like, label, labels_of, right_fact, valid_json
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}', "[]", ' {"a": [1, 2]}\n', '{"a": "\\u00e9"}'])
@@ -106,22 +104,24 @@ def test_an_exact_answer_may_differ_in_the_space_around_it_only() -> None:
     assert not exact("paris.", "Paris.")
 
 
-def test_a_share_is_between_none_and_all_and_nothing_has_none() -> None:
-    assert share([True, False, False, True]) == 0.5
-    with pytest.raises(ValueError, match="nothing"):
-        share([])
+def test_few_short_references_are_labels_whatever_their_case_and_punctuation() -> None:
+    assert labels_of(["Positive", "negative.", "positive", "NEGATIVE", "positive", "negative"]) == (
+        "negative", "positive",
+    )  # fmt: skip
+    assert label(' "Positive."\n') == label("positive")
+    assert label("ﬁne") == label("fine")
 
 
 @pytest.mark.parametrize(
-    ("gained", "lost", "chance"),
-    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (8, 1, 2 * 10 / 512), (4, 4, 1.0)],
+    "references",
+    [
+        ["yes"] * 9,
+        ["yes", "no"],
+        [f"label {number}" for number in range(21)] * 3,
+        ["a sentence that is too long to be called a label", "no"] * 3,
+        ["", "no"] * 3,
+        [],
+    ],
 )
-def test_the_chance_of_a_change_is_that_of_a_fair_coin(gained: int, lost: int, chance: float) -> None:
-    assert chance_of_change(gained, lost) == pytest.approx(chance)
-    assert chance_of_change(lost, gained) == pytest.approx(chance)
-
-
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_a_chance_is_a_chance(gained: int, lost: int) -> None:
-    assert 0 <= chance_of_change(gained, lost) <= 1
-    assert comb(gained + lost, lost) >= 1
+def test_one_answer_many_answers_and_long_answers_are_no_labels(references: list[str]) -> None:
+    assert labels_of(references) == ()

@@ -78,7 +78,18 @@ def test_an_answer_ends_at_the_token_that_ends_a_trained_turn(model: Path, asked
     words = tokenizer(generator.answer(prompt, max_new_tokens=8)[0])["input_ids"]
     assert len(words) > 2
     told = Generator(loaded, tokenizer, {words[1]}, contextlib.nullcontext)
-    assert told.answer(prompt, max_new_tokens=8)[0] == tokenizer.decode(words[:2]).strip()
+    assert told.reply(prompt, max_new_tokens=8)[0] == (tokenizer.decode(words[:2]).strip(), True)
+    assert told.reply(prompt, max_new_tokens=1)[0].ended is False, "it had no room to end"
+
+
+def test_whether_an_answer_fits_is_counted_with_the_token_that_ends_it(model: Path, asked: tuple[Any, Any]) -> None:
+    from ft_core.worker.load import load_tokenizer
+
+    _, generator = asked
+    tokens = len(load_tokenizer(model)("coal is black")["input_ids"])
+    assert generator.fits("coal is black", tokens + 1)
+    assert not generator.fits("coal is black", tokens)
+    assert not generator.fits("coal is black " * 200, 100_000), "the context has no room for it"
 
 
 def test_a_prompt_longer_than_the_context_keeps_its_end_and_room_for_an_answer(asked: tuple[Any, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ft_core.evaluation.losses import load as load_losses
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 from ft_core.runs.status import read_status
@@ -82,11 +83,29 @@ def test_the_verdict_holds_every_answer_of_both_models(run: RunDir) -> None:
     (event,) = tiny.events(run, "verdict")
     verdict = json.loads((run.path / event["path"]).read_text())
     assert len(verdict["answers"]) == event["rows"] == 4
-    assert set(verdict["answers"][0]) == {"prompt", "reference", "fact", "base", "tuned"}
+    assert set(verdict["answers"][0]) == {
+        "prompt", "reference", "fact", "base", "tuned", "base_ended", "tuned_ended",
+    }  # fmt: skip
+    assert {answer["base_ended"] for answer in verdict["answers"]} <= {True, False}
+    # Four rows are too few for any test, whatever their loss did.
+    assert (verdict["outcome"], verdict["better"]) == ("too few rows to tell", None)
+    assert read_status(run).verdict == "too few rows to tell"
+    assert verdict["next"]["set"]
     assert verdict["tuned"]["held_out_loss"] < verdict["base"]["held_out_loss"]
     losses = {found["step"]: found["loss"] for found in tiny.events(run, "eval")}
     assert verdict["base"]["held_out_loss"] == losses[0]
     assert verdict["tuned"]["held_out_loss"] == losses[12]
+
+
+def test_the_losses_of_single_rows_are_kept_and_come_to_the_loss_that_is_told(run: RunDir) -> None:
+    for event in tiny.events(run, "eval"):
+        assert event["path"] == f"eval/losses-{event['step']:06d}.json"
+        rows = load_losses(run.path / event["path"])
+        assert rows is not None
+        assert len(rows.nats) == event["rows"] == 12
+        assert min(rows.tokens) > 0
+        assert rows.mean == event["loss"]
+        assert rows.utf8 is None
 
 
 def test_the_run_ends_done_and_readers_see_it_so(run: RunDir) -> None:

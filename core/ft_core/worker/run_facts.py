@@ -1,0 +1,34 @@
+"""What a diagnosis of the run looks at beside its verdict: its curves, and its rows in numbers."""
+
+from __future__ import annotations
+
+from ft_core.evaluation.next_change import RunFacts
+from ft_core.runs.directory import RunDir
+from ft_core.runs.journal import number
+from ft_core.runs.view import RunView
+from ft_core.worker.dataset import Tokens
+from ft_core.worker.prepare import Data
+
+
+def run_facts(run: RunDir, data: Data, unfitting: int) -> RunFacts:
+    """The run's curves as its journal tells them, and its rows; `unfitting` answers were too long for the limit."""
+    view = RunView(run)
+    view.poll()
+    losses = view.series["loss"].values if "loss" in view.series else []
+    measured = ((event.get("step"), number(event.get("loss"))) for event in view.evals)
+    return RunFacts(
+        step=view.step,
+        losses=tuple(losses),
+        held_out=tuple((int(step), loss) for step, loss in measured if isinstance(step, int) and loss is not None),
+        rows=len(data.train),
+        cut=data.train.cut,
+        duplicates=_again(data.train),
+        held_out_rows=len(data.held_out_rows),
+        unfitting=unfitting,
+        ends_trained=bool(data.train.stops),
+    )
+
+
+def _again(tokens: Tokens) -> int:
+    """How many rows are, token for token, a row before them."""
+    return len(tokens) - len({bytes(ids) for ids in tokens.input_ids})
