@@ -20,9 +20,10 @@ from ft_core.runs.status import Status, read_status, write_status
 from ft_tui.cli import cli
 from tests.tui.listed_runs import finished_events, make_run
 
-COMMANDS = ["demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "trash", "doctor", "trust",
-            "recipe", "data", "completion", "recipe new", "recipe check", "recipe show", "data check",
-            "data show", "data clean", "data split", "data mix", "data generate", "data review"]  # fmt: skip
+COMMANDS = ["demo", "train", "attach", "runs", "status", "verdict", "logs", "stop", "resume", "sample", "trash",
+            "doctor", "trust", "recipe", "data", "completion", "recipe new", "recipe check", "recipe show",
+            "data check", "data show", "data clean", "data split", "data mix", "data generate",
+            "data review"]  # fmt: skip
 HEAVY = (
     "torch",
     "transformers",
@@ -73,7 +74,7 @@ def test_every_help_has_examples_that_begin_with_the_command(command: str) -> No
 
 def test_help_documents_the_exit_codes() -> None:
     shown = ft("--help").output
-    assert all(code in shown for code in ("0 ", "2 ", "3 ", "130 "))
+    assert all(code in shown for code in ("0 ", "1 ", "2 ", "3 ", "4 ", "130 "))
 
 
 def test_an_unknown_command_or_option_ends_with_2() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ft_core.runs.directory import RunDir
+from ft_tui.screens.wizard import WizardScreen
 from ft_tui.widgets.pager import Pager
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import CAPITALS, START, Clock, MadeRun, finished, running
@@ -181,7 +182,52 @@ async def test_the_table_of_the_verdict_calls_better_only_what_the_verdict_does(
     made.write("verdict", **known, tuned={**tuned, "held_out_loss": 5.2}, changes={"exact": 1, "held_out_loss": -1})
     made.end("done")
     async with dashboard(made, (120, 40)) as driver:
-        await driver.sees("20 % 20.4 % better", "4.90 5.20 worse")
+        await driver.sees("20 % 20.4 % better", "4.90 5.20 higher")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "mark"),
+    [("better", "✓"), ("not better", "="), ("worse", "✗"), ("not usable", "✗"), ("too few rows to tell", "?")],
+)
+async def test_every_outcome_of_a_verdict_has_its_own_mark_and_says_its_reason(outcome: str, mark: str) -> None:
+    made = judged(outcome=outcome, better=None, words=f"The reason of {outcome}.")
+    async with dashboard(made, (120, 40)) as driver:
+        await driver.sees(f"{mark} The reason of {outcome}.", "answers that repeat 0 14", "loss 9.70 5.30 lower")
+        assert "better" not in driver.words.replace(f"of {outcome}", "")
+        await driver.press("4")
+        await driver.sees(f"{mark} The reason of {outcome}.")
+
+
+async def test_c_sets_up_a_run_with_the_change_that_the_verdict_proposes() -> None:
+    change = {"name": "repeats", "what": "lower the rate", "why": "answers repeat", "set": {"adapter.dropout": 0.25}}
+    made = judged(outcome="not usable", words="Not usable yet.", next=change)
+    async with dashboard(made, (120, 40)) as driver:
+        await driver.sees("Next (c): lower the rate: answers repeat", "c Change")
+        await driver.press("c")
+        await driver.until(lambda: isinstance(driver.pilot.app.screen, WizardScreen))
+        await driver.sees("Lower the rate: answers repeat.")
+        assert driver.pilot.app.screen.session.recipe.adapter.dropout == 0.25
+
+
+async def test_c_says_why_where_nothing_is_proposed_or_what_is_cannot_be_read() -> None:
+    async with dashboard(finished()) as driver:
+        await driver.press("c")
+        await driver.sees("The verdict proposes no change.")
+    change = {"name": "x", "what": "break it", "why": "to see", "set": {"adapter.rank": -4}}
+    made = judged("20260531-111500-demo", outcome="worse", words="Worse.", next=change)
+    async with dashboard(made) as driver:
+        await driver.sees("✗ Worse.")
+        await driver.press("c")
+        await driver.sees("This cannot be done", "adapter.rank")
+
+
+def judged(name: str = "20260531-101500-demo", **verdict: object) -> MadeRun:
+    """A run that ended with this verdict over 15 rows."""
+    made = MadeRun(name=name).prepare().train(2)
+    sides = {"base": {"held_out_loss": 9.7}, "tuned": {"held_out_loss": 5.3}, "changes": {"held_out_loss": 1}}
+    faults = {"base": {"repeating": 0}, "tuned": {"repeating": 14, "empty": 0}}
+    made.write("verdict", path="eval/verdict.json", rows=15, faults=faults, **sides, **verdict)
+    return made.end("done")
 
 
 def told(driver: Driver) -> str:

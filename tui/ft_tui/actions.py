@@ -97,6 +97,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("previous_sample", "left_square_bracket", "Earlier", "The samples before", "dashboard", show=False),
     Action("next_sample", "right_square_bracket", "Later", "The next samples", "dashboard", show=False),
     Action("result", "v", "Result", "Between the result and the samples of an ended run", "dashboard"),
+    Action("clone", "c", "Change", "Set up a run like this one, changed as its verdict proposes", "dashboard"),
     Action("log", "l", "Log", "Show or hide the end of the worker's log", "dashboard", show=False),
     Action("resume", "r", "Resume", "Continue an ended run from its last checkpoint", "dashboard"),
     Action("copy", "y", "Copy", "Copy how to load the result, and write it to a file", "dashboard", show=False),

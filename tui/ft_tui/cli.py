@@ -30,6 +30,7 @@ from ft_tui.commands.recipe import recipe_group
 from ft_tui.commands.runs import logs, runs, sample, status, stop
 from ft_tui.commands.trash import trash_group
 from ft_tui.commands.trust import trust
+from ft_tui.commands.verdict import verdict
 
 if TYPE_CHECKING:
     from ft_core.recipe.given import Given
@@ -42,8 +43,10 @@ RUN is the name of a run, any unique beginning of it, or nothing for the latest 
 \b
 Exit codes:
   0    fine
+  1    verdict --require: not met; data check: rows have errors
   2    wrong use, or a recipe or run that cannot be used
   3    the run failed
+  4    verdict: cannot tell
   130  interrupted (a run goes on)
 
 \b
@@ -82,7 +85,8 @@ def cli(ctx: click.Context, *, no_mouse: bool) -> None:
 
 data_group.add_command(generate_command)
 data_group.add_command(review_command)
-for command in (models, trust, plan, recipe_group, data_group, runs, trash_group, status, logs, stop, sample):
+_COMMANDS = (models, trust, plan, recipe_group, data_group, runs, trash_group, status, verdict, logs, stop, sample)
+for command in _COMMANDS:
     cli.add_command(command)
 
 

@@ -11,7 +11,7 @@ from ft_core.runs.directory import RunDir, list_runs
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.summary import Summary, summarise
 from ft_core.text import duration_text, one_line
-from ft_tui.run_words import state_words
+from ft_tui.run_words import glyph, state_words, verdict_looks
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class RunRow:
     def loss(self) -> str:
         """The last loss."""
         return "" if self.summary.loss is None else f"{self.summary.loss:.4g}"
+
+    @property
+    def verdict(self) -> str:
+        """Whether the result is better than the base: glyph and words; empty before that is known."""
+        said = one_line(self.summary.verdict or "", 20)
+        looks = verdict_looks(said)
+        return f"{glyph(looks.picture, looks.plain)} {said}" if said else ""
 
     @property
     def model(self) -> str:

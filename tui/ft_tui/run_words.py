@@ -100,7 +100,12 @@ class Measure(NamedTuple):
 MEASURES: Final = {
     "valid_json": Measure("valid JSON", more_is_better=True, is_share=True),
     "right_fact": Measure("right fact", more_is_better=True, is_share=True),
+    "accuracy": Measure("right label", more_is_better=True, is_share=True),
+    "macro_f1": Measure("macro F1", more_is_better=True, is_share=True),
+    "chrf": Measure("likeness (chrF)", more_is_better=True, is_share=True),
     "exact": Measure("exactly the row's answer", more_is_better=True, is_share=True),
+    "sound": Measure("sound answers", more_is_better=True, is_share=True),
+    "bits_per_byte": Measure("bits per byte", more_is_better=False, is_share=False),
     "held_out_loss": Measure("held-out loss", more_is_better=False, is_share=False),
 }
 
@@ -108,6 +113,28 @@ MEASURES: Final = {
 def measure(name: str) -> Measure:
     """The measure of this name; one of a later version is shown by its name."""
     return MEASURES.get(name) or Measure(one_line(name.replace("_", " "), 40), more_is_better=True, is_share=False)
+
+
+# What answers of a verdict nobody could use.
+FAULTS: Final = {
+    "empty": "empty answers",
+    "repeating": "answers that repeat",
+    "endless": "answers that never stop",
+    "unreadable": "unreadable answers",
+}
+
+_OUTCOMES: Final = {
+    "better": Looks("✓", "+", "good"),
+    "worse": Looks("✗", "x", "bad"),
+    "not usable": Looks("✗", "x", "bad"),
+    "not better": Looks("=", "=", "warn"),
+    "too few rows to tell": Looks("?", "?", "warn"),
+}
+
+
+def verdict_looks(outcome: str) -> Looks:
+    """How a verdict is shown, by its outcome; one that is not known as neither good nor bad."""
+    return _OUTCOMES.get(outcome) or Looks("=", "=", "warn")
 
 
 def loading_lines(path: str | Path, result: Mapping[str, Any]) -> tuple[str, str, str]:

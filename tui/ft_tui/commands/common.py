@@ -29,7 +29,7 @@ class Commands(click.Group):
     """A group whose errors become the documented exit codes, and whose help lists commands in the order of use."""
 
     ORDER: ClassVar = (
-        *("demo", "train", "attach", "runs", "status", "logs", "stop", "resume", "sample", "trash"),
+        *("demo", "train", "attach", "runs", "status", "verdict", "logs", "stop", "resume", "sample", "trash"),
         *("doctor", "models", "trust", "plan", "recipe", "data", "completion"),
     )
 

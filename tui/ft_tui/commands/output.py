@@ -14,8 +14,10 @@ from ft_core.redaction import redact
 from ft_core.text import clean
 
 FINE: Final = 0
+NOT_MET: Final = 1
 WRONG_USE: Final = 2
 RUN_FAILED: Final = 3
+CANNOT_TELL: Final = 4
 INTERRUPTED: Final = 130
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ft_core.errors import FtError, problem
 from ft_core.runs import history
 from ft_core.runs.glance import Glance, is_long
 from ft_core.runs.journal import number
+from ft_core.runs.outcome import change_of, words_of
 from ft_core.runs.status import ACTIVE, CRASHED, ENDED, live
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line
 from ft_tui.commands import interrupts, output
-from ft_tui.run_words import MEASURES, cost_words, loading_lines, measured_words
+from ft_tui.run_words import FAULTS, MEASURES, cost_words, loading_lines, measured_words
 
 if TYPE_CHECKING:
     from ft_core.runs.directory import RunDir
@@ -198,6 +199,7 @@ class Follower:
             "seconds": round(self.seconds, 1),
             "base": verdict.get("base", {}),
             "tuned": verdict.get("tuned", {}),
+            "verdict": self.view.to_dict()["verdict"],
             "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
         }
 
@@ -236,8 +238,26 @@ def verdict_table(verdict: dict[str, Any]) -> str:
     base, tuned = (_side(verdict.get(side)) for side in ("base", "tuned"))
     names = [name for name in MEASURES if name in base or name in tuned]
     rows = [(MEASURES[name].words, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
+    before, after = _fault_counts(verdict)
+    rows += [(words, str(before.get(name, 0)), str(after.get(name, 0))) for name, words in _faults(verdict)]
     rows_text = output.table((f"{verdict.get('rows') or ''} held-out rows".strip(), "base", "tuned"), rows)
-    return f"\n{rows_text}\n{verdict.get('words') or ''}".rstrip()
+    return "\n".join(["", rows_text, words_of(verdict), *next_lines(verdict)]).rstrip()
+
+
+def next_lines(verdict: Mapping[str, Any]) -> list[str]:
+    """What to change next, and why; nothing where the verdict does not say."""
+    change = change_of(verdict)
+    return [f"next: {one_line(change.what, 200)}: {one_line(change.why, 300)}"] if change else []
+
+
+def _fault_counts(verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = _side(verdict.get("faults"))
+    return [_side(found.get(side)) for side in ("base", "tuned")]
+
+
+def _faults(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The faults that any answers have, by name and in words."""
+    return [(name, words) for name, words in FAULTS.items() if any(side.get(name) for side in _fault_counts(verdict))]
 
 
 def _side(value: object) -> dict[str, Any]:
@@ -248,4 +268,4 @@ def _measure(name: str, value: object) -> str:
     figure = number(value)
     if figure is None:
         return "-"
-    return f"{figure:.4f}" if name == "held_out_loss" else f"{figure:.1%}"
+    return f"{figure:.1%}" if MEASURES[name].is_share else f"{figure:.4f}"

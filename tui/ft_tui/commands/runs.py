@@ -32,8 +32,10 @@ def runs(*, as_json: bool) -> None:
     elif not rows:
         output.words("There are no runs yet. Start one: ft-tui demo, or ft-tui train RECIPE")
     else:
-        cells = [(row.state, row.progress, row.loss, row.age(now()), row.model, row.run.name) for row in rows]
-        output.data(output.table(("STATE", "PROGRESS", "LOSS", "AGE", "MODEL", "RUN"), cells))
+        cells = [
+            (row.state, row.progress, row.loss, row.verdict, row.age(now()), row.model, row.run.name) for row in rows
+        ]
+        output.data(output.table(("STATE", "PROGRESS", "LOSS", "VERDICT", "AGE", "MODEL", "RUN"), cells))
 
 
 @click.command(epilog=examples("ft-tui status", "ft-tui status 20260131-14 --json"))
@@ -55,11 +57,12 @@ def status(*, run: str | None, as_json: bool) -> None:
 
 
 def _status_lines(view: RunView) -> list[str]:
+    from ft_core.runs.outcome import change_of, words_of
     from ft_core.text import duration_text
     from ft_tui.run_rows import when
     from ft_tui.run_words import state_words
 
-    known = view.to_dict()
+    known, change = view.to_dict(), change_of(view.verdict)
     phase, eta, total = known["phase"], known["eta_seconds"], known["total"]
     facts = {
         "run": known["run"],
@@ -71,7 +74,8 @@ def _status_lines(view: RunView) -> list[str]:
         "ended": when(known["ended"]),
         "cause": known["cause"],
         "fix": known["remedy"],
-        "verdict": (known["verdict"] or {}).get("words"),
+        "verdict": words_of(known["verdict"] or {}),
+        "next": "" if change is None else f"{change.what}: {change.why}",
         "result": str(view.run.result) if known["result"] else "",
         "directory": known["directory"],
     }

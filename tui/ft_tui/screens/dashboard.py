@@ -26,6 +26,8 @@ from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
 from ft_tui.actions import actions, bindings
+from ft_tui.clone import changed as clone_changed
+from ft_tui.clone import refusal as clone_refusal
 from ft_tui.place import Place
 from ft_tui.run_words import ascii_only
 from ft_tui.screens.confirm import Confirm
@@ -41,6 +43,7 @@ from ft_tui.widgets.flow_cells import FlowCells
 from ft_tui.widgets.pager import Pager
 
 if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
     from ft_tui.app import FtApp
 
 _W = TypeVar("_W", bound=Widget)
@@ -173,6 +176,8 @@ class DashboardScreen(Screen[None]):
             return refusal(view, action)
         if action == "resume":
             return resume_refusal(view) if self.reader.seen.whole else "The run is still being read."
+        if action == "clone":
+            return clone_refusal(view) if self.reader.seen.whole else "The run is still being read."
         return "The result comes when the run has ended." if action == "result" and not self.ended else None
 
     def on_key(self, event: Key) -> None:
@@ -339,6 +344,25 @@ class DashboardScreen(Screen[None]):
         self._lower = self._main = ""
         self._say("The run goes on.", "good")
         self.reader.hurry()
+
+    def action_clone(self) -> None:
+        """Set up a run from this one's recipe, with what its verdict says to change next."""
+        self.run_worker(self._clone, name="clone", thread=True)
+
+    def _clone(self) -> None:
+        try:
+            recipe, said = clone_changed(self.reader.view)
+        except FtError as error:
+            self.app.call_from_thread(cast("FtApp", self.app).show_error, error)
+        else:
+            self.app.call_from_thread(self._open_clone, recipe, said)
+
+    def _open_clone(self, recipe: Recipe, said: str) -> None:
+        if not self.is_active:
+            # It was left meanwhile: nobody waits for the wizard any more.
+            return
+        cast("FtApp", self.app).open_wizard(recipe)
+        self.app.notify(said, title="What is changed", markup=False, timeout=20)
 
     # The rest
 

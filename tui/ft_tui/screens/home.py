@@ -161,7 +161,8 @@ class HomeScreen(Screen[None]):
         if row is None:
             return f"No run matches {one_line(self._wanted, 30)!r}." if self._rows else f"Runs lie in {runs_root()}"
         known = row.summary
-        return f"{row.run.name}\n{one_line(known.model, 60)} on {one_line(known.data, 60)}"
+        verdict = f"   {row.verdict}" if row.verdict else ""
+        return f"{row.run.name}{verdict}\n{one_line(known.model, 60)} on {one_line(known.data, 60)}"
 
     @on(DataTable.RowHighlighted)
     def _moved(self) -> None:

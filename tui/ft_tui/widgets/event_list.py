@@ -6,9 +6,10 @@ import time
 from typing import Any, Final
 
 from ft_core.runs.journal import Event, number
+from ft_core.runs.outcome import outcome_of, words_of
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, duration_text, one_line, plural
-from ft_tui.run_words import glyph, measured_words
+from ft_tui.run_words import glyph, measured_words, verdict_looks
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, line_width, wrapped
 from ft_tui.widgets.states import state_span
@@ -87,7 +88,8 @@ def _words(event: Event) -> tuple[Span, ...]:
         case "alarm":
             return ((f"{glyph('▲', '!')} {one_line(str(event.get('text') or event.get('name')), _WORDS)}", "warn"),)
         case "verdict":
-            return ((f"{glyph('✓', '+')} {one_line(str(event.get('words') or 'verdict'), _WORDS)}", ""),)
+            looks = verdict_looks(outcome_of(event))
+            return ((f"{glyph(looks.picture, looks.plain)} {one_line(words_of(event) or 'verdict', _WORDS)}", ""),)
         case kind:
             asked = ", as asked" if event.get("asked") else ""
             return ((_plain_words(str(kind), event) + asked, ""),)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from ft_core.runs.journal import Event, number
+from ft_core.runs.outcome import change_of, outcome_of, words_of
 from ft_core.runs.view import RunView
 from ft_core.text import bytes_text, one_line
 from ft_tui.run_rows import when
-from ft_tui.run_words import MEASURES, glyph, loading_lines, measure
+from ft_tui.run_words import FAULTS, MEASURES, glyph, loading_lines, measure, verdict_looks
 from ft_tui.widgets.axis import number_text
 from ft_tui.widgets.cells import Line, Span, fitted, folded, line_width, wrapped
 from ft_tui.widgets.log_tail import log_lines
@@ -18,6 +19,7 @@ from ft_tui.widgets.states import state_span
 _LABEL: Final = 26
 _FIGURE: Final = 9
 _LOG_LINES: Final = 12
+_LOSS: Final = "held_out_loss"
 
 
 def outcome_lines(view: RunView, log: tuple[str, ...], width: int, height: int) -> list[Line]:
@@ -31,7 +33,12 @@ def outcome_lines(view: RunView, log: tuple[str, ...], width: int, height: int) 
 
 def _ended_well(view: RunView, width: int, *, tight: bool, gaps: bool) -> list[Line]:
     gap: list[Line] = [()] if gaps else []
-    parts = (_ending(view, width), _verdict(view, width, tight=tight, gap=gap), _result(view, width))
+    parts = (
+        _ending(view, width),
+        _verdict(view, width, tight=tight, gap=gap),
+        _next(view, width),
+        _result(view, width),
+    )
     lines = [line for part in parts if part for line in (*part, *gap)]
     return lines[: len(lines) - len(gap)]
 
@@ -53,9 +60,9 @@ def _verdict(view: RunView, width: int, *, tight: bool, gap: list[Line]) -> list
     verdict = view.verdict
     if verdict is None:
         return [(("no verdict: no held-out questions were answered", "dim"),)]
-    looks = {True: (glyph("✓ ", "+ "), "good"), False: (glyph("✗ ", "x "), "bad")}
-    mark = looks.get(bool(verdict["better"]), ("", "")) if verdict.get("better") is not None else ("= ", "warn")
-    words = wrapped(str(verdict.get("words") or ""), width - 2, "strong")
+    looks = verdict_looks(outcome_of(verdict))
+    mark = (f"{glyph(looks.picture, looks.plain)} ", looks.style)
+    words = wrapped(words_of(verdict), width - 2, "strong")
     lines: list[Line] = [(mark if not row else ("  ", ""), *line) for row, line in enumerate(words)]
     base, tuned = _numbers(verdict.get("base")), _numbers(verdict.get("tuned"))
     names = [name for name in MEASURES if name in base or name in tuned]
@@ -63,7 +70,33 @@ def _verdict(view: RunView, width: int, *, tight: bool, gap: list[Line]) -> list
     if tight:
         return [*lines, *_changes(names, base, tuned, width)]
     marks = [(name, _change(verdict, name, base.get(name), tuned.get(name))) for name in names]
-    return [*lines, *gap, *_table(marks, base, tuned, one_line(str(verdict.get("rows", "?")), 12), width)]
+    rows = one_line(str(verdict.get("rows", "?")), 12)
+    return [*lines, *gap, *_table(marks, base, tuned, rows, width), *_faults(verdict, width)]
+
+
+def _faults(verdict: Event, width: int) -> list[Line]:
+    """How many answers of either model nobody could use, for each fault that any has."""
+    found = verdict.get("faults")
+    sides = [_numbers(found.get(side)) for side in ("base", "tuned")] if isinstance(found, dict) else [{}, {}]
+    label = _label(width)
+    return [
+        (
+            *fitted(((words, ""),), label),
+            (f"{sides[0].get(name, 0):.0f}".rjust(_FIGURE), ""),
+            (f"{sides[1].get(name, 0):.0f}".rjust(_FIGURE), "strong"),
+        )
+        for name, words in FAULTS.items()
+        if any(side.get(name) for side in sides)
+    ]
+
+
+def _next(view: RunView, width: int) -> list[Line]:
+    """What to change next, why, and the key that sets up such a run."""
+    change = change_of(view.verdict)
+    if change is None:
+        return []
+    words = f"{one_line(change.what, 200)}: {one_line(change.why, 300)}"
+    return wrapped(f"Next (c): {words}", width, "accent")
 
 
 def _change(verdict: Event, name: str, base: float | None, tuned: float | None) -> Span:
@@ -75,7 +108,12 @@ def _change(verdict: Event, name: str, base: float | None, tuned: float | None) 
         sign = 0
     else:
         sign = 1 if (tuned > base) == measure(name).more_is_better else -1
-    return ("", "") if not sign else ("  better", "good") if sign > 0 else ("  worse", "warn")
+    if not sign:
+        return "", ""
+    if name == _LOSS:
+        # A loss says nothing of the answers: what it did is all that is said.
+        return ("  lower", "") if sign > 0 else ("  higher", "warn")
+    return ("  better", "good") if sign > 0 else ("  worse", "warn")
 
 
 def _numbers(found: object) -> dict[str, float]:
@@ -106,10 +144,14 @@ def _table(
 ) -> list[Line]:
     if not marks:
         return []
-    label = min(_LABEL, max(width - 3 * _FIGURE, 10))
+    label = _label(width)
     head: Line = fitted(((f"{rows} held-out rows" if rows else "held-out rows", "dim"),), label)
     columns: Line = (("base".rjust(_FIGURE), "dim"), ("tuned".rjust(_FIGURE), "accent"))
     return [(*head, *columns), *(_row(name, base.get(name), tuned.get(name), change, label) for name, change in marks)]
+
+
+def _label(width: int) -> int:
+    return min(_LABEL, max(width - 3 * _FIGURE, 10))
 
 
 def _row(name: str, base: float | None, tuned: float | None, change: Span, label: int) -> Line:
