@@ -27,8 +27,7 @@ def refusal(view: RunView) -> str | None:
 def changed(view: RunView) -> tuple[Recipe, str]:
     """A new recipe from the run's, with the change its verdict proposes; and that change in words.
 
-    A fixed length of the run gives way to the proposed one. Raises FtError where the recipe, or a value that was
-    proposed, cannot be read.
+    Raises FtError where the recipe, or a value that was proposed, cannot be read.
     """
     change, recipe = change_of(view.verdict), as_new(view.recipe)
     if change is None:

@@ -20,7 +20,8 @@ _Z: Final = 1.959963984540054
 # Up to so many rows every one of the 2^n flips is counted; beyond, this many seeded ones stand for them.
 _EXACT_ROWS: Final = 14
 _DRAWS: Final = 4_999
-_DRAWS_AT_ONCE: Final = 250
+# Coins in memory at once.
+_COINS: Final = 2_000_000
 _SEED: Final = 20_261_130
 # Sums in another order differ by rounding; a tie must stay one.
 _ROUNDING: Final = 1e-9
@@ -178,6 +179,7 @@ def _subset_sums(columns: Floats) -> tuple[Floats, bool]:
         chosen = (np.arange(1 << rows)[:, None] >> np.arange(rows)) & 1
         return chosen.astype(np.float64) @ columns, False
     coins = np.random.default_rng(_SEED)
-    blocks = range(0, _DRAWS, _DRAWS_AT_ONCE)
-    draws = (coins.integers(0, 2, (min(_DRAWS_AT_ONCE, _DRAWS - start), rows)).astype(np.float64) for start in blocks)
+    block = max(1, _COINS // rows)
+    sizes = (min(block, _DRAWS - start) for start in range(0, _DRAWS, block))
+    draws = (coins.integers(0, 2, (size, rows), dtype=np.uint8).astype(np.float64) for size in sizes)
     return np.concatenate([chosen @ columns for chosen in draws]), True

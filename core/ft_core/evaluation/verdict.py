@@ -149,7 +149,12 @@ def unusable(found: Verdict) -> bool:
     """
     right = any(one.tuned >= _SOME for one in found.measures if one.name in _RIGHT)
     nothing_said = found.unrelated and not right and not found.sign_of(1)
-    return found.rows > 0 and not found.raw and (found.faulty >= _MANY * found.rows or nothing_said)
+    return found.rows > 0 and not found.raw and (many_faults(found) or nothing_said)
+
+
+def many_faults(found: Verdict) -> bool:
+    """Whether half of the tuned answers or more have a fault."""
+    return found.faulty >= _MANY * found.rows
 
 
 def taken_back(found: Verdict) -> Measure | None:

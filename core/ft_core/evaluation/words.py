@@ -16,6 +16,7 @@ from ft_core.evaluation.verdict import (
     Verdict,
     could_tell,
     fewest_rows,
+    many_faults,
     most_faults,
     taken_back,
 )
@@ -67,9 +68,10 @@ def _counted(found: Verdict) -> str:
 
 def _reasons(found: Verdict) -> list[str]:
     if found.outcome == NOT_USABLE:
-        return _fault_words(found) or ["the answers are no nearer to their own rows' answers than to those of others"]
+        unlike = ["the answers are no nearer to their own rows' answers than to those of others"]
+        return _fault_words(found) if many_faults(found) else unlike + _fault_words(found)
     if found.outcome == TOO_FEW:
-        return [_too_few(found)]
+        return [_too_few(found), *_same(found)]
     if found.outcome == NOT_BETTER:
         return [_not_better(found)]
     return []
@@ -84,9 +86,15 @@ def _too_few(found: Verdict) -> str:
     return f"{found.rows} held-out {what}, and no change can be told from chance below {fewest_rows(found)}"
 
 
+def _same(found: Verdict) -> list[str]:
+    """That many answers are, letter for letter, those of the base."""
+    many = found.rows > 0 and found.identical * 2 >= found.rows
+    return [f"{found.identical} of {found.rows} answers are the base's own"] if many else []
+
+
 def _not_better(found: Verdict) -> str:
-    if found.rows and found.identical * 2 >= found.rows:
-        return f"{found.identical} of {found.rows} answers are the base's own"
+    if same := _same(found):
+        return same[0]
     if found.sign_of(1) and found.sign_of(-1):
         return "some measures rose and others fell"
     back = taken_back(found) if found.sign_of(1) else None

@@ -174,6 +174,11 @@ def test_under_six_rows_nothing_is_told_but_that_they_are_too_few(rows: int) -> 
         assert "no change can be told from chance below 6" in sentence
 
 
+def test_answers_that_are_the_bases_own_are_said_of_few_rows_too() -> None:
+    sentence = words(judge(plain(5, 0), plain(5, 0), losses(5, 3.0), losses(5, 1.0)))
+    assert "below 6; 5 of 5 answers are the base's own; " in sentence
+
+
 def test_three_measures_need_seven_rows() -> None:
     both = (plain(0, 6), answers([REFERENCE] * 6))
     assert "below 7" in words(judge(*both, None, None))
