@@ -17,15 +17,28 @@ _OWN: Final = {
 _SCORE_BYTES: Final = {"gemma2": (8, 5), "gpt_oss": (2, 4)}
 
 
-# Architectures with layers that carry a state from token to token (gated delta rule): without flash-linear-attention
-# transformers refuses to compute them over packed rows, which would run into each other.
-_RECURRENT: Final = frozenset(("qwen3_5", "qwen3_5_moe", "qwen3_next", "olmo_hybrid"))
+# Architectures with layers that carry a state from token to token. Of some flash-linear-attention keeps packed rows
+# apart; the others would need other kernels, which are seldom there.
+_LINEAR: Final = frozenset(("qwen3_5", "qwen3_5_moe", "qwen3_next", "olmo_hybrid"))
+_STATES: Final = frozenset(
+    "bailing_hybrid bamba falcon_h1 falcon_mamba granitemoehybrid jamba lfm2 lfm2_moe mamba mamba2 minimax nemotron_h"  # noqa: SIM905
+    " recurrent_gemma rwkv xlstm zamba zamba2".split()
+)
+# Architectures that make their mask, or their biases by distance, without being told where packed rows begin.
+_UNTOLD: Final = frozenset("bloom falcon gpt_oss mpt xglm".split())  # noqa: SIM905
 
 
 def runs_together(model_type: str | None) -> str:
-    """Why packed rows of this architecture would run into each other here; empty where they would not."""
+    """Why packed rows of this architecture would run into each other here; empty where that is not known beforehand.
+
+    The worker tries rows on the model itself, and leaves them unpacked where this table does not know one.
+    """
     kind = (model_type or "").removesuffix("_text")
-    if kind not in _RECURRENT or importlib.util.find_spec("fla") is not None:
+    if kind in _STATES:
+        return f"layers of {kind} carry a state from token to token, which packed rows would hand on to each other"
+    if kind in _UNTOLD:
+        return f"layers of {kind} are not told where packed rows begin, and would see the rows before"
+    if kind not in _LINEAR or importlib.util.find_spec("fla") is not None:
         return ""
     return (
         f"layers of {kind} carry a state from token to token, and only flash-linear-attention keeps packed rows apart"
@@ -37,11 +50,9 @@ def packing_problem(recipe: Recipe, model_type: str | None) -> Problem | None:
     why = runs_together(model_type) if recipe.data.packing == "bfd" else ""
     if not why:
         return None
+    more = ", or install flash-linear-attention" if "flash-linear-attention" in why else ""
     return Problem(
-        "rows cannot be packed for this model",
-        "data.packing",
-        why,
-        "set data.packing to auto or none, or install flash-linear-attention",
+        "rows cannot be packed for this model", "data.packing", why, f"set data.packing to auto or none{more}"
     )
 
 

@@ -12,11 +12,11 @@ from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import Figures
 from ft_core.plan.attention import attention_used, masked, score_bytes
 from ft_core.plan.blocks import Kept, known
-from ft_core.plan.sizes import DEFAULT_LENGTH, Sizes, adapter_width, length_of, sizes
+from ft_core.plan.sizes import DEFAULT_LENGTH, Sizes, length_of, sizes
 from ft_core.recipe.schema import Recipe
 
 __all__ = [
-    "CONTEXT_BYTES", "DEFAULT_LENGTH", "RESERVE_SHARE", "MemoryEstimate", "adapter_width", "bytes_per_parameter",
+    "CONTEXT_BYTES", "DEFAULT_LENGTH", "RESERVE_SHARE", "MemoryEstimate", "bytes_per_parameter",
     "estimate", "exact", "length_of", "with_reserve",
 ]  # fmt: skip
 

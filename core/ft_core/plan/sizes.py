@@ -10,6 +10,8 @@ from ft_core.plan.blocks import Block, block_of, known
 from ft_core.recipe.schema import ALL_LINEAR, Recipe
 
 DEFAULT_LENGTH = 2048
+# Bytes of a number of an adapter: float32 on every base, so that no update is rounded away.
+ADAPTER_WIDTH = 4
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def sizes(model: ModelFacts, recipe: Recipe, device: str) -> Sizes | None:
         rank=rank,
         weight_width=weight_width,
         compute_width=compute_width,
-        trained_width=weight_width if full else adapter_width(recipe, quantised=_quantised(model, recipe)),
+        trained_width=weight_width if full else ADAPTER_WIDTH,
     )
     return found if model.figures is None or known(model.model_type) else _traced(found, model, model.figures)
 
@@ -139,14 +141,6 @@ def _traced(guessed: Sizes, model: ModelFacts, figures: Figures) -> Sizes:
 def length_of(model: ModelFacts, recipe: Recipe) -> int:
     """Tokens in a sequence: as the recipe says, else 2048 or the model's context."""
     return recipe.data.max_length or min(DEFAULT_LENGTH, model.context or DEFAULT_LENGTH)
-
-
-def adapter_width(recipe: Recipe, *, quantised: bool) -> int:
-    """Bytes of a number of the adapter: PEFT keeps float32 on a 16-bit base, TRL makes it bfloat16 on a quantised one.
-
-    Computing in float16 keeps float32 there too, since gradients are scaled.
-    """
-    return 2 if quantised and not scaled(recipe) else 4
 
 
 def scaled(recipe: Recipe) -> bool:
@@ -188,12 +182,12 @@ def _adapted(layer: dict[str, tuple[int, int]], recipe: Recipe) -> frozenset[str
 
 
 def _on_experts(rank: int, hidden: int, width: int, experts: int) -> int:
-    """Adapter parameters of a layer's experts and their router.
+    """Adapter parameters of a layer's experts.
 
     PEFT gives each expert a slice of its own, and twice the rank where gate and up are one matrix.
     """
     each = 2 * rank * (hidden + 2 * width) + rank * (width + hidden)
-    return experts * each + rank * (hidden + experts)
+    return experts * each
 
 
 def _widths(recipe: Recipe, device: str) -> tuple[int, int]:
@@ -202,7 +196,3 @@ def _widths(recipe: Recipe, device: str) -> tuple[int, int]:
         return 4, 4
     # Of float32 weights autocast makes 16-bit copies.
     return (4 if wide_weights(recipe) else 2), 2
-
-
-def _quantised(model: ModelFacts, recipe: Recipe) -> bool:
-    return recipe.quantization.packed or model.quantized is not None

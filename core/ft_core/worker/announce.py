@@ -17,6 +17,7 @@ from ft_core.worker.load import parameter_counts
 from ft_core.worker.probe import Probed
 from ft_core.worker.report import Reporter
 from ft_core.worker.setup import Setup
+from ft_core.worker.targets import adapted, in_words, without_adapter
 
 
 def tell_plan(ready: Setup, report: Reporter) -> int:
@@ -27,6 +28,9 @@ def tell_plan(ready: Setup, report: Reporter) -> int:
     per_epoch = math.ceil(math.ceil(sequences / micro) / accumulation)
     total = training.max_steps or math.ceil((training.epochs or 1.0) * per_epoch)
     parameters, trainable = parameter_counts(ready.model)
+    adapters, none = adapted(ready.model), without_adapter(ready.model)
+    if adapters:
+        report.log(in_words(adapters, none))
     report.event(
         "plan",
         total_steps=total,
@@ -46,6 +50,8 @@ def tell_plan(ready: Setup, report: Reporter) -> int:
         tokens=ready.data.train.total,
         memory_total=ready.device.memory_total,
         levers=ready.levers,
+        adapters=adapters,
+        no_adapter=none if adapters else [],
     )
     return total
 

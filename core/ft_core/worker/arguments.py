@@ -7,34 +7,35 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers.pytorch_utils import Conv1D
 from trl.trainer.sft_config import SFTConfig
 
 from ft_core.errors import FtError
 from ft_core.plan.targets import unknown_targets
 from ft_core.recipe.schema import ALL_LINEAR, Recipe
 from ft_core.worker.device import Device
-
-# What PEFT can put a LoRA adapter on, quantised layers being kinds of Linear.
-_ADAPTABLE = (torch.nn.Linear, torch.nn.Embedding, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, Conv1D)
+from ft_core.worker.targets import all_linear, named
 
 
-def lora_config(recipe: Recipe) -> LoraConfig | None:
-    """The adapter of the recipe; None for full fine-tuning."""
+def lora_config(recipe: Recipe, model: Any) -> LoraConfig | None:  # noqa: ANN401 - a transformers model
+    """The adapter of the recipe on this model; None for full fine-tuning."""
     adapter = recipe.adapter
     if adapter.kind == "none":
         return None
-    named = adapter.target_modules
+    targets = adapter.target_modules
     alpha = adapter.alpha or float(adapter.rank_or_usual)
     return LoraConfig(
         r=adapter.rank_or_usual,
         # PEFT types it as a whole number, yet only ever divides it by the rank.
         lora_alpha=int(alpha) if alpha == int(alpha) else alpha,  # type: ignore[arg-type]
         lora_dropout=adapter.dropout,
-        target_modules=named if named == ALL_LINEAR or isinstance(named, list) else [named],
+        **(all_linear(model) if targets == ALL_LINEAR else {"target_modules": _listed(targets)}),
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def _listed(targets: str | list[str]) -> list[str]:
+    return targets if isinstance(targets, list) else [targets]
 
 
 def check_targets(recipe: Recipe, model: torch.nn.Module) -> None:
@@ -45,7 +46,7 @@ def check_targets(recipe: Recipe, model: torch.nn.Module) -> None:
     targets = recipe.adapter.target_modules
     if recipe.adapter.kind == "none" or not isinstance(targets, list):
         return
-    names = [name for name, module in model.named_modules() if isinstance(module, _ADAPTABLE)]
+    names = list(named(model))
     unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in names)]
     if (found := unknown_targets(unknown, (name.rpartition(".")[2] for name in names))) is not None:
         raise FtError(found)
@@ -59,6 +60,8 @@ def sft_config(recipe: Recipe, device: Device, folder: Path) -> SFTConfig:
         **_optimisation(recipe, device),
         **_precision(recipe, device),
         seed=recipe.training.seed,
+        # A mixture's own loss for balance is for pretraining; TRL would add it, and from a config the head cannot read.
+        router_aux_loss_coef=0.0,
         dataloader_pin_memory=device.kind == "cuda",
         logging_strategy="steps",
         logging_steps=1,

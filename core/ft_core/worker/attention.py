@@ -15,14 +15,12 @@ from typing import Any, Final
 import torch
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 VARLEN: Final = "ft_varlen"
-# How far the roundings of two kernels may be apart, as a share of the outputs' norm.
-_TOLERANCE: Final = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
-# What only other kernels compute; the self-test would find it too, but not say why.
+# What only other kernels compute; trying rows would find it too, but not say why.
 _UNSUPPORTED: Final = ("softcap", "s_aux", "position_bias")
 
 
@@ -74,8 +72,9 @@ def _attend(
     if cu_seq_lens_q is None or max_length_q is None or attention_mask is not None:
         # Anything but the kernels below would look across rows.
         raise NotImplementedError("its layers are not given the boundaries of packed rows")
-    if other := [name for name in _UNSUPPORTED if named.get(name) is not None] or (["dropout"] if dropout else []):
+    if other := [name for name in _UNSUPPORTED if named.get(name) is not None]:
         raise NotImplementedError(f"the kernel for packed rows computes no {', '.join(other)}")
+    # Nor does it drop anything: `dropout` is left out, and the run says so (`ft_core.worker.levers`).
     # Packed rows are one long sequence.
     heads = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     window = int(sliding_window) if sliding_window else None
@@ -119,61 +118,3 @@ def _windowed(length: int, window: int) -> torch.Tensor:
     place = torch.arange(length)
     behind = place[:, None] - place[None, :]
     return (behind >= 0) & (behind < window)
-
-
-def use_varlen(model: PreTrainedModel) -> str | None:
-    """Let the model attend to packed rows without a mask, if it computes the same so; else why not.
-
-    Two short rows are computed packed and alone: a row must not see the other, and must come out as it does alone.
-    """
-    before = model.config._attn_implementation
-    register()
-    try:
-        model.set_attn_implementation(VARLEN)
-        why = _differs(model)
-    except Exception as error:  # noqa: BLE001 - whatever the architecture cannot do is a reason to leave it out
-        why = f"{type(error).__name__}: {error}"
-    if why is not None:
-        model.set_attn_implementation(before)
-    return why
-
-
-def _differs(model: PreTrainedModel) -> str | None:
-    """How packed rows come out otherwise than alone; None when they do not."""
-    device, training = model.device, model.training
-    model.train(False)
-    try:
-        with torch.no_grad():
-            generator = torch.Generator().manual_seed(0)
-            size = min(int(model.config.get_text_config().vocab_size), 1000)
-            first, other, second = (torch.randint(size, (n,), generator=generator).to(device) for n in (5, 5, 7))
-            packed, beside_other = (_hidden(model, [row, second])[-7:] for row in (first, other))
-            with_mask = model.base_model(input_ids=second[None], use_cache=False).last_hidden_state[0]
-    finally:
-        model.train(training)
-    allowed = _TOLERANCE.get(with_mask.dtype, 1e-4)
-    if _apart(packed, beside_other) > allowed:
-        return "a packed row sees the row before it"
-    apart = _apart(packed, with_mask)
-    return None if apart <= allowed else f"packed rows come out {100 * apart:.2g} % apart from lone ones"
-
-
-def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one.float() - other.float()).norm() / other.float().norm())
-
-
-def _hidden(model: PreTrainedModel, rows: list[torch.Tensor]) -> torch.Tensor:
-    lengths = torch.tensor([0, *map(len, rows)], dtype=torch.int32).cumsum(0).to(torch.int32)
-    places = torch.cat([torch.arange(len(row)) for row in rows])[None].to(model.device)
-    boundaries: dict[str, Any] = {
-        "cu_seq_lens_q": lengths,
-        "cu_seq_lens_k": lengths,
-        "max_length_q": max(map(len, rows)),
-        "max_length_k": max(map(len, rows)),
-    }
-    with packed_rows():
-        found = model.base_model(
-            input_ids=torch.cat(rows)[None], position_ids=places, use_cache=False, **boundaries
-        ).last_hidden_state[0]
-    assert isinstance(found, torch.Tensor)
-    return found

@@ -93,7 +93,7 @@ def _counted(config: PretrainedConfig, recipe: Recipe) -> dict[str, int]:
         "active": every - experts + round(experts * _share_met(config)),
         "largest": max(matrices),
     }
-    adapter = lora_config(recipe)
+    adapter = lora_config(recipe, model)
     assert adapter is not None
     tuned = get_peft_model(model, adapter, low_cpu_mem_usage=True)
     trained = [parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad]

@@ -199,7 +199,15 @@ class Job:
         ready = self.ready
         base, revision = ready.base.name, ready.base.revision
         kind, size = self._with_room(
-            lambda: save_result(self.run, ready.model, ready.tokenizer, base=base, revision=revision, stops=ready.stops)
+            lambda: save_result(
+                self.run,
+                ready.model,
+                ready.tokenizer,
+                base=base,
+                revision=revision,
+                config=ready.trainer.own_config,
+                stops=ready.stops,
+            )
         )
         known = {"path": self.run.result.name, "bytes": size, "kind": kind, "base": base, "revision": revision}
         self.report.event("result", step=self.between.step, **known)

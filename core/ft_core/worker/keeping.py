@@ -112,7 +112,7 @@ class Keeper:
 
 def _fill(trainer: Any, stage: Path) -> None:  # noqa: ANN401 - as above
     """What the trainer reads when it resumes; its own saving would add a card, and hub tokens in a pickle."""
-    save_weights(trainer.model, stage)
+    save_weights(trainer.model, stage, trainer.own_config)
     trainer._save_optimizer_and_scheduler(str(stage))
     trainer._save_scaler(str(stage))
     trainer._save_rng_state(str(stage))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -12,23 +14,78 @@ from transformers import PreTrainedModel
 from ft_core.plan.attention import attention_used
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
-from ft_core.worker.attention import use_varlen
+from ft_core.worker.apart import Autocast, packed_otherwise, rows_alone
+from ft_core.worker.attention import VARLEN, register
 from ft_core.worker.device import Device
+from ft_core.worker.failures import ran_out_of_memory
 
 ON: Final = "on"
 _FLASH: Final = "flash_attention_2"
 
 
-def set_attention(model: PreTrainedModel, recipe: Recipe, device: Device) -> str:
-    """Choose how attention is computed, before adapters are put on; gives `on`, or why it is another than asked for."""
+@dataclass(frozen=True)
+class Attention:
+    """How attention is computed: `on` as asked for, or why it is another. `together`: why rows cannot be packed."""
+
+    how: str
+    together: str | None = None
+
+
+def set_attention(
+    model: PreTrainedModel, recipe: Recipe, device: Device, autocast: Autocast = nullcontext, longest: int = 0
+) -> Attention:
+    """Choose how attention is computed, before adapters are put on.
+
+    Where rows of up to `longest` tokens are packed, what is asked for is tried with rows packed and alone, and after it
+    the model's own: no other than one under which they come out the same is taken.
+    """
     wanted = attention_used(recipe, model.config.model_type, device.kind)
+    if recipe.data.packing == "none":
+        # Without packed rows there is nothing that varlen would do otherwise.
+        return Attention(_said(model, _use(model, "sdpa" if wanted == "varlen" else wanted, device)))
+    own = model.config._attn_implementation
+    try:
+        alone = rows_alone(model, longest, autocast)
+    except Exception as error:
+        if ran_out_of_memory(error):
+            raise
+        return Attention(ON, one_line(f"{type(error).__name__}: {error}", 200))
+    why = _use(model, wanted, device) or packed_otherwise(model, alone, autocast)
+    if why is None:
+        return Attention(ON)
+    model.set_attn_implementation(own)
+    return Attention(_said(model, why), packed_otherwise(model, alone, autocast))
+
+
+def _use(model: PreTrainedModel, wanted: str, device: Device) -> str | None:
+    """Switch to this attention; why not, where it cannot be had."""
     if wanted == "varlen":
-        why = _no_kernel(device) or use_varlen(model)
-    elif wanted == "flash":
-        why = _no_flash(device) or _switch(model, _FLASH)
-    else:
-        why = _switch(model, wanted)
+        return _no_kernel(device) or _switch_to_varlen(model)
+    if wanted == "flash":
+        return _no_flash(device) or _switch(model, _FLASH)
+    return _switch(model, wanted)
+
+
+def _said(model: PreTrainedModel, why: str | None) -> str:
     return ON if why is None else one_line(f"{why}; {model.config._attn_implementation} instead", 300)
+
+
+def _switch_to_varlen(model: PreTrainedModel) -> str | None:
+    register()
+    try:
+        model.set_attn_implementation(VARLEN)
+    except Exception as error:  # noqa: BLE001 - whatever the architecture cannot do is a reason to leave it out
+        return one_line(f"{type(error).__name__}: {error}", 200)
+    return None
+
+
+def dropped(model: PreTrainedModel) -> str | None:
+    """That attention drops nothing although the base's config asks for it; None where nothing is asked for."""
+    values = {**vars(model.config), **vars(model.config.get_text_config())}
+    rates = [v for name, v in values.items() if "drop" in name and "att" in name and isinstance(v, float) and v > 0]
+    if not rates or model.config._attn_implementation != VARLEN:
+        return None
+    return f"0 where the base's config has {max(rates):g}: the kernel for packed rows drops nothing"
 
 
 def _no_kernel(device: Device) -> str | None:

@@ -20,6 +20,7 @@ from ft_core.files import write_atomic
 from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder
 from ft_core.plan.prepare import model_problems
+from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir, read_plan
 from ft_core.text import counted
@@ -31,6 +32,7 @@ from ft_core.worker.report import Reporter
 from ft_core.worker.tokenise import Encoder
 
 _COMMIT = "model_commit"
+_PACKING = "data.packing"
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,16 @@ class Data:
     plain: bool
 
 
-def find_base(recipe: Recipe, controls: Controls, run: RunDir) -> Base:
+def find_base(recipe: Recipe, controls: Controls, run: RunDir, *, goes_on: bool = False) -> Base:
     """The base on this machine, downloaded if need be. Raises FtError when it cannot be used, or the hub's errors.
+
+    Whether its rows can be packed is asked later where packing was chosen automatically, and of a run that `goes_on`
+    never: it keeps its rows as it began with them.
 
     The commit a model of the hub has at the first start is kept in the run's plan, and taken whenever it goes on.
     """
+    if goes_on or _PACKING in recipe.reasons:
+        recipe = with_values(recipe, {_PACKING: "auto"})
     kept = read_plan(run).get(_COMMIT)
     revision = kept if isinstance(kept, str) else recipe.model.revision
     facts = find(recipe.model.source, revision)

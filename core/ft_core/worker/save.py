@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,24 @@ from ft_core.files import publish_folder, sync_tree
 from ft_core.runs.directory import RunDir
 
 
-def save_weights(model: Any, folder: Path) -> None:  # noqa: ANN401 - a transformers model or a PEFT wrapper
-    """What was trained, in safetensors; never asks the network."""
+def save_weights(model: Any, folder: Path, config: Any) -> None:  # noqa: ANN401 - a model or a PEFT wrapper, a config
+    """What was trained, in safetensors; never asks the network. A whole model is saved with this `config`."""
     if isinstance(model, PeftModel):
         # "auto" would ask the hub whether the base's vocabulary was changed; it never is here.
         model.save_pretrained(str(folder), save_embedding_layers=False)
     else:
-        model.save_pretrained(str(folder))
+        with _configured(model, config):
+            model.save_pretrained(str(folder))
+
+
+@contextmanager
+def _configured(model: Any, config: Any) -> Iterator[None]:  # noqa: ANN401 - as above
+    """With this config in place of the one that training changed: the cache off, a router's loss, the attention."""
+    before, model.config = model.config, config
+    try:
+        yield
+    finally:
+        model.config = before
 
 
 def save_result(
@@ -30,11 +42,13 @@ def save_result(
     *,
     base: str,
     revision: str | None,
+    config: Any,  # noqa: ANN401 - a transformers config
     stops: Collection[int] = (),
 ) -> tuple[str, int]:
     """Write `result/` in one step; gives (adapter or model, bytes). `base` is what the adapter's config names.
 
-    A whole model's generation config names the `stops` too, tokens that end an answer as it was learnt.
+    A whole model has the base's own `config`: what training set in it is none of the result. Its generation config
+    names the `stops` too, tokens that end an answer as it was learnt.
     """
     stage = run.path / ".result"
     shutil.rmtree(stage, ignore_errors=True)
@@ -42,14 +56,12 @@ def save_result(
     try:
         kind = "adapter" if isinstance(model, PeftModel) else "model"
         if isinstance(model, PeftModel):
-            for config in model.peft_config.values():
-                config.base_model_name_or_path = base
-                config.revision = revision
-        # Training switches the cache off; who loads the model wants it on.
-        model.config.use_cache = True
+            for adapter in model.peft_config.values():
+                adapter.base_model_name_or_path = base
+                adapter.revision = revision
         if kind == "model":
             _stop_at(model.generation_config, stops)
-        save_weights(model, stage)
+        save_weights(model, stage, config)
         tokenizer.save_pretrained(str(stage))
         sync_tree(stage)
         publish_folder(stage, run.result)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,15 +15,19 @@ from transformers.trainer_callback import PrinterCallback
 from ft_core.recipe.schema import Recipe
 from ft_core.worker import device, levers, origin
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
+from ft_core.worker.began import Began, began
 from ft_core.worker.chat_template import use_template
 from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.controls import Controls
 from ft_core.worker.dataset import to_dataset
 from ft_core.worker.device import Device
+from ft_core.worker.generation_config import repair
 from ft_core.worker.load import load_model, load_tokenizer
 from ft_core.worker.prepare import Base, Data, find_base, kept_template, read_data
 from ft_core.worker.report import Reporter
-from ft_core.worker.trainer import Trainer, keep_in_float32, without_triton
+from ft_core.worker.trainer import Trainer, keep_adapter_in_float32, keep_in_float32, without_triton
+from ft_core.worker.unpacked import leave_unpacked, longest, unpacked
+from ft_core.worker.vocabulary import refuse_unknown_tokens
 
 
 @dataclass
@@ -59,8 +65,13 @@ class Setup:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The format matrix products are computed in, as a context."""
-        enabled = self.device.autocast is not None
-        return torch.autocast(self.device.kind, dtype=self.device.autocast or torch.bfloat16, enabled=enabled)
+        return autocast(self.device)
+
+
+def autocast(device: Device) -> AbstractContextManager[Any]:
+    """The format matrix products are computed in on this device, as a context."""
+    enabled = device.autocast is not None
+    return torch.autocast(device.kind, dtype=device.autocast or torch.bfloat16, enabled=enabled)
 
 
 def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkpoint | None) -> Setup:
@@ -68,7 +79,7 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     notes = resumed.notes if resumed else {}
     report.state("preparing", "looking for the model")
     chosen = device.choose(recipe)
-    base = find_base(recipe, controls, report.run)
+    base = find_base(recipe, controls, report.run, goes_on=resumed is not None)
     origin.check_base(base.path, notes)
     known = origin.notes(recipe, report.run, base.path)
     code = origin.code_used(base.path, report.log)
@@ -80,15 +91,60 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     words = f"quantising the model to {recipe.quantization.method}" if packed else "loading model"
     report.state("preparing", words)
     model = load_model(base.path, recipe, chosen)
+    refuse_unknown_tokens(model, tokenizer, data.train, data.held_out)
     check_targets(recipe, model)
+    own_config = copy.deepcopy(model.config)
+    _repair_generation(model, recipe, report)
     levers.set_precision(chosen)
-    taken = {"attention": levers.set_attention(model, recipe, chosen)}
+    earlier = began(notes, packed=recipe.data.packing != "none")
+    taken, recipe = _attend(model, recipe, chosen, report, data, earlier)
+    start = earlier or Began(packed=recipe.data.packing != "none")
     trainer = _trainer(model, recipe, chosen, report, tokenizer, data)
+    trainer.rises_from_zero, trainer.own_config = start.rises_from_zero, own_config
     taken |= _more_levers(trainer.model, recipe, chosen, no_triton)
     _log_levers(taken, report)
+    if not start.narrow_adapter or chosen.autocast == torch.float16:
+        keep_adapter_in_float32(trainer.model)
     if chosen.autocast == torch.float16:
         keep_in_float32(trainer.model)
+    known |= start.notes()
     return Setup(recipe, chosen, base, known, code, tokenizer, data, trainer, taken)
+
+
+def _repair_generation(model: Any, recipe: Recipe, report: Reporter) -> None:  # noqa: ANN401 - a transformers model
+    """What cannot be written again would cost a whole model its checkpoints and its result."""
+    if recipe.adapter.kind != "none" or (gone := repair(model.generation_config)) is None:
+        return
+    report.alarm(
+        "generation_config",
+        f"the base's generation_config contradicts itself and is saved without what has no effect: {gone}",
+    )
+
+
+def _attend(
+    model: Any,  # noqa: ANN401 - a transformers model
+    recipe: Recipe,
+    chosen: Device,
+    report: Reporter,
+    data: Data,
+    earlier: Began | None,
+) -> tuple[dict[str, str], Recipe]:
+    """Set how attention is computed; gives that in words, and the recipe, unpacked where rows would see each other.
+
+    A run that goes on keeps its rows as it began with them. Raises FtError where the user asked for packed rows.
+    """
+    if earlier is not None and not earlier.packed and recipe.data.packing != "none":
+        recipe = unpacked(recipe, data.train)
+    found = levers.set_attention(model, recipe, chosen, partial(autocast, chosen), longest(recipe, data.train))
+    if found.together is not None and earlier is not None:
+        report.alarm("rows_see_each_other", f"{found.together}; they stay packed, since the run began so")
+    elif found.together is not None:
+        recipe = leave_unpacked(recipe, data.train, found.together, report)
+        found = levers.set_attention(model, recipe, chosen)
+    taken = {"attention": found.how}
+    if (left_out := levers.dropped(model)) is not None:
+        taken["attention dropout"] = left_out
+    return taken, recipe
 
 
 def _without_triton(chosen: Device, report: Reporter) -> str | None:
@@ -111,7 +167,7 @@ def _trainer(
         args=sft_config(recipe, chosen, report.run.checkpoints),
         train_dataset=to_dataset(data.train, recipe.data),
         processing_class=tokenizer,
-        peft_config=lora_config(recipe),
+        peft_config=lora_config(recipe, model),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

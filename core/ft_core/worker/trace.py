@@ -39,7 +39,7 @@ from ft_core.errors import FtError, problem
 from ft_core.models.config import check_folder
 from ft_core.models.trust import is_trusted
 from ft_core.plan.attention import attention_used, masked
-from ft_core.plan.sizes import DEFAULT_LENGTH, adapter_width, wide_weights
+from ft_core.plan.sizes import DEFAULT_LENGTH, wide_weights
 from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 from ft_core.worker.arguments import lora_config
@@ -297,18 +297,17 @@ def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTens
     It is put together of meta tensors, which PEFT can move about, and becomes fake then.
     """
     config._attn_implementation = _attention_name(config, recipe, device)
-    adapter = lora_config(recipe)
-    width = {4: torch.float32, 2: torch.bfloat16}[adapter_width(recipe, quantised=recipe.quantization.packed)]
     folder = folder_of(config)
     with unset_fake_temporarily():
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=weights_dtype(recipe, device), trust_remote_code=is_trusted(folder)
             )
+        adapter = lora_config(recipe, model)
         if recipe.quantization.method == "nf4":
             fake_4bit(model, fake, double=recipe.quantization.double)
         tuned = model if adapter is None else get_peft_model(model, adapter, low_cpu_mem_usage=True)
-    _faked(tuned, None if adapter is None else width)
+    _faked(tuned, None if adapter is None else torch.float32)
     for module in tuned.modules():
         if isinstance(module, LoraLayer) and weights_dtype(recipe, device) != torch.float32:
             module.cast_input_dtype_enabled = False

@@ -27,6 +27,17 @@ class Trainer(SFTTrainer):
 
     # Tokens the loss of the present step is taken on; None before the first.
     trained_tokens: torch.Tensor | int | None = None
+    # Runs of earlier versions began with a step at rate 0, and go on with the rates they began with.
+    rises_from_zero = False
+    # The base's config as it was loaded, which a checkpoint of all weights is saved with.
+    own_config: Any = None
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ANN401 - as above
+        """The schedule of the learning rate, whose first step has a rate above 0 however short the warm-up is."""
+        made: Any = super().create_scheduler(num_training_steps, optimizer)
+        if not self.rises_from_zero:
+            rise_at_once(made, self.args.get_warmup_steps(num_training_steps))
+        return made
 
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the method it replaces
         """The micro-batches of the next step, whose trained tokens are counted."""
@@ -78,10 +89,36 @@ def without_triton() -> str | None:
     return None
 
 
+def rise_at_once(schedule: torch.optim.lr_scheduler.LambdaLR, warmup: int) -> None:
+    """Let the rate of step n of a warm-up of w steps be n / (w + 1) of the peak, where transformers has (n - 1) / w.
+
+    With that the first step would train nothing, and a run of one step nothing at all.
+    """
+    before = schedule.lr_lambdas[0]
+
+    def rate(done: int) -> float:
+        return (done + 1) / (warmup + 1) if done < warmup else float(before(done))
+
+    schedule.lr_lambdas = [rate] * len(schedule.lr_lambdas)
+    schedule._last_lr = [base * rate(schedule.last_epoch) for base in schedule.base_lrs]
+    for group, value in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
+        group["lr"] = value
+
+
+def keep_adapter_in_float32(model: torch.nn.Module) -> None:
+    """Turn an adapter to float32, and so the optimiser's states, whatever its base is stored in.
+
+    TRL makes that of a quantised base bfloat16, where an update of less than a 512th of a weight is rounded away: after
+    200 steps a fifth of the entries had never moved.
+    """
+    if isinstance(model, PeftModel):
+        keep_in_float32(model)
+
+
 def keep_in_float32(model: torch.nn.Module) -> None:
     """Turn what is trained to float32, as computing in float16 demands: the scale of its gradients is taken out again.
 
-    Torch does that for no 16-bit gradients, and TRL makes the adapter of a quantised base bfloat16.
+    Torch does that for no 16-bit gradients.
     """
     for parameter in _trained(model):
         parameter.data = parameter.data.float()

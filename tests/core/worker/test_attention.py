@@ -33,6 +33,18 @@ def model_of(kind: str, **more: Any) -> Any:
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
 
 
+def use_varlen(model: Any, packing: str = "bfd") -> str | None:
+    """Why packed rows are not attended to by their boundaries alone; None where they are."""
+    from pathlib import Path
+
+    from ft_core.worker import device, levers
+    from tests.core.worker import tiny
+
+    asked = tiny.make_recipe(Path("x"), Path("x"), data__packing=packing, training__attention="varlen")
+    found = levers.set_attention(model, asked, device.choose(asked), longest=40)
+    return None if found.how == levers.ON else found.how
+
+
 def rows_of() -> list[Any]:
     import torch
 
@@ -60,7 +72,7 @@ def gradients(model: Any) -> dict[str, Any]:
 def test_packed_rows_give_the_losses_and_gradients_of_rows_apart(kind: str, checkpointing: bool) -> None:
     import torch
 
-    from ft_core.worker.attention import VARLEN, packed_rows, use_varlen
+    from ft_core.worker.attention import VARLEN, packed_rows
 
     model, rows = model_of(kind, **FAMILIES[kind]), rows_of()
     alone = sum(model(input_ids=row[None], labels=row[None], use_cache=False).loss * (len(row) - 1) for row in rows)
@@ -85,7 +97,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_rows_apart(kind: str, chec
 def test_a_packed_row_does_not_see_its_neighbours(kind: str) -> None:
     import torch
 
-    from ft_core.worker.attention import packed_rows, use_varlen
+    from ft_core.worker.attention import packed_rows
 
     model, rows = model_of(kind, **FAMILIES[kind]).eval(), rows_of()
     assert use_varlen(model) is None
@@ -101,8 +113,6 @@ def test_a_packed_row_does_not_see_its_neighbours(kind: str) -> None:
 
 def test_padded_rows_and_generation_go_the_ordinary_way() -> None:
     import torch
-
-    from ft_core.worker.attention import use_varlen
 
     model = model_of("llama").eval()
     ids = torch.tensor([[0, 0, 3, 4, 5], [6, 7, 8, 9, 10]])
@@ -124,8 +134,6 @@ def test_padded_rows_and_generation_go_the_ordinary_way() -> None:
     ],
 )
 def test_a_model_whose_attention_is_another_keeps_its_own(kind: str, more: dict[str, Any], why: str) -> None:
-    from ft_core.worker.attention import use_varlen
-
     model = model_of(kind, **more)
     before = model.config._attn_implementation
     assert why in (use_varlen(model) or "")
@@ -135,7 +143,7 @@ def test_a_model_whose_attention_is_another_keeps_its_own(kind: str, more: dict[
 def test_a_batch_without_boundaries_is_refused_rather_than_run_across_rows() -> None:
     import torch
 
-    from ft_core.worker.attention import packed_rows, use_varlen
+    from ft_core.worker.attention import packed_rows
 
     model = model_of("llama")
     assert use_varlen(model) is None

@@ -50,14 +50,17 @@ def test_nf4_learns_as_much_as_the_plain_base_in_spite_of_evaluations_in_between
     assert resumed_losses(run, "step-000008") == {step: loss for step, loss in seen.items() if step > 8}
 
 
-def test_what_is_trained_is_float32_where_gradients_are_scaled(home: Path, model: Path, data: Path) -> None:
-    """TRL makes the adapter of a quantised base bfloat16, and torch takes the scale out of no such gradients.
+def test_the_adapter_of_a_quantised_base_is_float32_unless_the_run_began_otherwise(
+    home: Path, model: Path, data: Path
+) -> None:
+    """TRL makes it bfloat16, where small updates are rounded away; runs of earlier versions go on so.
 
     On a CPU float16 is for the products of generation alone; the adapter is treated as on a GPU.
     """
     import torch
 
     from ft_core.worker import device, setup
+    from ft_core.worker.began import Began
 
     seen: list[set[torch.dtype]] = []
 
@@ -67,13 +70,17 @@ def test_what_is_trained_is_float32_where_gradients_are_scaled(home: Path, model
             return super().train(*args, **kwargs)
 
     choose = device.choose
-    for computed in (None, torch.float16):
+    earlier = Began(packed=False, rises_from_zero=True, narrow_adapter=True)
+    for computed, before in ((None, None), (torch.float16, earlier), (None, earlier)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(setup, "Trainer", Seen)
+            patch.setattr(setup, "began", lambda *_, found=before, **__: found)
             patch.setattr(device, "choose", lambda recipe, form=computed: replace(choose(recipe), autocast=form))
             run = trained(home, model, data, quantization__method="nf4")
         assert tiny.losses(run)[12] < tiny.losses(run)[1] - 0.3
-    assert seen == [{torch.bfloat16}, {torch.float32}]
+        rates = [event["learning_rate"] for event in tiny.events(run, "step")]
+        assert (rates[0] == 0) is (before is not None)
+    assert seen == [{torch.float32}, {torch.float32}, {torch.bfloat16}]
 
 
 def test_8_bit_states_are_resumed_as_if_unbroken(home: Path, model: Path, data: Path) -> None:

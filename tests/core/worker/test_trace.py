@@ -143,11 +143,11 @@ def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
     from ft_core.worker.arguments import lora_config, sft_config
     from ft_core.worker.load import load_model, load_tokenizer
     from ft_core.worker.trace import FORWARD, Tally
-    from ft_core.worker.trainer import Trainer
+    from ft_core.worker.trainer import Trainer, keep_adapter_in_float32
 
     chosen = device.choose(asked)
     model = load_model(folder, asked, chosen)
-    levers.set_attention(model, asked, chosen)
+    levers.set_attention(model, asked, chosen, longest=32)
     length = asked.data.max_length or 0
     rows = Dataset.from_dict({"input_ids": [[5] * length] * 4, "labels": [[5] * length] * 4})
     trainer: Any = Trainer(
@@ -155,8 +155,9 @@ def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
         args=sft_config(asked, chosen, out),
         train_dataset=rows,
         processing_class=load_tokenizer(folder),
-        peft_config=lora_config(asked),
+        peft_config=lora_config(asked, model),
     )
+    keep_adapter_in_float32(trainer.model)
     tally = Tally()
 
     class Begin(__import__("transformers").TrainerCallback):  # type: ignore[misc, name-defined]
