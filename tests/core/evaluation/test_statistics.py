@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ft_core.evaluation.statistics import (
+    LEVEL,
     Test,
     chance_of_change,
     holm,
@@ -117,6 +118,6 @@ def test_several_tests_are_corrected_and_those_that_could_not_come_out_are_not_c
 
 def test_the_smallest_gain_that_shows_needs_six_rows_that_all_change_one_way() -> None:
     assert [smallest_gain(rows, 0) for rows in (5, 6, 27)] == [None, 6, 6]
-    assert smallest_gain(100, 3) == next(gain - 3 for gain in range(3, 100) if chance_of_change(gain, 3) <= 0.05)
+    assert smallest_gain(100, 3) == next(gain - 3 for gain in range(3, 100) if chance_of_change(gain, 3) <= LEVEL)
     assert least_chance(6) == 2 / 64
     assert least_chance(5000) > 0

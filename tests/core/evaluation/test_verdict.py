@@ -179,10 +179,10 @@ def test_answers_that_are_the_bases_own_are_said_of_few_rows_too() -> None:
     assert "below 6; 5 of 5 answers are the base's own; " in sentence
 
 
-def test_three_measures_need_seven_rows() -> None:
-    both = (plain(0, 6), answers([REFERENCE] * 6))
-    assert "below 7" in words(judge(*both, None, None))
-    assert judge(plain(0, 7), answers([REFERENCE] * 7), None, None).outcome == "better"
+def test_three_measures_need_eight_rows() -> None:
+    both = (plain(0, 7), answers([REFERENCE] * 7))
+    assert "below 8" in words(judge(*both, None, None))
+    assert judge(plain(0, 8), answers([REFERENCE] * 8), None, None).outcome == "better"
 
 
 def raw(rows: int, before: float, after: float) -> tuple[RowLosses, RowLosses]:
