@@ -213,6 +213,12 @@ async def test_c_says_why_where_nothing_is_proposed_or_what_is_cannot_be_read() 
     async with dashboard(finished()) as driver:
         await driver.press("c")
         await driver.sees("The verdict proposes no change.")
+    change = {"name": "few-rows", "what": "add rows to x.jsonl", "why": "five are few", "set": {}}
+    made = judged("20260531-121500-demo", outcome="too few rows to tell", words="Too few.", next=change)
+    async with dashboard(made) as driver:
+        await driver.sees("? Too few.", "Next: add rows to x.jsonl: five are few")
+        await driver.press("c")
+        await driver.sees("That is no change of the recipe: add rows to x.jsonl.")
     change = {"name": "x", "what": "break it", "why": "to see", "set": {"adapter.rank": -4}}
     made = judged("20260531-111500-demo", outcome="worse", words="Worse.", next=change)
     async with dashboard(made) as driver:

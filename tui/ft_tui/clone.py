@@ -19,9 +19,10 @@ def refusal(view: RunView) -> str | None:
     """Why no run can be set up with the change that this one's verdict proposes; None where it can."""
     if view.state in ACTIVE | {"created"}:
         return "What to change next is said when the run has ended."
-    if change_of(view.verdict) is None:
+    change = change_of(view.verdict)
+    if change is None:
         return "The verdict proposes no change." if view.verdict else "There is no verdict that could propose a change."
-    return None
+    return None if change.set else f"That is no change of the recipe: {one_line(change.what, 200)}."
 
 
 def changed(view: RunView) -> tuple[Recipe, str]:

@@ -83,7 +83,7 @@ def _too_few(found: Verdict) -> str:
     what = "text was measured" if found.raw else "row was answered"
     if found.rows > 1:
         what = what.replace("text was", "texts were").replace("row was", "rows were")
-    return f"{found.rows} held-out {what}, and no change can be told from chance below {fewest_rows(found)}"
+    return f"{found.rows} held-out {what}, and no change can be told from chance under {fewest_rows(found)} of them"
 
 
 def _same(found: Verdict) -> list[str]:

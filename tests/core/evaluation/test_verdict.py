@@ -171,17 +171,17 @@ def test_under_six_rows_nothing_is_told_but_that_they_are_too_few(rows: int) -> 
         outcome, better, sentence = said(verdict)
         assert (outcome, better) == ("too few rows to tell", None)
         assert sentence.startswith(f"Too few rows to tell: {rows} held-out ")
-        assert "no change can be told from chance below 6" in sentence
+        assert "no change can be told from chance under 6 of them" in sentence
 
 
 def test_answers_that_are_the_bases_own_are_said_of_few_rows_too() -> None:
     sentence = words(judge(plain(5, 0), plain(5, 0), losses(5, 3.0), losses(5, 1.0)))
-    assert "below 6; 5 of 5 answers are the base's own; " in sentence
+    assert "under 6 of them; 5 of 5 answers are the base's own; " in sentence
 
 
 def test_three_measures_need_eight_rows() -> None:
     both = (plain(0, 7), answers([REFERENCE] * 7))
-    assert "below 8" in words(judge(*both, None, None))
+    assert "under 8 of them" in words(judge(*both, None, None))
     assert judge(plain(0, 8), answers([REFERENCE] * 8), None, None).outcome == "better"
 
 

@@ -96,7 +96,7 @@ def _next(view: RunView, width: int) -> list[Line]:
     if change is None:
         return []
     words = f"{one_line(change.what, 200)}: {one_line(change.why, 300)}"
-    return wrapped(f"Next (c): {words}", width, "accent")
+    return wrapped(f"Next{' (c)' if change.set else ''}: {words}", width, "accent")
 
 
 def _change(verdict: Event, name: str, base: float | None, tuned: float | None) -> Span:
