@@ -80,3 +80,8 @@ def duration_text(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def reading_seconds(text: str) -> float:
+    """How long a message is to stay: 6 seconds to notice it, then a second for each 15 letters."""
+    return 6.0 + len(text) / 15

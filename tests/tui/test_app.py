@@ -281,3 +281,31 @@ async def test_esc_leaves_a_question_without_an_answer() -> None:
         await pilot.press("escape")
         await pilot.pause()
     assert answers == [None]
+
+
+async def test_the_palette_shows_each_key_and_what_cannot_be_done_now_grey_with_the_reason() -> None:
+    app = FtApp("wizard")
+    async with app.run_test(size=(100, 60)) as pilot:
+        await pilot.pause()
+        entries = {entry.label: entry for entry in app.palette_entries(app.screen)}
+        shown = {action.label: key_text(action) for action in (*actions("wizard"), *actions("app"))}
+        shown.pop("Palette")
+        assert {label: entries[label].key for label in shown if label in entries} == shown
+        assert entries["Next"].why_not == ""
+        assert entries["Launch"].why_not
+        assert str(entries["Launch"].title.style) == "dim"
+        assert "Launch" not in {command.title for command in app.get_system_commands(app.screen)}
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        app.screen.query_one(Input).value = "Launch"
+        await until(pilot, "Launch l")
+        await until(pilot, " ".join(entries["Launch"].words.split()))
+
+
+async def test_what_cannot_be_done_says_why_when_it_is_chosen_in_the_palette() -> None:
+    app = FtApp("wizard")
+    async with app.run_test(size=(100, 60), notifications=True) as pilot:
+        await pilot.pause()
+        entry = next(entry for entry in app.palette_entries(app.screen) if entry.label == "Launch")
+        await entry.run()  # type: ignore[misc]
+        await until(pilot, entry.why_not[:30])

@@ -191,3 +191,14 @@ def test_figures_have_three_digits(value: float, shown: str) -> None:
 
 def test_ticks_have_no_needless_zeros() -> None:
     assert [tick_text(value) for value in (0.5, 2.0, 0.001, 1e-4, 0.0)] == ["0.5", "2", "0.001", "1e-4", "0"]
+
+
+def test_the_noise_of_a_nearly_flat_curve_is_not_drawn_as_rise_and_fall() -> None:
+    steps = list(range(1, 201))
+    noise = [2.5 + 0.01 * math.sin(step * 1.7) for step in steps]
+    rows = text(render([Curve("loss", steps, noise)], Axes(200), 80, 14))[1:-1]
+    drawn = [row for row in rows if dotted([row])]
+    assert len(drawn) <= 3, "the curve takes a small part of the height"
+    falling = [2.5 - 0.3 * step / 200 for step in steps]
+    rows = text(render([Curve("loss", steps, falling)], Axes(200), 80, 14))[1:-1]
+    assert len([row for row in rows if dotted([row])]) >= 10, "a real fall takes the whole of it"

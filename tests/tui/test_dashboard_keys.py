@@ -9,17 +9,20 @@ import pytest
 from textual.widgets import Button, Input
 
 from ft_core.runs import control, supervise
+from ft_core.text import reading_seconds
 from ft_tui.actions import actions
+from ft_tui.app import FtApp
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard import DashboardScreen
 from ft_tui.screens.dashboard_reader import FASTEST, SLOWEST, Pace
+from ft_tui.screens.dashboard_requests import Requests
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.prompt import SamplePrompt
 from ft_tui.widgets.cells import Cells
 from ft_tui.widgets.pager import Pager
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import MadeRun, finished, running
-from tests.tui.sizes import SIZES, assert_inside
+from tests.tui.sizes import SIZES, assert_inside, plain
 
 
 def asked(driver: Driver) -> list[control.Request]:
@@ -178,6 +181,18 @@ async def test_what_a_finished_run_cannot_do_is_refused_with_the_reason(key: str
 def offered(driver: Driver) -> str:
     """The footer's line."""
     return driver.shown.rstrip().splitlines()[-1]
+
+
+async def test_the_key_that_pauses_is_called_go_on_while_the_run_is_paused() -> None:
+    made = MadeRun().prepare().train(3)
+    async with dashboard(made, SIZES[1]) as driver:
+        await driver.until(lambda: "p Pause" in offered(driver))
+        made.state("paused", "paused")
+        await driver.look()
+        await driver.until(lambda: "p Go on" in offered(driver))
+        made.state("training", "training")
+        await driver.look()
+        await driver.until(lambda: "p Pause" in offered(driver))
 
 
 async def test_only_what_can_be_done_is_offered() -> None:
@@ -420,3 +435,33 @@ async def test_the_bell_rings_for_a_new_alarm_and_for_the_end_and_not_for_what_w
         await driver.until(lambda: rung == ["ding"])
         made.write("end", state="done", cause=None, remedy=None, last_lines=None)
         await driver.until(lambda: rung == ["ding", "ding"])
+
+
+async def test_a_message_gives_way_to_the_hints_once_it_could_be_read() -> None:
+    made = MadeRun().prepare().train(3)
+    async with dashboard(made, SIZES[1]) as driver:
+        moment = 0.0
+        driver.screen.requests = Requests(lambda: moment)
+        await driver.press("]")
+        await driver.sees("There are no samples yet.")
+        moment = reading_seconds("There are no samples yet.") - 1
+        driver.screen._end_notice()
+        await driver.pilot.pause()
+        assert "There are no samples yet." in driver.words
+        moment += 2
+        driver.screen._end_notice()
+        await driver.sees("1-4 panes")
+        assert "There are no samples yet." not in driver.words
+
+
+async def test_a_run_that_is_not_read_yet_is_not_said_to_be_preparing() -> None:
+    made = finished()
+    app = FtApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = DashboardScreen(made.dir)
+        screen._read = lambda: None  # type: ignore[method-assign]
+        app.push_screen(screen)
+        await pilot.pause()
+        assert "Preparing" not in plain(app)
+        assert "Samples" not in plain(app)
+    made.journal.close()

@@ -30,6 +30,7 @@ from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import RunDir, list_runs
 from ft_core.runs.status import read_status
 from ft_core.text import memory_text
+from ft_tui.screens import wizard as wizard_module
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
@@ -40,7 +41,7 @@ from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, Typed, id_of
 from ft_tui.widgets.gpu_table import GpuCard
 from ft_tui.widgets.row_view import RowView
-from ft_tui.widgets.words import Words
+from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
@@ -382,17 +383,59 @@ async def test_columns_are_named_in_a_dialog_that_shows_what_the_first_row_becom
         dialog = app.screen
         assert isinstance(dialog, MapColumns)
         dialog.query_one("#map-shape", Select).value = "alpaca"
+        # The columns are filled in, in their order where their names say nothing.
+        await sees(pilot, "assistant (learnt): A [b]fox[/b], I say.")
+        assert_inside(app)
+        dialog.query_one("#part-instruction").focus()
+        await pilot.press("enter", "home", "enter")
         await sees(pilot, "nothing says which column is the instruction")
         await pilot.press("f2")
         assert app.screen is dialog
-        assert_inside(app)
-        dialog.query_one("#part-instruction").focus()
         await pilot.press("enter", "down", "enter")
-        await pilot.press("tab", "enter", "down", "down", "enter")
         await sees(pilot, "assistant (learnt): A [b]fox[/b], I say.")
         await pilot.press("f2")
         await sees(pilot, "3 rows")
         assert session(pilot).recipe.data.shape == "alpaca"
+        assert session(pilot).recipe.data.mapping == {"instruction": "frage", "output": "antwort"}
+
+
+async def test_the_dialog_of_columns_shows_what_was_recognised_and_taking_that_stays_automatic(here: Path) -> None:
+    (here / "own.csv").write_text("id,Question,Answer\n" + "".join(f"{n},What is {n}?,It is {n}.\n" for n in range(9)))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "own.csv")
+        await sees(pilot, "8 to learn from, 1 held out")
+        await pilot.press("escape", "c")
+        dialog = app.screen
+        assert isinstance(dialog, MapColumns)
+        await until(pilot, lambda: dialog.query("#part-output"), "the parts")
+        shown = {str(one.id): one.value for one in dialog.query(Select)}
+        assert (shown["map-shape"], shown["part-instruction"], shown["part-output"]) == ("alpaca", "Question", "Answer")
+        await pilot.press("f2")
+        await pilot.pause()
+        assert (session(pilot).recipe.data.shape, session(pilot).recipe.data.mapping) == ("auto", {})
+
+
+async def test_another_file_begins_with_auto_and_the_first_one_has_its_own_again(here: Path) -> None:
+    (here / "own.jsonl").write_text('{"frage": "What is it, then?", "antwort": "A fox, I say."}\n' * 3)
+    rows_file(here, "a", "b", "c")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "own.jsonl")
+        await put(pilot, "data.mapping", "{instruction: frage, output: antwort}")
+        await sees(pilot, "A fox, I say.")
+        await put(pilot, "data.source", "rows.jsonl")
+        await sees(pilot, "Another file: mapping begins afresh, on auto; own.jsonl keeps its own.")
+        await until(pilot, lambda: session(pilot).data is not None and session(pilot).data.facts is not None, "rows")
+        assert session(pilot).problems() == {}
+        assert app.screen.query_one(f"#{id_of('data.mapping')}", Input).value == ""
+        await put(pilot, "data.source", "own.jsonl")
+        await sees(pilot, "As set before for own.jsonl: mapping.")
+        await sees(pilot, "A fox, I say.")
         assert session(pilot).recipe.data.mapping == {"instruction": "frage", "output": "antwort"}
 
 
@@ -822,6 +865,40 @@ async def test_the_paging_keys_turn_the_pages_of_the_whole_wizard() -> None:
         assert session(pilot).draft.step == SETTINGS
 
 
+async def test_the_footer_says_whether_paging_down_scrolls_or_goes_on_and_what_escape_leaves() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await sees(pilot, "PgDn More (1 of 2)")
+        await pilot.press("pagedown")
+        await sees(pilot, "PgDn Next")
+        await pilot.press("pageup")
+        await sees(pilot, "PgDn More (1 of 2)")
+        await sees(pilot, "Esc Leave ")
+        app.screen.query(Input).first().focus()
+        await sees(pilot, "Esc Leave field")
+        await pilot.press("escape")
+        await sees(pilot, "Esc Leave ")
+        await until(pilot, lambda: "Leave field" not in plain(app), "the field is left")
+
+
+async def test_a_note_goes_when_it_could_be_read_and_stays_while_a_run_is_launched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wizard_module, "reading_seconds", lambda _text: 0.05)
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        note = app.screen.query_one("#note", Line)
+        wizard(pilot)._note("Saved to x.")
+        await until(pilot, lambda: note.plain == "", "the note is gone")
+        wizard(pilot)._launching = True
+        wizard(pilot)._note("Launching …")
+        wizard(pilot)._end_note()
+        assert note.plain == "Launching …"
+
+
 async def test_paging_down_alone_leads_through_every_step_and_paging_up_back() -> None:
     app = WizardApp("wizard")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -917,7 +994,7 @@ async def test_hostile_names_of_columns_and_files_are_only_text_in_the_dialogs(h
         await pilot.press("escape", "f2")
         await sees(pilot, "2 rows, ")
         await pilot.press("m")
-        await sees(pilot, "1 rows to learn from, 1 held out.")
+        await sees(pilot, "1 row to learn from, 1 held out.")
         await app.screen._add(str(here / name))  # type: ignore[attr-defined]
         await sees(pilot, "[i]rows[red].jsonl")
         shown += plain(app)

@@ -147,3 +147,73 @@ def test_lengths_of_a_sample_stand_for_all_training_rows() -> None:
     assert facts is not None
     assert facts.longest == 90
     assert len(facts.token_lengths or ()) == 4
+
+
+def choose(draft: Draft, *files: str) -> list[str]:
+    """Name these files one after the other; what is said after each."""
+    said = []
+    for file in files:
+        draft.type("data.source", file)
+        said.append(draft.switched.words() if draft.switched is not None else "")
+    return said
+
+
+def test_what_was_said_of_a_file_begins_afresh_with_another_and_comes_back_with_the_first() -> None:
+    of_the_file = {
+        "data.shape": "alpaca", "data.mapping": '{"output": "b"}', "data.fixes": '{"near-duplicate": "drop"}',
+        "data.only": "refund", "data.held_out": "/d/test.csv", "data.template_gate": "override",
+    }  # fmt: skip
+    of_the_run = {"data.max_length": "512", "data.held_out_share": "0.1", "adapter.rank": "8"}
+    draft = Draft("a", {"data.source": "/d/train.csv", **of_the_file, **of_the_run})
+    (said,) = choose(draft, "/d/other.csv")
+    assert draft.texts == {"data.source": "/d/other.csv", **of_the_run}
+    assert said == (
+        "Another file: shape, mapping, fixes, held-out file, filters and the override of the template gate "
+        "begin afresh, on auto; train.csv keeps its own."
+    )
+    draft.type("data.mapping", '{"text": "c"}')
+    (said,) = choose(draft, "/d/train.csv")
+    assert draft.texts == {"data.source": "/d/train.csv", **of_the_file, **of_the_run}
+    assert said.startswith(
+        "Another file: mapping begins afresh, on auto; other.csv keeps its own. As set before for train.csv"
+    )
+    choose(draft, "/d/other.csv")
+    assert draft.texts["data.mapping"] == '{"text": "c"}'
+
+
+def test_a_name_that_is_typed_letter_by_letter_loses_nothing_and_says_it_all_the_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draft = Draft("a", {"data.source": "train.csv", "data.mapping": "{a: b}"})
+    said = choose(draft, "train.cs", "train.c", "train.cs")
+    assert "data.mapping" not in draft.texts
+    assert set(said) == {"Another file: mapping begins afresh, on auto; train.csv keeps its own."}
+    assert choose(draft, "./train.csv") == ["As set before for train.csv: mapping."]
+    assert draft.texts["data.mapping"] == "{a: b}"
+    assert choose(draft, f"{tmp_path}/train.csv", " train.csv") == ["As set before for train.csv: mapping."] * 2
+    draft.type("data.mapping", "")
+    assert choose(draft, "other.csv") == [""]
+
+
+def test_what_was_said_of_earlier_files_survives_in_the_draft_and_an_older_draft_has_none(home: Path) -> None:
+    draft = Draft("one", {"data.source": "/d/train.csv", "data.mapping": "{a: b}"})
+    choose(draft, "/d/other.csv")
+    save_draft(draft)
+    found = newest_draft()
+    assert found is not None
+    choose(found, "/d/train.csv")
+    assert found.texts["data.mapping"] == "{a: b}"
+    (drafts_root() / "one.json").write_text('{"v": 1, "step": 0, "visited": [0], "save_path": "", "texts": {}}')
+    older = newest_draft()
+    assert older is not None
+    assert older.kept == {}
+
+
+def test_a_clone_with_another_file_begins_with_auto_for_it() -> None:
+    recipe = with_values(Recipe(), {"data.source": "/d/train.csv", "data.mapping": {"prompt": "q", "completion": "a"}})
+    draft = draft_of(recipe)
+    choose(draft, "demo")
+    assert read_draft(draft).recipe.data == Recipe().data
+    choose(draft, "/d/train.csv")
+    assert read_draft(draft).recipe == recipe

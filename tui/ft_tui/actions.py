@@ -6,10 +6,11 @@ carry arguments as Textual writes them: `pane(1)`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 
 Scope = Literal["app", "home", "wizard", "rows", "dashboard", "review"]
 
@@ -145,6 +146,19 @@ def bindings(scope: str) -> list[BindingType]:
         )
         for action in actions(scope)
     ]
+
+
+def relabel(node: DOMNode, name: str, label: str) -> bool:
+    """Call an action of a screen otherwise from now on, in its footer and the palette; False where it is so already."""
+    changed = False
+    for key, found in node._bindings.key_to_bindings.items():
+        if any(binding.action == name and binding.description != label for binding in found):
+            # The lists are shared with every screen of the class.
+            node._bindings.key_to_bindings[key] = [
+                replace(binding, description=label) if binding.action == name else binding for binding in found
+            ]
+            changed = True
+    return changed
 
 
 def key_text(action: Action) -> str:

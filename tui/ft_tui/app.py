@@ -20,7 +20,8 @@ from textual.theme import ThemeProvider
 from textual.widget import Widget
 
 from ft_tui import guard, terminal, theming
-from ft_tui.actions import actions, bindings
+from ft_tui.actions import bindings
+from ft_tui.palette import Actions, Entry, action_entries
 from ft_tui.place import Place
 from ft_tui.place import keep as keep_place
 from ft_tui.screens.dialog import Palette
@@ -257,7 +258,7 @@ class FtApp(App[int]):
     def action_command_palette(self) -> None:
         """Show the palette of commands."""
         if not isinstance(self.screen, Palette):
-            self.push_screen(Palette())
+            self.push_screen(Palette([Actions]))
 
     def search_themes(self) -> None:
         """Show the palette of themes."""
@@ -276,30 +277,23 @@ class FtApp(App[int]):
         scopes = (getattr(screen, "SCOPE", None) for screen in reversed(self.screen_stack))
         return next((scope for scope in scopes if isinstance(scope, str)), "home")
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What the command palette offers: what can be done now on this screen and in the app, and themes."""
-        for action in (*actions(self.current_scope), *actions("app")):
-            if action.name == "command_palette":
-                continue
-            target = self if action.scope == "app" else screen
-            if not target.check_action(action.name.partition("(")[0], ()):
-                continue
-            yield SystemCommand(action.label, action.help, self._runner(action.name, target))
-        yield SystemCommand("Quit", "Leave the program; runs go on", self.action_quit)
+    def palette_entries(self, screen: Screen[Any]) -> Iterable[Entry]:
+        """What the command palette lists: the actions of the screen and of the app, then the themes."""
+        yield from action_entries(self, screen, self.current_scope)
+        yield Entry("Quit", "Ctrl+Q", "Leave the program; runs go on", self.action_quit)
         for theme in () if theming.no_colour() else sorted(self.available_themes):
             # Found by typing; a list of all of them has its own key.
-            yield SystemCommand(f"Theme: {theme}", "Use these colours; the choice is kept", self._chooser(theme), False)
+            help_words = "Use these colours; the choice is kept"
+            yield Entry(f"Theme: {theme}", "", help_words, self._chooser(theme), listed=False)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What can be done now of what the palette lists."""
+        for entry in self.palette_entries(screen):
+            if not entry.why_not:
+                yield SystemCommand(entry.label, entry.help, entry.run, entry.listed)
 
     def _chooser(self, theme: str) -> Callable[[], None]:
         def choose() -> None:
             self.theme = theme
 
         return choose
-
-    def _runner(self, name: str, target: App[Any] | Screen[Any]) -> Any:  # noqa: ANN401 - a callback of any result
-        async def run() -> None:
-            # The screen below may have been left, or be new, while the palette was open.
-            if target is self or (target in self.screen_stack and target.is_mounted):
-                await self.run_action(name, target)
-
-        return run

@@ -59,9 +59,9 @@ _OPTIONAL = {
     UNPAIRED: (("input", "input"), ("system", "system")),
     PROMPT_ONLY: (("system", "system"),),
 }
-_CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
 _NO_CONVERSATIONS = ("prompt", "history", "tools", "functions", "chosen", "rejected")
-_PAIRS = (
+PAIRS = (
     ("chosen", "rejected"),
     ("chosen_messages", "rejected_messages"),
     ("response_j", "response_k"),
@@ -72,11 +72,16 @@ _PAIRS = (
     ("preferred_output", "non_preferred_output"),
     ("messages", "rejected_response"),
 )
-_PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", *_CONVERSATIONS)
-_ASKING = ("prompt", "question", "instruction", "query", "problem", "input")
-_LABELS = ("label", "kto_tag", "desirable")
+_PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", *CONVERSATIONS)
+ASKING = ("prompt", "question", "instruction", "query", "problem", "input")
+LABELS = ("label", "kto_tag", "desirable")
+# What columns of answers are called.
+ANSWERING = (
+    "output", "response", "answer", "completion", "solution", "answers", "target", "targets", "assistant", "highlights",
+    "summary", "reply",
+)  # fmt: skip
 _BAD = ("0", "0.0", "false", "no", "bad")
-_TEXTS = ("text", "content", "raw_content", "document", "body", "article")
+TEXTS = ("text", "content", "raw_content", "document", "body", "article")
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios", "pixel_values")
 _MEDIA_MARKS = ("<image>", "<video>", "<audio>", "<|vision_start|>", "<|image_pad|>", "</img>")
 _TOKENS = ("input_ids", "token_ids")
@@ -136,7 +141,7 @@ def bad_label(value: Value, mapping: Mapping[str, str]) -> bool:
     """Whether a label beside the row's answer, or the column of the part `label`, calls the answer a bad one."""
     if "label" in mapping and str(value.get(mapping["label"])).strip().casefold() in _BAD:
         return True
-    return any(value.get(name) is False for name in _LABELS if name not in mapping.values())
+    return any(value.get(name) is False for name in LABELS if name not in mapping.values())
 
 
 def turn_keys(value: object) -> tuple[str, str] | None:
@@ -170,7 +175,7 @@ def is_tokens(value: object) -> bool:
 
 
 def _preference(value: Value) -> Reading | None:
-    for good, bad in _PAIRS:
+    for good, bad in PAIRS:
         if _is_answer(value.get(good)) and _is_answer(value.get(bad)):
             return Reading(PREFERENCE, (*_prompt(value), ("chosen", good), ("rejected", bad)))
     exchange = _exchange(value)
@@ -186,7 +191,7 @@ def _prompt(value: Value) -> tuple[tuple[str, str], ...]:
 
 
 def _unpaired(value: Value) -> Reading | None:
-    label = next((name for name in _LABELS if isinstance(value.get(name), bool)), None)
+    label = next((name for name in LABELS if isinstance(value.get(name), bool)), None)
     reading = answered(value) if label is not None else None
     if label is None or reading is None:
         return None
@@ -224,7 +229,7 @@ def conversations(value: Value) -> list[str]:
 
 
 def _with_turns(value: Value) -> list[str]:
-    named = [name for name in _CONVERSATIONS if name in value and turn_keys(value[name]) is not None]
+    named = [name for name in CONVERSATIONS if name in value and turn_keys(value[name]) is not None]
     # Lists of inputs and outputs are examples or instances as often as conversations: there the name decides.
     others = [
         name
@@ -249,12 +254,12 @@ def _asking(value: Value) -> Reading | None:
     if isinstance(value.get("instances"), list):
         # The answers lie deeper: an instruction with its examples is no prompt alone.
         return None
-    column = next((name for name in _ASKING if _is_text_or_turns(value.get(name))), None) or _conversation(value)
+    column = next((name for name in ASKING if _is_text_or_turns(value.get(name))), None) or _conversation(value)
     return Reading(PROMPT_ONLY, (("prompt", column),)) if column else None
 
 
 def _text(value: Value) -> Reading | None:
-    column = next((name for name in _TEXTS if isinstance(value.get(name), str)), None)
+    column = next((name for name in TEXTS if isinstance(value.get(name), str)), None)
     return Reading(TEXT, (("text", column),)) if column else None
 
 

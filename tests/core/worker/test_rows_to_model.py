@@ -174,7 +174,7 @@ def test_rows_that_are_cut_or_left_without_a_trained_token_are_counted_and_told(
     assert "rows.jsonl:13" in unreadable["text"]
     assert left_out["name"] == "rows_left_out"
     assert "2 rows were longer than max_length and cut" in left_out["text"]
-    assert "1 rows were left out because no trained token was left in them (rows 4)" in left_out["text"]
+    assert "1 row was left out because no trained token was left in it (row 4)" in left_out["text"]
     assert tiny.events(run, "plan")[0]["rows"] == 11
 
 
@@ -286,7 +286,7 @@ def test_a_held_out_row_the_template_refuses_is_never_asked(model: Path, tmp_pat
     )
     run = tiny.make_run(tmp_path, recipe)
     assert tiny.train(run) == 0
-    assert any("held-out rows: 1 rows were left out" in alarm["text"] for alarm in tiny.events(run, "alarm"))
+    assert any("held-out rows: 1 row was left out" in alarm["text"] for alarm in tiny.events(run, "alarm"))
     assert tiny.events(run, "verdict")[0]["rows"] == 3
 
 
@@ -306,7 +306,7 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     tokens = encode(rows, Encoder(tokenizer, "assistant"), 64, untold)
     refuse_untrainable(tokens, recipe)
     assert len(tokens) == len(rows) - 1
-    assert "1 rows were left out" in (tokens.left_out() or "")
+    assert "1 row was left out" in (tokens.left_out() or "")
     unlucky = encode([rows[13]], Encoder(tokenizer, "assistant"), 64, untold)
     unlucky.refused *= 30
     with pytest.raises(FtError, match="unlucky") as told:

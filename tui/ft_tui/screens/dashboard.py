@@ -25,7 +25,7 @@ from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
-from ft_tui.actions import actions, bindings
+from ft_tui.actions import actions, bindings, relabel
 from ft_tui.clone import changed as clone_changed
 from ft_tui.clone import refusal as clone_refusal
 from ft_tui.place import Place
@@ -124,6 +124,7 @@ class DashboardScreen(Screen[None]):
         self.set_class(ascii_only(), "-ascii")
         self._choose_panes()
         self.run_worker(self._read, name=f"read {self.run.name}", thread=True)
+        self.set_interval(1.0, self._end_notice)
 
     def _read(self) -> None:
         worker = get_current_worker()
@@ -160,17 +161,20 @@ class DashboardScreen(Screen[None]):
 
     def _offer(self) -> None:
         """Have the footer drawn again when something else can be done than before."""
-        offered = tuple(self._why_not(action.name) is None for action in actions("dashboard"))
-        if offered != self._offered:
+        paused = self.reader.view.state == "paused"
+        relabelled = relabel(self, "pause", "Go on" if paused else "Pause")
+        offered = tuple(self.why_not(action.name) is None for action in actions("dashboard"))
+        if relabelled or offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What cannot be done now is not offered; its key says why."""
         del parameters
-        return self._why_not(action) is None
+        return self.why_not(action) is None
 
-    def _why_not(self, action: str) -> str | None:
+    def why_not(self, action: str) -> str | None:
+        """Why an action cannot be done now, in words; None where it can."""
         view = self.reader.view
         if action in _ASKING:
             return refusal(view, action)
@@ -183,7 +187,7 @@ class DashboardScreen(Screen[None]):
     def on_key(self, event: Key) -> None:
         """A key whose action is not offered now gives the reason."""
         name = next((action.name for action in actions("dashboard") if event.key in action.key.split(",")), "")
-        why = self._why_not(name)
+        why = self.why_not(name)
         if why is not None:
             event.stop()
             self._say(why, "warn")
@@ -201,16 +205,28 @@ class DashboardScreen(Screen[None]):
         return self.reader.seen.ready and self.reader.view.state not in ACTIVE | {"created"}
 
     def _choose_panes(self) -> None:
-        main = self._main or ("loss" if self.reader.view.step or self.ended else "phases")
-        lower = self._lower or ("result" if self.ended else "samples")
-        wanted = {f"main-{main}", f"lower-{lower}", *({"ended"} if self.ended else ())}
+        main, lower = self._main or self._fitting_main(), self._lower or self._fitting_lower()
+        chosen = {f"main-{main}"} if main else set()
+        wanted = chosen | ({f"lower-{lower}"} if lower else set()) | ({"ended"} if self.ended else set())
         known = {f"main-{name}" for name in (*MAIN_PANES, "phases")}
         known |= {*(f"lower-{name}" for name in LOWER_PANES), "ended"}
         if wanted == known & set(self.classes):
             return
         self.remove_class(*(known - wanted)).add_class(*wanted)
         self.reader.wanted.log = lower == "log"
-        self.call_after_refresh(self.query_one(f"#{lower}", Pager).focus)
+        if lower:
+            self.call_after_refresh(self.query_one(f"#{lower}", Pager).focus)
+
+    def _fitting_main(self) -> str:
+        """The large pane that fits what the run does; none before that is known, since it may have ended long ago."""
+        if self.reader.view.step or self.ended:
+            return "loss"
+        return "phases" if self.reader.seen.ready else ""
+
+    def _fitting_lower(self) -> str:
+        if self.ended:
+            return "result"
+        return "samples" if self.reader.seen.ready or self.reader.view.step else ""
 
     def _show_lower(self, name: str) -> None:
         self._lower = name
@@ -399,6 +415,11 @@ class DashboardScreen(Screen[None]):
     def _say(self, words: str, style: str = "") -> None:
         self.requests.say(words, style)
         self._show_notice()
+
+    def _end_notice(self) -> None:
+        """Have the hints back once a message has been read."""
+        if self.requests.expire():
+            self._show_notice()
 
     def _show_notice(self) -> None:
         """As many lines as the message needs; on a low screen the key figures make room for them."""

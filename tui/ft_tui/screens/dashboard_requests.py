@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ENDED
 from ft_core.runs.view import RunView
-from ft_core.text import one_line
+from ft_core.text import one_line, reading_seconds
 from ft_tui.run_words import glyph
-from ft_tui.widgets.cells import Line, within, wrapped
+from ft_tui.widgets.cells import Line, Span, within, wrapped
 
 _WORDS: Final = {
     "pause": "pause",
@@ -61,9 +63,12 @@ def place_of_own_answer(view: RunView, answers: list[Event]) -> int | None:
 class Requests:
     """The requests made here, until each is answered; then the newest answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds; a message stays for as many as it takes to read it."""
+        self._clock = clock
         self._open: dict[str, str] = {}
         self._said: Line = ()
+        self._until = 0.0
         self._read = -1  # seq of the newest answer looked at
         self.filled: float | None = None  # how much of a long journal has been read, 0 to 1
 
@@ -73,8 +78,19 @@ class Requests:
         self._said = ()
 
     def say(self, words: str, style: str = "") -> None:
-        """Show a message until something newer happens."""
-        self._said = ((f" {one_line(words, _LIMIT)}", style),)
+        """Show a message until it has been read, or something newer happens."""
+        self._say((f" {one_line(words, _LIMIT)}", style))
+
+    def _say(self, span: Span) -> None:
+        self._said = (span,)
+        self._until = self._clock() + reading_seconds(span[0])
+
+    def expire(self) -> bool:
+        """Drop a message that has been there long enough; False when there is none such."""
+        if not self._said or self._clock() < self._until:
+            return False
+        self._said = ()
+        return True
 
     def take_in(self, view: RunView) -> list[Event]:
         """Look for answers among the run's events; gives those to requests made here."""
@@ -88,7 +104,7 @@ class Requests:
                 text = one_line(str(event.get("text") or _WORDS[request]), _LIMIT)
                 ok = bool(event.get("ok"))
                 mark = glyph("✓", "+") if ok else glyph("✗", "x")
-                self._said = ((f" {mark} {text}", "good" if ok else "warn"),)
+                self._say((f" {mark} {text}", "good" if ok else "warn"))
         self._read = max((event["seq"] for event in view.controls), default=-1)
         if view.state in ENDED | {"crashed"}:
             self._open.clear()

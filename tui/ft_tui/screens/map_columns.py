@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widgets import Button, Select
 
 from ft_core.data.canonical import convert
+from ft_core.data.guess import guess_mapping
 from ft_core.data.open import Row
 from ft_core.data.rows import passages
 from ft_core.data.shapes import PARTS, Choice, recognise
@@ -52,8 +53,9 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
         super().__init__(classes="dialog-screen")
         self._rows = [row for row in rows if row.value is not None]
         self._fixes = choice.fixes
-        self._shape = choice.shape if choice.shape != AUTO or not choice.mapping else told.shape
+        self._shape = choice.shape if choice.shape != AUTO else told.shape
         self._told = told
+        self._was_auto = choice.shape == AUTO and not choice.mapping
         self._mapping = dict(choice.mapping or told.mapping)
         self._columns = [
             name
@@ -104,10 +106,19 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
         if event.value == self._shape:
             return
         self._shape = str(event.value)
-        kept = self._told.mapping if self._shape == self._told.shape else {}
-        self._mapping = {part: kept.get(part, part) for part in _parts_of(self._shape)} if self._shape != AUTO else {}
-        self._mapping = {part: column for part, column in self._mapping.items() if column in self._columns}
+        self._mapping = self._probable()
         await self._show_parts()
+
+    def _probable(self) -> dict[str, str]:
+        """The columns as they were recognised; for another shape as their names and what they hold suggest."""
+        if self._shape == AUTO:
+            return {}
+        if self._shape == self._told.shape:
+            return dict(self._told.mapping)
+        ways, optional = PARTS[self._shape]
+        row = self._rows[0].value if self._rows else None
+        guesses = [guess_mapping(way, optional, self._columns, row or {}) for way in ways]
+        return max(zip(guesses, ways, strict=True), key=lambda one: set(one[1]) <= set(one[0]))[0]
 
     @on(Select.Changed)
     def _take_column(self, event: Select.Changed) -> None:
@@ -142,7 +153,9 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
         """Give what was chosen, when rows can be read so."""
         if not self.query_one("#take", Button).disabled:
             choice = self._choice
-            self.dismiss((choice.shape, dict(choice.mapping)))
+            # What was recognised, taken as it is, stays automatic.
+            same = self._was_auto and (choice.shape, choice.mapping) == (self._told.shape, self._told.mapping)
+            self.dismiss((AUTO, {}) if same else (choice.shape, dict(choice.mapping)))
 
     def action_leave(self) -> None:
         """Change nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import events, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, HorizontalGroup
@@ -17,7 +17,7 @@ from textual.worker import Worker
 from ft_core.errors import FtError, Problem
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
-from ft_core.text import counted
+from ft_core.text import counted, reading_seconds
 from ft_tui.actions import bindings
 from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
@@ -28,7 +28,7 @@ from ft_tui.screens.wizard_model import ModelStep
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.screens.wizard_settings import SettingsStep
-from ft_tui.screens.wizard_step import Step, StepWanted, tell_failure
+from ft_tui.screens.wizard_step import PageMoved, Step, StepWanted, name_keys, tell_failure
 from ft_tui.start import start_run
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
@@ -43,8 +43,6 @@ from ft_tui.wizard.warm_link import WarmLink
 SAVE_PAUSE = 0.4
 REREAD_PAUSE = 0.05
 WATCH_SECONDS = 2.0
-
-
 _GATE_WAYS = (("override", "Launch all the same"), ("go", "Go back"))
 
 
@@ -93,6 +91,7 @@ class WizardScreen(Screen[None]):
         self._steps: tuple[Step, ...] = ()
         self._save_timer: Timer | None = None
         self._reread_timer: Timer | None = None
+        self._note_timer: Timer | None = None
         self._launching = False
         self._warm = WarmLink()
         self._saved_text = ""
@@ -151,6 +150,12 @@ class WizardScreen(Screen[None]):
             event.prevent_default()
             (self.step.action_page_down if event.key == "pagedown" else self.step.action_page_up)()
 
+    @on(PageMoved)
+    @on(events.DescendantFocus)
+    @on(events.DescendantBlur)
+    def _name_keys(self) -> None:
+        name_keys(self, self.step)
+
     @property
     def step(self) -> Step:
         """The open step."""
@@ -169,6 +174,7 @@ class WizardScreen(Screen[None]):
         self._refresh()
         self.step.opened()
         (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
+        self._name_keys()
         self.refresh_bindings()
         self._save_soon()
 
@@ -390,6 +396,13 @@ class WizardScreen(Screen[None]):
 
     def _note(self, text: str) -> None:
         self.query_one("#note", Line).say(text)
+        if self._note_timer is not None:
+            self._note_timer.stop()
+        self._note_timer = self.set_timer(reading_seconds(text), self._end_note) if text else None
+
+    def _end_note(self) -> None:
+        if not self._launching:
+            self._note("")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """The buttons below the page, and that of the model's code on its step."""

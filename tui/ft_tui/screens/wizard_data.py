@@ -51,6 +51,7 @@ from ft_tui.wizard.data_news import (
 )
 from ft_tui.wizard.data_words import checked_words, gate_words, length_words
 from ft_tui.wizard.draft import shown_text, text_of
+from ft_tui.wizard.per_file import SOURCE, file_key
 from ft_tui.wizard.row_facts import SUFFIXES, Opened, open_source
 from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
 from ft_tui.wizard.token_link import TokenLink
@@ -66,7 +67,7 @@ class DataStep(Step):
     DataStep .line { height: 1; }
     DataStep .line-label { width: 12; }
     DataStep #field-data-source { width: 1fr; margin-right: 2; }
-    DataStep #data-problem, DataStep #data-summary { margin-left: 12; }
+    DataStep #data-problem, DataStep #data-switched, DataStep #data-summary { margin-left: 12; }
     DataStep #use-demo { margin-left: 2; }
     DataStep #lengths-words { margin-top: 1; }
     DataStep Histogram { margin-bottom: 1; }
@@ -105,6 +106,7 @@ class DataStep(Step):
             yield Button("Columns", id="map-columns", compact=True)
             yield Button("Mix", id="mix-rows", compact=True)
         yield Words(id="data-problem")
+        yield Words(id="data-switched", classes="dim")
         yield Words(id="data-summary")
         yield QuestionList(id="question")
         yield RowPages(self._link)
@@ -281,20 +283,27 @@ class DataStep(Step):
     def on_finding_list_fixed(self, message: FindingList.Fixed) -> None:
         """Something else is done about a kind of finding: that is a field of the recipe like any other."""
         message.stop()
+        if self._is_left():
+            return
         fixes = {**self.session.recipe.data.fixes, message.kind: message.action}
         if not message.action:
             del fixes[message.kind]
         self.post_message(Typed("data.fixes", shown_text("data.fixes", fixes)))
 
+    def _is_left(self) -> bool:
+        """Whether another file has been named than the one whose rows are in view: what is said is not of that."""
+        return file_key(self.session.draft.texts.get(SOURCE, "")) != file_key(self._source)
+
     def on_question_list_answered(self, message: QuestionList.Answered) -> None:
         """The user has decided what the rows are: that is said in the recipe."""
         message.stop()
-        self._read_as((message.answer.shape, dict(message.answer.mapping)))
+        if not self._is_left():
+            self._read_as((message.answer.shape, dict(message.answer.mapping)))
 
     def map_columns(self) -> None:
         """Say by hand what the rows are."""
         opened = self._opened
-        if opened is None:
+        if opened is None or self._is_left():
             return
         told = opened.choice
         if opened.shape is not None:
@@ -340,6 +349,8 @@ class DataStep(Step):
         session = self.session
         set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
         self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
+        switched = session.draft.switched
+        self.query_one("#data-switched", Words).say(clean(switched.words()) if switched is not None else "")
         self.query_one("#data-summary", Words).say(self._summary())
         shape = self._opened.shape if self._opened is not None else None
         self.query_one(QuestionList).show(shape.question if shape is not None else None)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.containers import VerticalScroll
 from textual.dom import DOMNode
 from textual.message import Message
+from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from ft_core.text import one_line
+from ft_tui.actions import relabel
 from ft_tui.wizard.session import Session
 
 
 class FactsChanged(Message):
     """A step has found something out: everything that follows from it is to be worked out anew."""
+
+
+class PageMoved(Message):
+    """Another part of a step is in view, or there is more or less of it."""
 
 
 @dataclass
@@ -45,6 +53,22 @@ class Step(VerticalScroll):
     def __init__(self, session: Session) -> None:
         super().__init__(id=f"step-{self.NUMBER + 1}")
         self.session = session
+
+    def on_mount(self) -> None:
+        """Tell the wizard how far the page is scrolled, which says what the paging keys do."""
+        for name in ("scroll_y", "virtual_size", "show_vertical_scrollbar"):
+            self.watch(self, name, self._moved, init=False)
+
+    def _moved(self) -> None:
+        if self.display:
+            self.post_message(PageMoved())
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """Which screenful of the page is in view, and how many there are; both from 1."""
+        height = max(self.scrollable_content_region.height, 1)
+        count = 1 + math.ceil(max(self.max_scroll_y, 0) / height)
+        return min(1 + math.ceil(self.scroll_offset.y / height), count), count
 
     @property
     def is_shown(self) -> bool:
@@ -78,3 +102,15 @@ class Step(VerticalScroll):
             self.scroll_page_up(animate=False)
         else:
             self.post_message(StepWanted(-1))
+
+
+def name_keys(screen: Screen[None], step: Step) -> None:
+    """Have the footer say what those keys do now that do one thing after another."""
+    page, count = step.pages
+    names = {
+        "next_step": "Next" if page == count else f"More ({page} of {count})",
+        "leave": "Leave field" if isinstance(screen.focused, Input) else "Leave",
+    }
+    renamed = [relabel(screen, action, label) for action, label in names.items()]
+    if any(renamed):
+        screen.refresh_bindings()

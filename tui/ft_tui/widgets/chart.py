@@ -18,6 +18,8 @@ from ft_tui.widgets.cells import Cells, Line, Span, fitted, line_width
 from ft_tui.widgets.thinning import Column, smooth, thin
 
 _SPREAD_FOR_LOG: Final = 20.0
+# The least range of a value axis, as a share of the largest value on it.
+_LEAST_RANGE: Final = 0.1
 _MARGIN: Final = 4
 _NARROWEST: Final = 12
 # In a single row the name stands before the curve, and the range of values takes the place of ticks.
@@ -131,12 +133,20 @@ def _scale(thinned: _Thinned, axes: Axes, rows: int) -> Scale | None:
         return None
     low = min(column.low for column in found) if axes.low is None else axes.low
     high = max(column.high for column in found) if axes.high is None else axes.high
+    if axes.low is None and axes.high is None:
+        low, high = _wide_enough(low, high)
     parts = max(1, rows // 2)
     start = max((columns[0].high for columns in thinned.columns if columns and columns[0].count), default=high)
     if low > 0 and (axes.log or (axes.log is None and high > _SPREAD_FOR_LOG * start)):
         return log_scale(low, high, parts)
     scale = linear_scale(low, high, parts)
     return scale if axes.high is None else replace(scale, low=low, high=high, ticks=(low, high))
+
+
+def _wide_enough(low: float, high: float) -> tuple[float, float]:
+    """A range in which a nearly flat curve looks nearly flat, and its noise like no rise or fall."""
+    lacking = _LEAST_RANGE * max(abs(low), abs(high)) - (high - low)
+    return (low, high) if lacking <= 0 or high == low else (low - lacking / 2, high + lacking / 2)
 
 
 def _draw(canvas: Canvas, curve: Curve, columns: Sequence[Column], scale: Scale) -> None:

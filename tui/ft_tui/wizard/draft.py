@@ -16,6 +16,7 @@ from ft_core.recipe.check import check, from_text, with_values
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.text import plural
+from ft_tui.wizard.per_file import SOURCE, Kept, Switched, newer, switch
 
 DRAFT_VERSION = 1
 KEPT_DRAFTS = 20
@@ -25,7 +26,10 @@ _LONGEST_DRAFT = 1 << 20
 
 @dataclass
 class Draft:
-    """Texts by field path, as typed; the step one was at and the steps one has seen (0 to 4)."""
+    """Texts by field path, as typed; the step one was at and the steps one has seen (0 to 4).
+
+    `kept` are texts about files of rows that were chosen before, `switched` what the last choice of another came to.
+    """
 
     name: str
     texts: dict[str, str] = field(default_factory=dict)
@@ -33,6 +37,8 @@ class Draft:
     visited: set[int] = field(default_factory=lambda: {0})
     save_path: str = ""
     edited: bool = False
+    kept: Kept = field(default_factory=dict)
+    switched: Switched | None = None
 
     @property
     def file(self) -> Path:
@@ -40,13 +46,19 @@ class Draft:
         return drafts_root() / f"{self.name}.json"
 
     def type(self, path: str, text: str) -> bool:
-        """Take down what was typed for a field; False when it already stood so. Empty means: as if never touched."""
-        if self.texts.get(path, "") == text:
+        """Take down what was typed for a field; False when it already stood so. Empty means: as if never touched.
+
+        Another file of rows takes what was said of it in place of what was said of the one before.
+        """
+        before = self.texts.get(path, "")
+        if before == text:
             return False
         if text:
             self.texts[path] = text
         else:
             del self.texts[path]
+        if path == SOURCE:
+            self.switched = newer(self.switched, switch(self.texts, self.kept, before, text))
         self.edited = True
         return True
 
@@ -59,6 +71,7 @@ class Draft:
                 "visited": sorted(self.visited),
                 "save_path": self.save_path,
                 "texts": self.texts,
+                "kept": self.kept,
             },
             ensure_ascii=True,
             indent=1,
@@ -181,12 +194,17 @@ def load_draft(file: Path) -> Draft | None:
         data: Any = json.loads(file.read_text(encoding="utf-8"))
         if data["v"] != DRAFT_VERSION:
             return None
-        texts = {str(path): str(text) for path, text in data["texts"].items()}
+        texts = _texts(data["texts"])
+        kept = {str(file): _texts(found) for file, found in data.get("kept", {}).items()}
         visited = {int(step) for step in data["visited"] if 0 <= int(step) < STEP_COUNT}
         step = min(max(int(data["step"]), 0), STEP_COUNT - 1)
-        return Draft(file.stem, texts, step, visited | {step}, str(data["save_path"]), edited=True)
+        return Draft(file.stem, texts, step, visited | {step}, str(data["save_path"]), edited=True, kept=kept)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _texts(found: Any) -> dict[str, str]:  # noqa: ANN401 - any JSON value
+    return {str(path): str(text) for path, text in found.items()}
 
 
 def drop_draft(draft: Draft) -> None:
