@@ -305,3 +305,39 @@ async def test_q_leaves_the_program(fixed_names: float) -> None:
         await settled(pilot)
         await pilot.press("q")
     assert app.return_value == 0
+
+
+def test_a_long_name_is_cut_before_what_sets_the_run_apart() -> None:
+    from ft_core.recipe.check import with_values
+    from ft_core.runs.lifecycle import create
+    from ft_core.runs.summary import summarise
+    from ft_tui.run_rows import RunRow
+
+    values = {"model.source": "owner/smollm2-135m-instruct", "data.source": "/d/capitals.jsonl", "adapter.rank": 16}
+    create(with_values(Recipe(), values), {})
+    run = create(with_values(Recipe(), {**values, "adapter.rank": 32, "training.learning_rate": 1e-4}), {})
+    row = RunRow(run, summarise(run))
+    assert row.title(80) == "smollm2-135m-instruct-capitals r=32 lr=1e-4"
+    assert row.title(27) == "smollm2-135m-… r=32 lr=1e-4"
+    assert all(len(row.title(width)) <= width for width in range(1, 60))
+
+
+async def test_the_list_shows_what_sets_runs_apart_and_the_time_where_names_are_the_same(fixed_names: float) -> None:
+    from ft_core.recipe.check import with_values
+    from ft_core.runs.lifecycle import create
+
+    for changed in ({}, {"adapter.rank": 64}, {"training.learning_rate": 1e-4}, {}):
+        create(with_values(Recipe(), {"output.name": "capitals", **changed}), {})
+    for old in ("20250101-101500-old", "20250102-111500-old"):
+        run = create(with_values(Recipe(), {"output.name": "x"}), {})
+        status = read_status(run)
+        assert status is not None
+        run.status_file.write_text(status.model_dump_json(exclude={"title", "apart"}))
+        run.path.rename(run.path.with_name(old))
+    app = HomeOnly()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        lines = [line.split("○ created")[-1].strip() for line in plain(app).splitlines() if "created" in line]
+        assert sorted(lines) == [
+            "capitals", "capitals lr=1e-4", "capitals r=64", "copy of capitals", "old 01-01 10:15", "old 01-02 11:15",
+        ]  # fmt: skip

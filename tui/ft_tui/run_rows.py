@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from ft_core.runs.directory import RunDir, list_runs
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.summary import Summary, summarise
 from ft_core.text import duration_text, one_line
 from ft_tui.run_words import glyph, state_words, verdict_looks
+
+_STAMP: Final = re.compile(r"\d{4}(\d\d)(\d\d)-(\d\d)(\d\d)\d\d-")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,20 @@ class RunRow:
         source = self.summary.model
         return one_line(source.rstrip("/").rpartition("/")[2] or source, 40)
 
+    def title(self, width: int, mark: str = "") -> str:
+        """Its name without the date, in at most `width` characters: what sets it apart, and the `mark`, stay whole."""
+        known = self.summary
+        ends = (known.apart, mark) if known.title.endswith(known.apart) else (mark,)
+        end = one_line(" ".join(part for part in ends if part), max(width - 8, 0))
+        base = known.title.removesuffix(known.apart).rstrip() if known.apart else known.title
+        return f"{one_line(base, width - len(end) - 1)} {end}" if end else one_line(base, width)
+
+    @property
+    def minute(self) -> str:
+        """When it was made, as its name says: `01-31 14:00`; empty for a name without a date."""
+        found = _STAMP.match(self.run.name)
+        return "{}-{} {}:{}".format(*found.groups()) if found else ""
+
     def age(self, now: float) -> str:
         """How long ago the run started, in one figure: `3 min`, `2 d`; before the first minute `now`."""
         if not self.summary.started:
@@ -68,7 +85,7 @@ class RunRow:
         """Whether name, state or model contain the text, in any case."""
         wanted = text.casefold()
         known = self.summary
-        return any(wanted in part.casefold() for part in (known.name, known.state, known.model))
+        return any(wanted in part.casefold() for part in (known.name, known.title, known.state, known.model))
 
     def as_data(self) -> dict[str, Any]:
         """Plain values for JSON."""

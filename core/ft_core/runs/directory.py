@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ft_core.paths import refused, require_own, runs_root
 from ft_core.text import one_line
 
 _STAMP_LENGTH = len("20250101-120000")
+_DATE = re.compile(r"\d{8}-\d{6}-(?=.)")
 _NAMES_SHOWN = 8
 
 
@@ -157,6 +159,11 @@ def _named(name: str | None) -> RunDir:
     if len(matches) == 1:
         return matches[0]
     raise _not_one(name, matches, runs)
+
+
+def without_date(run_name: str) -> str:
+    """A run's name without the date before it."""
+    return _DATE.sub("", run_name, count=1)
 
 
 def begins(run_name: str, name: str) -> bool:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ft_core.errors import problem
@@ -17,13 +14,13 @@ from ft_core.paths import refused, runs_root
 from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs import history
+from ft_core.runs.claim import claimed
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.lock import RunLock
-from ft_core.runs.status import Status, live, write_status
+from ft_core.runs.naming import Title, title_of
+from ft_core.runs.status import Status, write_status
 from ft_core.text import clean, one_line
 
-_SLUG_LENGTH = 40
 _FIRST_BYTES = 64 * 1024
 _NOT_MADE = "the run directory cannot be made"
 
@@ -36,18 +33,19 @@ def create(recipe: Recipe, plan: dict[str, object], root: Path | None = None) ->
     """
     root = root or runs_root()
     try:
-        run = _reserve(root, _slug(recipe))
+        title = title_of(recipe, root)
+        run = _reserve(root, title.slug)
     except OSError as error:
         raise refused(error, root, _NOT_MADE) from error
     try:
-        _fill(run, recipe, plan)
+        _fill(run, recipe, plan, title)
     except OSError as error:
         shutil.rmtree(run.path, ignore_errors=True)
         raise refused(error, run.path, _NOT_MADE) from error
     return run
 
 
-def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
+def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object], title: Title) -> None:
     for folder in (run.control, run.checkpoints, run.samples, run.eval):
         folder.mkdir(mode=0o700)
     write_atomic(run.plan_file, json.dumps(plan, indent=1, default=str))
@@ -57,7 +55,7 @@ def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object]) -> None:
             raise OSError(journal.problem)
     # A file's name need not be UTF-8, which JSON has to be.
     named = Status(run=run.name, model=clean(recipe.model.source), data=clean(recipe.data.source))
-    write_status(run, named, durable=True)
+    write_status(run, named.changed(title=title.words, apart=title.apart), durable=True)
     write_atomic(run.recipe_file, dump(recipe))
 
 
@@ -81,12 +79,6 @@ def _reserve(root: Path, slug: str) -> RunDir:
     raise FileExistsError(f"a thousand runs are called {base}")
 
 
-def _slug(recipe: Recipe) -> str:
-    title = recipe.output.name or f"{Path(recipe.model.source).name}-{Path(recipe.data.source).stem}"
-    slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:_SLUG_LENGTH].strip("-")
-    return slug or "run"
-
-
 def delete(run: RunDir) -> None:
     """Remove a run and all it wrote, for good. Raises FtError while it is live, or when the disk refuses."""
     with claimed(run):
@@ -101,29 +93,3 @@ def delete(run: RunDir) -> None:
                 why=error.strerror or str(error),
                 remedy="check the rights there, then remove the directory by hand",
             ) from error
-
-
-@contextmanager
-def claimed(run: RunDir) -> Iterator[None]:
-    """Hold the run's lock, so that nobody starts it meanwhile. Raises FtError while it is live, or not to be had."""
-    lock = RunLock(run)
-    try:
-        free = not live(run) and lock.acquire()
-    except OSError as error:
-        raise problem(
-            "the run cannot be deleted",
-            where=one_line(str(run.path), 200),
-            why=error.strerror or str(error),
-            remedy="check the rights there; a run that is gone needs no deleting",
-        ) from error
-    if not free:
-        raise problem(
-            "this run is still at work",
-            where=run.name,
-            why="its worker would go on writing into a deleted directory",
-            remedy=f"stop it first: `ft-tui stop {run.name}`",
-        )
-    try:
-        yield
-    finally:
-        lock.release()

@@ -38,6 +38,8 @@ class Status(BaseModel):
     run: str = ""
     model: str = ""
     data: str = ""
+    title: str = ""
+    apart: str = ""
     state: str = "created"
     phase: str = ""
     step: int = Field(0, ge=0, lt=2**53)

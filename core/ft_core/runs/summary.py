@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ft_core.runs.directory import RunDir
+from ft_core.runs.directory import RunDir, without_date
 from ft_core.runs.status import Status, read_settled
 
 
@@ -12,7 +12,8 @@ from ft_core.runs.status import Status, read_settled
 class Summary:
     """One run of a list; `progress` is the share of steps done, 0 to 1, `started` unix seconds.
 
-    `verdict` is the outcome of the comparison with the base; None before it, and in runs of earlier versions.
+    `title` is its name in words, without the date, and `apart` what sets it apart from earlier runs. `verdict` is the
+    outcome of the comparison with the base; None before it, and in runs of earlier versions.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Summary:
     ended: float | None
     model: str
     data: str
+    title: str = ""
+    apart: str = ""
     verdict: str | None = None
 
 
@@ -44,6 +47,8 @@ def summarise(run: RunDir) -> Summary:
         ended=status.ended,
         model=status.model,
         data=status.data,
+        title=status.title or without_date(run.name),
+        apart=status.apart,
         verdict=status.verdict,
     )
 

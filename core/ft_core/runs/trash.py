@@ -21,8 +21,8 @@ from typing import Final
 from ft_core.errors import FtError, Problem, problem
 from ft_core.paths import private_folder, refused, runs_root
 from ft_core.runs import history
+from ft_core.runs.claim import claimed
 from ft_core.runs.directory import RunDir, begins
-from ft_core.runs.lifecycle import claimed
 from ft_core.text import one_line
 
 KEPT_SECONDS: Final = 7 * 24 * 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -48,6 +49,7 @@ class RunTable(DataTable[Text], inherit_bindings=False):
         self._drawn: dict[str, tuple[str, ...]] = {}
         self._names: tuple[str, ...] = ()
         self._wanted = ""  # the run to go to
+        self._titles: Counter[str] = Counter()
 
     @property
     def chosen(self) -> str | None:
@@ -88,6 +90,7 @@ class RunTable(DataTable[Text], inherit_bindings=False):
         self._runs, self._now = runs, now
         if not self._names:
             return
+        self._titles = Counter(row.summary.title for row in runs)
         wanted = {row.run.name: self._cells(row) for row in runs}
         if list(wanted) == list(self._drawn):
             self._update_cells(wanted)
@@ -104,7 +107,7 @@ class RunTable(DataTable[Text], inherit_bindings=False):
             "loss": row.loss,
             "age": row.age(self._now),
             "model": one_line(row.model, _WIDTHS["model"]),
-            _NAME: one_line(row.run.name, self._name_width),
+            _NAME: row.title(self._name_width, row.minute if self._titles[row.summary.title] > 1 else ""),
         }
         return tuple(values[name] for name in self._names)
 
