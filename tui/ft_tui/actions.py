@@ -20,6 +20,7 @@ class Action:
     """One thing a user can do by a key, a click in the footer, or the command palette.
 
     `key` is one key, or several separated by commas of which help shows the first. `show` puts it in the footer.
+    `where` says where it can be done, if that is not all over its screen.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Action:
     help: str
     scope: Scope
     show: bool = True
+    where: str = ""
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -47,10 +49,31 @@ ACTIONS: tuple[Action, ...] = (
     Action("doctor", "i", "Doctor", "What this machine has, and what would go wrong", "home", show=False),
     Action("leave", "q", "Quit", "Leave the program; runs go on", "home"),
     # The wizard. Its letters and digits act while no text field has the focus; Esc leaves a field.
-    Action("next_step", "pagedown,n", "Next", "Go to the next step, from the end of this one", "wizard"),
-    Action("previous_step", "pageup,b", "Back", "Go to the step before, from the top of this one", "wizard"),
-    Action("launch", "l", "Launch", "Start the run; training goes on without this program", "wizard"),
-    Action("save", "s", "Save", "Write the recipe to a file", "wizard"),
+    Action(
+        "next_step",
+        "pagedown,n",
+        "Next",
+        "Go to the next step, from the end of this one",
+        "wizard",
+        where="before the review",
+    ),
+    Action(
+        "previous_step",
+        "pageup,b",
+        "Back",
+        "Go to the step before, from the top of this one",
+        "wizard",
+        where="after the first step",
+    ),
+    Action(
+        "launch",
+        "l",
+        "Launch",
+        "Start the run; training goes on without this program",
+        "wizard",
+        where="on the review (5)",
+    ),
+    Action("save", "s", "Save", "Write the recipe to a file", "wizard", where="on the review (5)"),
     Action("step(1)", "1", "Hardware", "Go to the step Hardware", "wizard", show=False),
     Action("step(2)", "2", "Model", "Go to the step Model", "wizard", show=False),
     Action("step(3)", "3", "Data", "Go to the step Data", "wizard", show=False),
@@ -63,8 +86,17 @@ ACTIONS: tuple[Action, ...] = (
         "Load the model and measure memory and speed on the longest batch",
         "wizard",
         show=False,
+        where="on the review (5)",
     ),
-    Action("browse", "o", "Browse", "Choose the data file, or the model's folder, from a list", "wizard", show=False),
+    Action(
+        "browse",
+        "o",
+        "Browse",
+        "Choose the data file, or the model's folder, from a list",
+        "wizard",
+        show=False,
+        where="on the steps Model (2) and Data (3)",
+    ),
     Action(
         "look_at_code",
         "k",
@@ -72,9 +104,26 @@ ACTIONS: tuple[Action, ...] = (
         "Look at the code that comes with the model, and consent to it",
         "wizard",
         show=False,
+        where="on the step Model (2)",
     ),
-    Action("columns", "c", "Columns", "Say what the rows are, and which column plays which part", "wizard", show=False),
-    Action("mix", "m", "Mix", "Choose what is held out, and what is mixed in from other files", "wizard", show=False),
+    Action(
+        "columns",
+        "c",
+        "Columns",
+        "Say what the rows are, and which column plays which part",
+        "wizard",
+        show=False,
+        where="on the step Data (3)",
+    ),
+    Action(
+        "mix",
+        "m",
+        "Mix",
+        "Choose what is held out, and what is mixed in from other files",
+        "wizard",
+        show=False,
+        where="on the step Data (3)",
+    ),
     Action("fresh", "f", "Start afresh", "Begin with an empty recipe; this draft is kept", "wizard", show=False),
     Action("leave", "escape", "Leave", "Leave the field, then the wizard; the draft is kept", "wizard"),
     # The rows in the wizard's data step, while the focus is in them.

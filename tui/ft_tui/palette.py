@@ -51,13 +51,13 @@ def action_entries(app: App[Any], screen: Screen[Any], scope: str) -> list[Entry
 
 
 def _entry(app: App[Any], target: App[Any] | Screen[Any], action: Action) -> Entry:
-    why = why_not(target, action.name.partition("(")[0])
+    why = why_not(target, action)
 
     async def run() -> None:
         # The screen below may have been left, or be new, while the palette was open.
         if target is not app and not (target in app.screen_stack and target.is_mounted):
             return
-        if still := why_not(target, action.name.partition("(")[0]):
+        if still := why_not(target, action):
             app.notify(still, severity="warning", markup=False)
         else:
             await app.run_action(action.name, target)
@@ -65,12 +65,14 @@ def _entry(app: App[Any], target: App[Any] | Screen[Any], action: Action) -> Ent
     return Entry(label_now(target, action), key_text(action), action.help, run, why)
 
 
-def why_not(target: App[Any] | Screen[Any], name: str) -> str:
+def why_not(target: App[Any] | Screen[Any], action: Action) -> str:
     """Why an action cannot be done now, in words; empty where it can."""
+    name = action.name.partition("(")[0]
     if target.check_action(name, ()):
         return ""
     reason = getattr(target, "why_not", None)
-    return (reason(name) if reason is not None else None) or _NOT_NOW
+    known = reason(name) if reason is not None else None
+    return known or (f"{_NOT_NOW}: only {action.where}." if action.where else f"{_NOT_NOW}.")
 
 
 def label_now(target: App[Any] | Screen[Any], action: Action) -> str:
