@@ -184,6 +184,17 @@ async def test_a_run_at_work_cannot_be_resumed(four_runs: list[RunDir]) -> None:
         await until(pilot, "Only a run that ended early")
 
 
+async def test_the_palette_tells_what_cannot_be_done_with_the_chosen_run(four_runs: list[RunDir]) -> None:
+    app = HomeOnly()
+    async with app.run_test() as pilot:
+        await settled(pilot)
+        entries = {entry.label: entry for entry in app.palette_entries(app.screen)}
+        assert "this one is training" in entries["Resume"].why_not
+        assert entries["Delete"].why_not.startswith("Stop it first")
+        assert not entries["Open"].why_not
+        assert list(entries).index("Resume") > list(entries).index("Quit"), "what can be done comes first"
+
+
 async def test_enter_opens_the_chosen_run_and_home_lists_it_still(four_runs: list[RunDir]) -> None:
     app = HomeOnly()
     async with app.run_test(notifications=True) as pilot:

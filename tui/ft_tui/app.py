@@ -280,7 +280,8 @@ class FtApp(App[int]):
     def palette_entries(self, screen: Screen[Any]) -> Iterable[Entry]:
         """What the command palette lists: the actions of the screen and of the app, then the themes."""
         yield from action_entries(self, screen, self.current_scope)
-        yield Entry("Quit", "Ctrl+Q", "Leave the program; runs go on", self.action_quit)
+        if self.current_scope != "home":
+            yield Entry("Quit", "Ctrl+Q", "Leave the program; runs go on", self.action_quit)
         for theme in () if theming.no_colour() else sorted(self.available_themes):
             # Found by typing; a list of all of them has its own key.
             help_words = "Use these colours; the choice is kept"

@@ -68,11 +68,11 @@ def _entry(app: App[Any], target: App[Any] | Screen[Any], action: Action) -> Ent
 def why_not(target: App[Any] | Screen[Any], action: Action) -> str:
     """Why an action cannot be done now, in words; empty where it can."""
     name = action.name.partition("(")[0]
-    if target.check_action(name, ()):
-        return ""
     reason = getattr(target, "why_not", None)
     known = reason(name) if reason is not None else None
-    return known or (f"{_NOT_NOW}: only {action.where}." if action.where else f"{_NOT_NOW}.")
+    if known or target.check_action(name, ()):
+        return known or ""
+    return f"{_NOT_NOW}: only {action.where}." if action.where else f"{_NOT_NOW}."
 
 
 def label_now(target: App[Any] | Screen[Any], action: Action) -> str:

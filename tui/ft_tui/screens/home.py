@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ft_tui.app import FtApp
 
 _LOOK_SECONDS = 1.0
+_OF_A_RUN = frozenset({"open_run", "clone", "resume", "delete"})
+_NO_RUN = "No run is chosen."
 _CAN_RESUME = frozenset({"created", "stopped", "preempted", "failed", "crashed"})
 _EMPTY = """\
 There are no runs yet.
@@ -207,6 +209,17 @@ class HomeScreen(Screen[None]):
 
     # Actions
 
+    def why_not(self, action: str) -> str | None:
+        """Why an action cannot be done with the chosen run, in words; None where it can."""
+        row = self.chosen
+        if row is None:
+            return _NO_RUN if action in _OF_A_RUN else None
+        if action == "resume" and row.summary.state not in _CAN_RESUME:
+            return f"Only a run that ended early can be resumed; this one is {one_line(row.summary.state, 12)}."
+        if action == "delete" and row.busy:
+            return "Stop it first: this run is at work. Enter opens it, x stops it."
+        return None
+
     def action_leave(self) -> None:
         """Leave the program."""
         self.app.exit(0)
@@ -255,13 +268,10 @@ class HomeScreen(Screen[None]):
 
     def action_resume(self) -> None:
         """Go on with the chosen run from its last checkpoint."""
-        row = self.chosen
-        if row is None:
-            return
-        if row.summary.state not in _CAN_RESUME:
-            self._refuse(f"Only a run that ended early can be resumed; this one is {one_line(row.summary.state, 12)}.")
-            return
-        self._resume(row)
+        if why := self.why_not("resume"):
+            self._refuse(why)
+        elif row := self.chosen:
+            self._resume(row)
 
     @work(thread=True, group="change")
     def _resume(self, row: RunRow) -> None:
@@ -276,11 +286,9 @@ class HomeScreen(Screen[None]):
 
     def action_delete(self) -> None:
         """Ask, then move the chosen run to the trash."""
-        row = self.chosen
-        if row is None:
-            return
-        if row.busy:
-            self._refuse("Stop it first: this run is at work. Enter opens it, x stops it.")
+        row, why = self.chosen, self.why_not("delete")
+        if row is None or why:
+            self._refuse(why or _NO_RUN)
             return
 
         def answered(answer: str | None) -> None:
