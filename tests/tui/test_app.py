@@ -117,8 +117,10 @@ async def test_the_command_palette_offers_the_actions_of_the_screen() -> None:
         await pilot.pause()
         assert isinstance(app.screen, CommandPalette)
         await until(pilot, "Set up a new run")
-        names = {command.title for command in app.get_system_commands(app.screen_stack[0])}
+        names = {entry.label for entry in app.palette_entries(app.screen_stack[0])}
         assert {action.label for action in actions("home")} <= names
+        possible = {command.title for command in app.get_system_commands(app.screen_stack[0])}
+        assert not {"Open", "Clone", "Resume", "Delete"} & possible, "there is no run to do it with"
 
 
 async def test_a_command_of_the_palette_does_what_its_key_does() -> None:
