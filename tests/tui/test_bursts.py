@@ -13,7 +13,9 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList
 from textual.widgets._toast import Toast
 
+from ft_tui.actions import actions
 from ft_tui.app import FtApp
+from ft_tui.palette import runner
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.dashboard import DashboardScreen
 from ft_tui.screens.dialog import Palette
@@ -196,6 +198,7 @@ async def test_a_command_of_the_palette_for_a_screen_that_is_left_or_not_built_d
         wizard = app.screen
         app.go_home()
         await shows(pilot, HomeScreen)
-        await app._runner("step(1)", wizard)()
-        await app._runner("step(2)", WizardScreen())()
+        for action, screen in zip(actions("wizard")[4:6], (wizard, WizardScreen()), strict=True):
+            assert action.name.startswith("step")
+            await runner(app, screen, action)()  # type: ignore[misc]
         assert isinstance(app.screen, HomeScreen)

@@ -51,18 +51,22 @@ def action_entries(app: App[Any], screen: Screen[Any], scope: str) -> list[Entry
 
 
 def _entry(app: App[Any], target: App[Any] | Screen[Any], action: Action) -> Entry:
-    why = why_not(target, action)
+    run = runner(app, target, action)
+    return Entry(label_now(target, action), key_text(action), action.help, run, why_not(target, action))
+
+
+def runner(app: App[Any], target: App[Any] | Screen[Any], action: Action) -> IgnoreReturnCallbackType:
+    """What a line of the palette does; nothing when its screen was left, or is new, while the palette was open."""
 
     async def run() -> None:
-        # The screen below may have been left, or be new, while the palette was open.
         if target is not app and not (target in app.screen_stack and target.is_mounted):
             return
-        if still := why_not(target, action):
-            app.notify(still, severity="warning", markup=False)
+        if why := why_not(target, action):
+            app.notify(why, severity="warning", markup=False)
         else:
             await app.run_action(action.name, target)
 
-    return Entry(label_now(target, action), key_text(action), action.help, run, why)
+    return run
 
 
 def why_not(target: App[Any] | Screen[Any], action: Action) -> str:
