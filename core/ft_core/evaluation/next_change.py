@@ -10,6 +10,7 @@ from typing import Any, Final
 from ft_core.evaluation.statistics import smallest_gain
 from ft_core.evaluation.verdict import BETTER, NOT_BETTER, NOT_USABLE, TOO_FEW, WORSE, Verdict
 from ft_core.recipe.schema import Recipe
+from ft_core.text import counted
 
 # A third is far enough to see a difference, and near enough not to lose what was right.
 _STEP: Final = 3.0
@@ -121,7 +122,7 @@ def _diverged(case: _Case) -> NextChange | None:
     fell = case.facts.fell_by
     if case.verdict.outcome == BETTER or fell is None or fell > -_STILL:
         return None
-    why = f"the training loss rose by {-fell:.0%} over the run, so the steps were too large"
+    why = f"the training loss rose by {-fell * 100:.0f} % over the run, so the steps were too large"
     return _lower_rate(case, "loss-rose", why)
 
 
@@ -202,15 +203,14 @@ def _too_few(case: _Case) -> NextChange | None:
         return None
     shown = smallest_gain(verdict.rows, 0) if verdict.rows else None
     points = "no change" if shown is None else f"no change below {100 * shown // verdict.rows} points"
-    rows = f"{verdict.rows} held-out row{'' if verdict.rows == 1 else 's'}"
-    why = f"{rows} answered can show {points}; {_ROWS_TO_TELL} or more can"
+    why = f"{counted(verdict.rows, 'held-out row')} answered can show {points}; {_ROWS_TO_TELL} or more can"
     if not verdict.raw and facts.held_out_rows > verdict.rows and recipe.evaluation.questions < facts.held_out_rows:
         value = min(max(facts.held_out_rows, 1), 10_000, max(100, _ROWS_TO_TELL))
         return _setting("few-rows", "evaluation.questions", value, f"let {value} held-out rows be answered", why)
     whole = facts.rows + facts.held_out_rows
     share = ceil(100 * _ROWS_TO_TELL / whole) / 100 if whole else 1.0
     if recipe.data.held_out is None and share <= _LARGEST_SHARE and share > recipe.data.held_out_share:
-        what = f"hold out {share:.0%} of the rows"
+        what = f"hold out {share * 100:.0f} % of the rows"
         return _setting("few-rows", "data.held_out_share", share, what, why)
     where = f"to {recipe.data.held_out}" if recipe.data.held_out else "to the data"
     return NextChange("few-rows", f"add rows {where}", why)

@@ -137,7 +137,7 @@ def could_tell(found: Verdict) -> bool:
 
 
 def _level(found: Verdict) -> float:
-    """The level that the clearest of the deciding measures has to reach: a share of 5 % for each that could."""
+    """The level that the clearest of the deciding measures has to reach: an even share of LEVEL for each that could."""
     able = sum(one.decides and one.least is not None and one.least <= LEVEL for one in found.measures)
     return LEVEL / max(able, 1)
 

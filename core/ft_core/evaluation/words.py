@@ -20,6 +20,7 @@ from ft_core.evaluation.verdict import (
     most_faults,
     taken_back,
 )
+from ft_core.text import counted, plural
 
 _NAMES: Final = {
     "valid_json": "valid JSON",
@@ -56,14 +57,17 @@ def words(found: Verdict) -> str:
     if found.raw and found.outcome in {BETTER, WORSE}:
         opening += " by its loss alone"
     parts = [*_reasons(found), *_figures(found), *_beside(found)]
-    return f"{opening}: {'; '.join(parts)}{_counted(found)}."
+    return f"{opening}: {'; '.join(parts)}{_asked(found)}."
 
 
-def _counted(found: Verdict) -> str:
+def _asked(found: Verdict) -> str:
     if not found.rows or found.outcome == TOO_FEW:
         return ""
-    one, several = ("text measured", "texts measured") if found.raw else ("row answered", "rows answered")
-    return f", {found.rows} held-out {one if found.rows == 1 else several}"
+    return f", {_rows(found)} {'measured' if found.raw else 'answered'}"
+
+
+def _rows(found: Verdict) -> str:
+    return counted(found.rows, "held-out text" if found.raw else "held-out row")
 
 
 def _reasons(found: Verdict) -> list[str]:
@@ -80,16 +84,15 @@ def _reasons(found: Verdict) -> list[str]:
 def _too_few(found: Verdict) -> str:
     if not found.rows:
         return "no held-out row was answered, and a loss alone shows no better answers"
-    what = "text was measured" if found.raw else "row was answered"
-    if found.rows > 1:
-        what = what.replace("text was", "texts were").replace("row was", "rows were")
-    return f"{found.rows} held-out {what}, and no change can be told from chance under {fewest_rows(found)} of them"
+    what = f"{_rows(found)} {plural(found.rows, 'was', 'were')} {'measured' if found.raw else 'answered'}"
+    return f"{what}, and no change can be told from chance under {fewest_rows(found)} of them"
 
 
 def _same(found: Verdict) -> list[str]:
     """That many answers are, letter for letter, those of the base."""
     many = found.rows > 0 and found.identical * 2 >= found.rows
-    return [f"{found.identical} of {found.rows} answers are the base's own"] if many else []
+    verb = plural(found.identical, "is", "are")
+    return [f"{found.identical} of {counted(found.rows, 'answer')} {verb} the base's own"] if many else []
 
 
 def _not_better(found: Verdict) -> str:
@@ -163,7 +166,7 @@ def _fault_words(found: Verdict) -> list[str]:
     parts: list[str] = []
     for name in most_faults(found.tuned_faults):
         count, before = found.tuned_faults[name], found.base_faults.get(name, 0)
-        said = f"{count} of {found.rows} answers {_FAULTS[name][count > 1]}"
+        said = f"{count} of {counted(found.rows, 'answer')} {_FAULTS[name][count > 1]}"
         parts.append(f"{said}, {before or 'none'} of the base's" if not parts or before else said)
     return parts
 

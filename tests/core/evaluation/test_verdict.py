@@ -179,6 +179,14 @@ def test_answers_that_are_the_bases_own_are_said_of_few_rows_too() -> None:
     assert "under 6 of them; 5 of 5 answers are the base's own; " in sentence
 
 
+def test_a_single_row_is_spoken_of_as_one() -> None:
+    assert words(judge(plain(1, 0), plain(1, 0), None, None)).startswith(
+        "Too few rows to tell: 1 held-out row was answered, and no change can be told from chance under 6 of them; "
+        "1 of 1 answer is the base's own; "
+    )
+    assert words(judge(plain(1, 0), answers([""]), None, None)).startswith("Not usable yet: 1 of 1 answer is empty, ")
+
+
 def test_three_measures_need_eight_rows() -> None:
     both = (plain(0, 7), answers([REFERENCE] * 7))
     assert "under 8 of them" in words(judge(*both, None, None))
