@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ft_core.plan.prepare import Prepared
+    from ft_core.plan.resolve import Resolved
     from ft_core.recipe.schema import Recipe
 
 STEPS, SKIPPED, ROUNDS = 10, 3, 3
@@ -140,7 +140,7 @@ def script(folder: Path, tokens: Path, length: int, settings: dict[str, Any]) ->
     return found
 
 
-def prepared(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> Prepared:
+def prepared(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> Resolved:
     """The recipe of this program's run, without samples, evaluations and checkpoints in between, and its plan."""
     from ft_core.plan.prepare import prepare
     from ft_core.recipe.check import with_values

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import RunDir, list_runs
 from ft_core.runs.status import read_status
 from ft_core.text import memory_text
+from ft_tui.clone import as_new
 from ft_tui.screens import wizard as wizard_module
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
@@ -43,6 +45,8 @@ from ft_tui.widgets.gpu_table import GpuCard
 from ft_tui.widgets.row_view import RowView
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
+from ft_tui.wizard.token_link import TokenLink
+from tests.core.worker.test_steps_promised import rows_of
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
 from tests.tui.wizard_driver import PATIENCE, WizardApp, demo_recipe, ready, sees, session, types, until, wizard
@@ -119,7 +123,11 @@ async def test_the_demo_is_one_key_from_launching_and_the_run_really_starts() ->
     app = WizardApp("wizard", recipe=demo_recipe())
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: app.focused is not None and app.focused.id == "way-launch", "the focus on Launch")
-        await sees(pilot, "Tune demo")
+        await sees(pilot, "steps of")
+        shown = wizard(pilot).query_one(ReviewStep).prepared
+        assert shown is not None
+        assert shown.steps is not None
+        assert f"{shown.steps.total} steps of {shown.steps.effective_batch} sequences" in plain(app)
         await pilot.press("enter")
         await until(pilot, lambda: app.shown_run is not None, "the run is shown")
     run = app.shown_run
@@ -131,9 +139,53 @@ async def test_the_demo_is_one_key_from_launching_and_the_run_really_starts() ->
         assert status is not None
         assert status.supervisor is not None
         assert status.supervisor.alive()
-        assert json.loads(run.plan_file.read_text())["steps"]["total"] > 0
+        assert kept == shown.recipe
+        plan = json.loads(run.plan_file.read_text())
+        assert plan["steps"]["total"] == shown.steps.total
+        assert shown.memory is not None
+        assert plan["memory"]["total"] == shown.memory.total
     finally:
         end_run(run)
+
+
+async def test_a_run_launched_while_tokens_are_counted_comes_to_what_the_review_says_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The count is held back until the run is made, and the run goes as far as its worker counts its rows; then the
+    wizard shows a clone of it."""
+    counted = threading.Event()
+    counting = TokenLink.count
+
+    def held(self: TokenLink, *asked: Any) -> Any:
+        counted.wait(PATIENCE)
+        return counting(self, *asked)
+
+    monkeypatch.setattr(TokenLink, "count", held)
+    monkeypatch.setattr("ft_tui.start.launch.launch", lambda *_run, **_how: 1)
+    recipe = with_values(demo_recipe(), {"training.micro_batch": None, "data.max_length": None, "data.packing": "auto"})
+    app = WizardApp("wizard", recipe=recipe)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await sees(pilot, "Counting tokens …")
+        await sees(pilot, "comes to the same")
+        assert "steps of" not in plain(app)
+        assert session(pilot).memory is None
+        await pilot.press("l")
+        await until(pilot, lambda: app.shown_run is not None, "the run is shown")
+        counted.set()
+    run = app.shown_run
+    assert run is not None
+    assert load(run.recipe_file).training.micro_batch is None
+    assert json.loads(run.plan_file.read_text())["steps"] is None
+    settled, *_, sequences = rows_of(run)
+    slow = WizardApp("wizard", recipe=as_new(load(run.recipe_file)))
+    async with slow.run_test(size=(80, 24)) as pilot:
+        await sees(pilot, "steps of")
+        shown = wizard(pilot).query_one(ReviewStep).prepared
+    assert shown is not None
+    assert shown.steps is not None
+    assert settled == load(run.recipe_file) == shown.recipe
+    assert sequences == shown.steps.sequences
+    assert json.loads(run.plan_file.read_text())["steps"] == asdict(shown.steps)
 
 
 def end_run(run: RunDir) -> None:
@@ -790,11 +842,11 @@ async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: p
     async with app.run_test(size=(100, 40)) as pilot:
         await ready(pilot)
         await pilot.press("5")
-        await sees(pilot, "Training goes on without")
+        await sees(pilot, "steps of")
         await pilot.press("t")
         await sees(pilot, "Measured on the longest batch: 3.0 GiB (predicted")
         await sees(pilot, "1,234 (predicted")
-        await sees(pilot, "tokens/s, measured on this")
+        await sees(pilot, "tokens/s, measured")
 
 
 async def test_a_file_is_written_over_only_when_that_is_confirmed(here: Path) -> None:

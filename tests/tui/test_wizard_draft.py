@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.data.tokens import Lengths
+from ft_core.data.open import open_rows
+from ft_core.data.shapes import AUTOMATIC, recognise
 from ft_core.errors import Problem
+from ft_core.models.find import find
 from ft_core.paths import drafts_root
-from ft_core.plan.facts import DataFacts
+from ft_core.plan.count import spread
+from ft_core.plan.facts import TokenCount
+from ft_core.plan.prepare import prepare
+from ft_core.plan.rows import count_rows
 from ft_core.recipe.check import from_text, with_values
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_tui.wizard.draft import (
@@ -23,7 +28,8 @@ from ft_tui.wizard.draft import (
     save_draft,
     text_of,
 )
-from ft_tui.wizard.session import DATA, REVIEW, SETTINGS, SHOWN_APART, DataLook, Session, guides_of, spread, step_of
+from ft_tui.wizard.session import DATA, REVIEW, SETTINGS, SHOWN_APART, DataLook, Session, guides_of, step_of
+from tests.fakes import machine
 
 
 def test_what_cannot_be_read_is_kept_and_its_problem_stands_at_its_field() -> None:
@@ -140,13 +146,8 @@ def test_a_problem_of_a_file_stands_at_the_field_that_names_the_file() -> None:
 
 
 def test_lengths_of_a_sample_stand_for_all_training_rows() -> None:
-    assert spread((10, 30, 20), 3) == (10, 20, 30)
-    assert spread((10, 20), 4) == (10, 10, 20, 20)
-    look = DataLook("x", facts=DataFacts(4, 1, None, None), lengths=Lengths((5, 7, 9, 11, 90), 0, 0))
-    facts = look.full_facts()
-    assert facts is not None
-    assert facts.longest == 90
-    assert len(facts.token_lengths or ()) == 4
+    assert sorted(spread((10, 30, 20), 3)) == [10, 20, 30]
+    assert sorted(spread((10, 20), 4)) == [10, 10, 20, 20]
 
 
 def choose(draft: Draft, *files: str) -> list[str]:
@@ -217,3 +218,42 @@ def test_a_clone_with_another_file_begins_with_auto_for_it() -> None:
     assert read_draft(draft).recipe.data == Recipe().data
     choose(draft, "/d/train.csv")
     assert read_draft(draft).recipe == recipe
+
+
+def test_the_memory_of_an_untouched_draft_is_one_number_or_none_at_whatever_moment_one_looks(tmp_path: Path) -> None:
+    """Facts come one by one, the rows in tokens at last; nothing that follows from them is shown before."""
+    session = Session(Draft("a", dict.fromkeys(("hardware.device",), "cpu")))
+    shown: list[tuple[int | None, int | None, int | None, str]] = []
+
+    def look() -> None:
+        session.reread()
+        memory = session.memory.total if session.memory is not None else None
+        steps = session.steps.total if session.steps is not None else None
+        shown.append((memory, steps, session.resolved.data.max_length, session.counting))
+
+    look()
+    session.hardware = machine()
+    look()
+    session.data = DataLook("demo")
+    look()
+    session.model = find("demo")
+    look()
+    session.data.shape = recognise(open_rows("demo").head(), AUTOMATIC)
+    look()
+    session.data.facts, _, _ = count_rows(session.recipe)
+    look()
+    assert {found[:3] for found in shown} == {(None, None, None)}
+    assert all(words for *_, words in shown)
+    counted = TokenCount.of((40,) * 380, (40,) * 20)
+    session.data.counted, session.data.counted_for = counted, session.count_key
+    shown.clear()
+    look()
+    look()
+    expected = prepare(session.recipe, counted=counted, hardware=session.hardware)
+    assert expected.memory is not None
+    assert expected.steps is not None
+    assert shown == [(expected.memory.total, expected.steps.total, expected.recipe.data.max_length, "")] * 2
+    session.draft.type("training.seed", "7")
+    shown.clear()
+    look()
+    assert shown == [(None, None, None, "Counting tokens …")], "other rows are held out: they are counted anew"

@@ -58,7 +58,7 @@ def session(pilot: Pilot[Any]) -> Session:
 async def ready(pilot: Pilot[Any]) -> None:
     """Machine, model and data are known."""
     await until(pilot, lambda: any(isinstance(screen, WizardScreen) for screen in pilot.app.screen_stack), "the wizard")
-    await until(pilot, lambda: session(pilot).steps is not None, "steps are counted")
+    await until(pilot, lambda: session(pilot).steps is not None or session(pilot).counting, "the facts are known")
 
 
 async def sees(pilot: Pilot[Any], text: str) -> None:

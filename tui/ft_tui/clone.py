@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import GUIDES, Recipe
+from ft_core.recipe.check import reopened, with_values
+from ft_core.recipe.schema import Recipe
 from ft_core.runs.outcome import change_of
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
@@ -12,7 +12,7 @@ from ft_core.text import one_line
 
 def as_new(recipe: Recipe) -> Recipe:
     """The same recipe with everything automatic again that was chosen automatically then."""
-    return with_values(recipe, {path: GUIDES[path].default for path in recipe.reasons if path in GUIDES})
+    return reopened(recipe, recipe.reasons)
 
 
 def refusal(view: RunView) -> str | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ft_core.data.hub import fetch_all
 from ft_core.errors import FtError, Problem
-from ft_core.plan.prepare import Prepared, prepare
-from ft_core.plan.report import plan_data
+from ft_core.hardware.look import Hardware
+from ft_core.plan.facts import TokenCount
+from ft_core.plan.prepare import prepare
+from ft_core.plan.resolve import Resolved
+from ft_core.plan.settling import plan_to_launch
 from ft_core.recipe.schema import Recipe
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir
@@ -21,40 +24,50 @@ if TYPE_CHECKING:
     from ft_core.runs.warm import WarmWorker
 
 
+class Known(NamedTuple):
+    """What a plan that was shown was drawn from: the rows in tokens, where they were counted, and the machine."""
+
+    counted: TokenCount | None = None
+    hardware: Hardware | None = None
+
+
+NOTHING_KNOWN: Final = Known()
+
+
 def start_run(
     recipe: Recipe | Given,
+    known: Known = NOTHING_KNOWN,
     *,
-    lengths: tuple[int, ...] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     warm: WarmWorker | None = None,
     queue: bool = False,
 ) -> tuple[RunDir, tuple[Problem, ...]]:
     """Check the recipe, fill in what is automatic, make the run directory and start the run detached.
 
-    `lengths` are the token counts of the training rows where they are known. Data sets of the hub are fetched first,
-    where they are not here yet; `progress` is called with bytes here and bytes in all. A `warm` worker takes the run
-    where it can; with `queue` a run whose GPU another one has waits for it. Gives the run and what the user should know
-    of. Raises FtError with every problem; then nothing was started.
+    The run's worker counts the rows in any case. Data sets of the hub are fetched first, where they are not here yet;
+    `progress` is called with bytes here and bytes in all. A `warm` worker takes the run where it can; with `queue` a
+    run whose GPU another one has waits for it. Gives the run and what the user should know of. Raises FtError with
+    every problem; then nothing was started.
     """
-    return start_prepared(fetch_and_prepare(recipe, lengths=lengths, progress=progress), warm, queue=queue)
+    return start_prepared(fetch_and_prepare(recipe, known, progress=progress), warm, queue=queue)
 
 
 def fetch_and_prepare(
     recipe: Recipe | Given,
+    known: Known = NOTHING_KNOWN,
     *,
-    lengths: tuple[int, ...] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Prepared:
+) -> Resolved:
     """The first half of `start_run`: everything that can take long, or be refused."""
     _fetch_data(recipe, progress)
-    return prepare(recipe, lengths=lengths)
+    return prepare(recipe, counted=known.counted, hardware=known.hardware)
 
 
 def start_prepared(
-    prepared: Prepared, warm: WarmWorker | None = None, *, queue: bool = False
+    prepared: Resolved, warm: WarmWorker | None = None, *, queue: bool = False
 ) -> tuple[RunDir, tuple[Problem, ...]]:
     """The second half of `start_run`; takes a fraction of a second."""
-    run = create(prepared.recipe, plan_of(prepared))
+    run = create(prepared.to_launch, plan_to_launch(prepared))
     _launch_or_remove(run, warm, queue=queue)
     risk = launch.logout_risk()
     return run, (*prepared.warnings, *((risk,) if risk else ()))
@@ -85,8 +98,3 @@ def continue_run(run: RunDir, *, queue: bool = False) -> None:
         launch.launch(run, queue=queue)
     else:
         launch.resume(run, queue=queue)
-
-
-def plan_of(prepared: Prepared) -> dict[str, object]:
-    """What `plan.json` keeps of the plan: steps, memory, speed, and what was chosen; later also what was measured."""
-    return plan_data(prepared)

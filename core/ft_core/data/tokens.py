@@ -14,6 +14,7 @@ from ft_core.data.gate import GateReport
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.errors import FtError, Problem
+from ft_core.recipe.schema import Data
 
 TrainOn = Literal["assistant", "all"]
 
@@ -66,6 +67,24 @@ class Lengths:
     sampled: bool = False
     gate: GateReport | None = None
     complete: bool = True
+
+
+@dataclass(frozen=True)
+class Count:
+    """Training rows and held-out rows in tokens, in order, as three lists each.
+
+    They are: each row's length, the place of its first token with a loss that has one before it (its length, where
+    there is none), and whether it is raw text. With `too_many` rows none are counted.
+    """
+
+    train: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
+    held_out: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
+    too_many: int = 0
+
+
+def _numbers(lists: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    lengths, firsts, texts = map(tuple, lists)
+    return lengths, firsts, texts
 
 
 def _never() -> bool:
@@ -142,6 +161,27 @@ class TokenWorker:
             elif "counts" in answer:
                 return _lengths_of(answer)
         return Lengths((), 0, 0, complete=False)
+
+    def count(
+        self,
+        data: Data,
+        seed: int,
+        progress: Callable[[int, int], None] = _silent,
+        cancel: Callable[[], bool] = _never,
+    ) -> Count | None:
+        """The rows of a recipe's data in tokens, as training will have them; None when it was cancelled.
+
+        `progress` is called as that of `lengths`. `max_length` has no part in it.
+        """
+        request = {"do": "count", "data": data.model_dump(), "seed": seed, **self._settings()}
+        for answer in self._process.ask({**request, "train_on": data.train_on}, cancel):
+            if "progress" in answer:
+                progress(*answer["progress"])
+            elif "too_many" in answer:
+                return Count(too_many=answer["too_many"])
+            elif "train" in answer:
+                return Count(_numbers(answer["train"]), _numbers(answer["held_out"]))
+        return None
 
     def close(self) -> None:
         """End the process; calls that wait for it raise. Safe to call twice."""

@@ -21,7 +21,7 @@ from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import count_text, memory_text
 
-__all__ = ["Choice", "DataFacts", "Situation", "advise", "apply", "resolve", "situation", "steps_of"]
+__all__ = ["Choice", "DataFacts", "Situation", "advise", "advised", "apply", "situation", "steps_of"]
 
 # LoRA bears ten times the rate of full tuning whatever the rank, and fifteen times in runs of some hundred steps
 # (Schulman et al. 2025, "LoRA Without Regret"); half the rate was best from 33B on (Dettmers et al. 2023, table 9).
@@ -51,7 +51,7 @@ def advise(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFact
     return tuple(made)
 
 
-def resolve(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFacts | None) -> Recipe:
+def advised(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFacts | None) -> Recipe:
     """The recipe with every auto value filled and its reason stored. Raises FtError as `advise` does."""
     return apply(recipe, advise(recipe, hardware, model, data))
 
@@ -72,7 +72,7 @@ def steps_of(now: Situation) -> Steps | None:
     """Steps of the run as far as the data is known."""
     if now.data is None:
         return None
-    return count_steps(now.recipe, now.data.rows, len(now.gpus) or 1, now.data.tokens)
+    return count_steps(now.recipe, now.data, len(now.gpus) or 1)
 
 
 def _filled(recipe: Recipe, choices: Sequence[Choice]) -> Recipe:
@@ -169,7 +169,9 @@ def _length(context: int | None, data: DataFacts | None) -> tuple[int, str]:
     if not cut:
         return value, f"the longest row has {ordered[-1]} tokens, none is cut"
     why = "the model's context ends there" if value == most else "the few longest would make every step dearer"
-    return value, f"{cut} of {len(ordered)} rows are longer and get cut: {why}"
+    texts = data.counted is not None and all(data.counted.train.texts)
+    how = "are longer and go on in rows of their own" if texts else "are longer and get cut"
+    return value, f"{cut} of {len(ordered)} rows {how}: {why}"
 
 
 def _uncounted_length(most: int, bound: int | None) -> tuple[int, str]:

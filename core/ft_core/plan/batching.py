@@ -49,7 +49,9 @@ def advise_batch(now: Situation) -> list[Choice]:
     if training.micro_batch is None:
         choices.append(Choice(_MICRO, micro, _micro_reason(now, trial, wanted, fits=fits)))
     if training.activation_checkpointing is None:
-        choices.append(Choice(_CHECKPOINTING, trial.checkpointing, _checkpointing_reason(now, trial, fits=fits)))
+        choices.append(
+            Choice(_CHECKPOINTING, trial.checkpointing, _checkpointing_reason(now, trial, wanted, fits=fits))
+        )
     if training.accumulation is None:
         summed = max(1, round(batch / (micro * gpus)))
         total = summed * micro * gpus
@@ -66,8 +68,8 @@ def effective_batch(recipe: Recipe, data: DataFacts | None) -> tuple[int, str]:
     """
     if data is None:
         return USUAL_BATCH, f"{USUAL_BATCH} is usual"
-    count = sequences(recipe, data.rows, data.tokens)
-    rows_each = data.rows / max(1, count)
+    count = sequences(recipe, data)
+    rows_each = max(1, data.cut(recipe.data.max_length).rows) / max(1, count)
     usual = max(1, 2 ** round(math.log2(max(1.0, USUAL_BATCH / rows_each))))
     most = 2 ** int(math.log2(max(1, count // _STEPS_PER_EPOCH)))
     packed = f", and a packed sequence holds about {rows_each:.0f} rows" if rows_each >= 1.5 else ""
@@ -77,9 +79,13 @@ def effective_batch(recipe: Recipe, data: DataFacts | None) -> tuple[int, str]:
     return usual, f"{USUAL_BATCH} rows a step are usual{packed}"
 
 
-def with_layout(recipe: Recipe, micro: int, *, checkpointing: bool) -> Recipe:
-    """The recipe with this micro-batch and checkpointing."""
-    return with_values(recipe, {_MICRO: micro, _CHECKPOINTING: checkpointing})
+def _laid_out(recipe: Recipe, micro: int, wanted: int, *, checkpointing: bool) -> Recipe:
+    """The recipe with this micro-batch and checkpointing, and on auto the accumulation that makes `wanted` of it.
+
+    Summed micro-batches keep their gradients beside the activations.
+    """
+    summed = recipe.training.accumulation or max(1, round(wanted / micro))
+    return with_values(recipe, {_MICRO: micro, _ACCUMULATION: summed, _CHECKPOINTING: checkpointing})
 
 
 def _best(now: Situation, wanted: int) -> tuple[Trial, bool]:
@@ -103,12 +109,11 @@ def _trials(now: Situation, wanted: int) -> list[Trial]:
     kept = [(size, False) for size in sizes if asked is False or size * length >= enough]
     computed_again = [(size, True) for size in sizes]
     layouts = (kept if asked is not True else []) + (computed_again if asked is not False else [])
-    return [_try(now, size, checkpointing=again) for size, again in layouts]
+    return [Trial(size, again, _need(now, size, wanted, checkpointing=again)) for size, again in layouts]
 
 
-def _try(now: Situation, size: int, *, checkpointing: bool) -> Trial:
-    recipe = with_layout(now.recipe, size, checkpointing=checkpointing)
-    return Trial(size, checkpointing, estimate(now.model, recipe, now.device))
+def _need(now: Situation, size: int, wanted: int, *, checkpointing: bool) -> MemoryEstimate | None:
+    return estimate(now.model, _laid_out(now.recipe, size, wanted, checkpointing=checkpointing), now.device)
 
 
 def _sizes(wanted: int, most: int) -> list[int]:
@@ -132,12 +137,12 @@ def _micro_reason(now: Situation, trial: Trial, wanted: int, *, fits: bool) -> s
     return f"the most that fits: needs about {need} of {free}"
 
 
-def _checkpointing_reason(now: Situation, trial: Trial, *, fits: bool) -> str:
+def _checkpointing_reason(now: Situation, trial: Trial, wanted: int, *, fits: bool) -> str:
     if trial.need is None:
         return "on, because the shapes of the model are unknown until it is on this machine"
     if not trial.checkpointing:
         return "off: the activations fit into memory, and computing them again would take about 1.4 times the time"
-    kept = estimate(now.model, with_layout(now.recipe, trial.micro_batch, checkpointing=False), now.device)
+    kept = _need(now, trial.micro_batch, wanted, checkpointing=False)
     need = memory_text(kept.total) if kept else "more memory"
     if fits and kept and kept.total <= now.free_memory:
         return "on: it allows a larger micro-batch, which is faster here"

@@ -1,4 +1,7 @@
-"""What share of its arithmetic a device has reached in earlier runs here: the next plan is drawn with it."""
+"""What share of its arithmetic a device has reached in earlier runs here: the next plan is drawn with it.
+
+It is called measured for the model that ran, with settings like those it ran with. Of anything else it is an estimate.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,29 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ft_core.errors import FtError
 from ft_core.files import write_atomic
 from ft_core.hardware.look import Hardware
+from ft_core.models.facts import ModelFacts
 from ft_core.paths import cache_root
 from ft_core.plan.facts import Situation
-from ft_core.plan.speed import used_share
+from ft_core.plan.memory import length_of
+from ft_core.plan.speed import Measured, used_share
+from ft_core.text import one_line
 
 _MOST_DEVICES: Final = 64
+_MOST_EACH: Final = 32
+# A share above the arithmetic the device has is a mistake, or its rate is listed too low.
+_MOST_SHARE: Final = 2
+# Tokens of a micro-batch within this factor fill a device alike.
+_ALIKE: Final = 2.0
+# How far the same share may be off, as a factor: in a run like it, in one with other settings, for another model
+# (whose matrices may be a hundred times as large, and fill the device as much better).
+_SAME, _OTHER_SETTINGS, _OTHER_MODEL = 1.15, 1.6, 4.0
+
+Record = dict[str, Any]
 
 
 def device_name(device: str, hardware: Hardware, uuids: tuple[str, ...]) -> str:
@@ -25,22 +41,68 @@ def device_name(device: str, hardware: Hardware, uuids: tuple[str, ...]) -> str:
     return next((gpu.name for gpu in hardware.gpus if gpu.uuid in uuids), "GPU")
 
 
-def remembered(now: Situation) -> float | None:
-    """The share that was reached on a device like this one, None before the first run."""
-    share = _all().get(_name(now), {}).get("share")
-    return float(share) if isinstance(share, int | float) and 0 < share < 2 else None
+def remembered(now: Situation) -> Measured | None:
+    """The newest share reached on a device like this one, that of the likest run first; None before the first run."""
+    records = _all().get(_name(now), [])
+    model, settings = model_name(now.model), _settings(now)
+    same = [record for record in records if record.get("model") == model]
+    for record in reversed(same):
+        if _alike(record.get("settings"), settings):
+            return Measured(record["share"], spread=_SAME)
+    if same:
+        return Measured(same[-1]["share"], "this model with other settings on this machine", _OTHER_SETTINGS)
+    if not records:
+        return None
+    name = records[-1].get("model")
+    shown = one_line(name.rstrip("/").rpartition("/")[2], 60) if isinstance(name, str) else "another model"
+    return Measured(records[-1]["share"], f"{shown} on this machine", _OTHER_MODEL)
 
 
 def remember(now: Situation, tokens_per_s: float) -> None:
     """Keep the share that a measured speed makes; without a place to write, nothing is kept."""
     share = used_share(now, tokens_per_s)
-    if share is None:
+    if share is None or not 0 < share < _MOST_SHARE:
         return
     known = _all()
-    known.pop(_name(now), None)
+    record = {"model": model_name(now.model), "settings": _settings(now), "share": share, "t": time.time()}
+    records = [one for one in known.pop(_name(now), []) if not _replaces(record, one)]
     newest = dict([*known.items()][-_MOST_DEVICES + 1 :])
+    kept = {**newest, _name(now): [*records[-_MOST_EACH + 1 :], record]}
     with suppress(OSError, FtError):
-        write_atomic(_file(), json.dumps({**newest, _name(now): {"share": share, "t": time.time()}}, indent=1))
+        write_atomic(_file(), json.dumps(kept, indent=1))
+
+
+def model_name(model: ModelFacts) -> str:
+    """What a model is remembered by: its folder, or its name on the hub."""
+    return str(model.path.absolute()) if model.kind == "folder" and model.path is not None else model.source
+
+
+def _settings(now: Situation) -> Record:
+    """What decides how well a step fills the device, beside the model."""
+    recipe = now.recipe
+    return {
+        "adapter": recipe.adapter.kind,
+        "quantization": recipe.quantization.method,
+        "dtype": recipe.model.dtype,
+        "packing": recipe.data.packing != "none",
+        "checkpointing": recipe.training.activation_checkpointing is not False,
+        "attention": recipe.training.attention,
+        "compile": bool(recipe.training.compile),
+        "tokens": (recipe.training.micro_batch or 1) * length_of(now.model, recipe),
+    }
+
+
+def _alike(before: object, now: Record) -> bool:
+    if not isinstance(before, dict):
+        return False
+    tokens = before.get("tokens")
+    if not isinstance(tokens, int | float) or not 1 / _ALIKE <= tokens / now["tokens"] <= _ALIKE:
+        return False
+    return all(before.get(name) == value for name, value in now.items() if name != "tokens")
+
+
+def _replaces(newer: Record, older: Record) -> bool:
+    return bool(older.get("model") == newer["model"] and older.get("settings") == newer["settings"])
 
 
 def _name(now: Situation) -> str:
@@ -51,9 +113,19 @@ def _file() -> Path:
     return cache_root() / "speed.json"
 
 
-def _all() -> dict[str, dict[str, object]]:
-    with suppress(OSError, ValueError, FtError):
+def _all() -> dict[str, list[Record]]:
+    """Records by device, the newest last; what cannot be read is left out. Earlier versions kept one a device."""
+    with suppress(OSError, ValueError, FtError, RecursionError):
         found = json.loads(_file().read_bytes())
         if isinstance(found, dict):
-            return {name: value for name, value in found.items() if isinstance(value, dict)}
+            return {name: _records(value) for name, value in found.items() if _records(value)}
     return {}
+
+
+def _records(value: object) -> list[Record]:
+    every = value if isinstance(value, list) else [value]
+    return [one for one in every if isinstance(one, dict) and _is_share(one.get("share"))]
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < _MOST_SHARE

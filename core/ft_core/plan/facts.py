@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ft_core.hardware.look import Gpu, Hardware
 from ft_core.models.facts import ModelFacts
@@ -18,25 +20,90 @@ class Choice:
     reason: str
 
 
+@dataclass(frozen=True, eq=False)
+class RowTokens:
+    """Rows in tokens, in the order of training; equal to itself alone, so that what follows from it can be kept.
+
+    `lengths` are whole rows, in tokens. `firsts` are the places of each row's first token with a loss that has a token
+    before it; the row's length where there is none. `texts` says which rows are raw text: they are trained on from
+    their second token on, and where they are cut they go on in a row of their own.
+    """
+
+    lengths: tuple[int, ...]
+    firsts: tuple[int, ...]
+    texts: tuple[bool, ...]
+
+    def kept(self, most: int | None) -> tuple[int, ...]:
+        """The lengths of the rows that are trained on when they are cut at `most` tokens (None: never), in order."""
+        return _kept(self, most)
+
+
+@lru_cache(maxsize=16)
+def _kept(rows: RowTokens, most: int | None) -> tuple[int, ...]:
+    return tuple(_cut(rows, most))
+
+
+def _cut(rows: RowTokens, most: int | None) -> Iterator[int]:
+    for length, first, text in zip(rows.lengths, rows.firsts, rows.texts, strict=True):
+        if text:
+            for start in range(0, length, most or max(length, 1)):
+                # A single token has nothing before it to be predicted from.
+                if (piece := min(length - start, most or length)) > 1:
+                    yield piece
+        elif first < (cut := min(length, most or length)):
+            yield cut
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCount:
+    """The rows of a recipe in tokens of its model: those for training, and those held out.
+
+    `exact`: these are the very rows, in the very order, that the trainer will cut and pack; else lengths like theirs,
+    drawn from a sample.
+    """
+
+    train: RowTokens
+    held_out: RowTokens
+    exact: bool = True
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], held_out: Sequence[int] = (), *, exact: bool = True) -> TokenCount:
+        """Rows of these lengths, trained on from their second token on."""
+        return cls(_plain(lengths), _plain(held_out), exact)
+
+
+def _plain(lengths: Sequence[int]) -> RowTokens:
+    return RowTokens(tuple(lengths), (1,) * len(lengths), (False,) * len(lengths))
+
+
 @dataclass(frozen=True)
 class DataFacts:
     """The data in numbers. `rows` are for training, `held_out_rows` for measuring; `unusable` ones are in neither.
 
     `mixed` of the training rows come from each of the other files, in the order of the recipe.
 
-    `token_lengths` are tokens of each training row and `longest` the most of them, when they were counted with the
-    model's tokenizer. When they were not, `estimated_tokens` is a guess from the size of the texts, and `bound` a
-    number of tokens no row can exceed, a token being a byte or more.
+    `counted` are the rows in tokens, where they were counted with the model's tokenizer. When they were not,
+    `estimated_tokens` is a guess from the size of the texts, and `bound` a number of tokens no row can exceed, a token
+    being a byte or more.
     """
 
     rows: int
     held_out_rows: int
-    token_lengths: tuple[int, ...] | None
-    longest: int | None
+    counted: TokenCount | None = None
     estimated_tokens: int | None = None
     bound: int | None = None
     unusable: int = 0
     mixed: tuple[int, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether the rows are those that the trainer will have, counted in tokens."""
+        return self.counted is not None and self.counted.exact
+
+    @property
+    def token_lengths(self) -> tuple[int, ...] | None:
+        """Tokens of each training row before any is cut; None where they were not counted."""
+        return self.counted.train.lengths if self.counted is not None else None
 
     @property
     def mixed_in(self) -> int:
@@ -47,6 +114,20 @@ class DataFacts:
     def tokens(self) -> int | None:
         """Tokens of all training rows: counted, else estimated, else None."""
         return sum(self.token_lengths) if self.token_lengths else self.estimated_tokens
+
+    def with_count(self, counted: TokenCount) -> DataFacts:
+        """These facts with the rows in tokens, and the numbers of rows that follow from an exact count."""
+        if not counted.exact:
+            return replace(self, counted=counted)
+        rows, held_out = len(counted.train.lengths), len(counted.held_out.lengths)
+        return replace(self, counted=counted, rows=rows, held_out_rows=held_out)
+
+    def cut(self, most: int | None) -> DataFacts:
+        """The facts once rows are cut at `most` tokens: those with no token left to train on are counted no more."""
+        if self.counted is None or not self.counted.exact:
+            return self
+        rows, held_out = len(self.counted.train.kept(most)), len(self.counted.held_out.kept(most))
+        return replace(self, rows=rows, held_out_rows=held_out)
 
 
 @dataclass(frozen=True)

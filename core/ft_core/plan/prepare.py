@@ -2,80 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ft_core.data.hub import HUB
-from ft_core.data.templates import AUTO, SHIPPED
+from ft_core.data.templates import AUTO
 from ft_core.errors import FtError, Problem, gather
 from ft_core.hardware.look import Hardware, look
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
-from ft_core.paths import expanded
-from ft_core.plan.advice import advise, apply, situation, steps_of
-from ft_core.plan.alternatives import Alternative, alternatives
-from ft_core.plan.amount import rank_warning
+from ft_core.plan.advice import situation
 from ft_core.plan.attention import packing_problem
-from ft_core.plan.calibration import remembered
-from ft_core.plan.facts import Choice, DataFacts, Situation
-from ft_core.plan.fit import disk_problem, memory_warning
-from ft_core.plan.foreign_code import code_warning
-from ft_core.plan.memory import MemoryEstimate, estimate
+from ft_core.plan.facts import Situation, TokenCount
+from ft_core.plan.fit import disk_problem
+from ft_core.plan.resolve import Resolved, completed, resolve
 from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
-from ft_core.plan.speed import Speed, speed
-from ft_core.plan.steps import Steps
 from ft_core.plan.targets import targets_in_files
-from ft_core.recipe.check import check, with_values
+from ft_core.recipe.check import check
 from ft_core.recipe.given import Given
-from ft_core.recipe.schema import DEMO, Recipe
-from ft_core.text import one_line
+from ft_core.recipe.schema import Recipe
+from ft_core.text import one_line, plural
 
 _MODEL_FIELDS = ("model.source", "model.revision")
 _DEVICE_FIELDS = ("hardware.device", "hardware.gpus")
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A recipe ready to run, with what is known of its run. `warnings` do not forbid it.
-
-    `choices` are the values that were on auto, and `alternatives` what else fields that decide memory and speed could
-    be; `situation` is the recipe with all that it meets.
-    """
-
-    recipe: Recipe
-    hardware: Hardware
-    model: ModelFacts
-    data: DataFacts | None
-    steps: Steps | None
-    memory: MemoryEstimate | None
-    speed: Speed | None
-    choices: tuple[Choice, ...]
-    alternatives: Mapping[str, tuple[Alternative, ...]]
-    situation: Situation
-    warnings: tuple[Problem, ...]
-
-
-def prepare(
-    recipe: Recipe | Given, *, lengths: Sequence[int] | None = None, hardware: Hardware | None = None
-) -> Prepared:
+def prepare(recipe: Recipe | Given, *, counted: TokenCount | None = None, hardware: Hardware | None = None) -> Resolved:
     """Check the recipe against machine, model and data, and fill what is on auto.
 
-    `lengths` are the token counts of the training rows, and `hardware` a look at the machine, where the caller has
-    them already. Paths become absolute, since the run does not live where it was started.
+    `counted` are the rows in tokens, and `hardware` a look at the machine, where the caller has them already.
     Raises FtError with all problems found, those of reading it included; of fields that could not be read, nothing
     more is asked.
     """
     given = recipe if isinstance(recipe, Given) else Given(recipe)
     problems: list[Problem] = []
-    gathered = _gathered(given, problems, lengths, hardware)
+    gathered = _gathered(given, problems, counted, hardware)
     if given.problems or problems or gathered is None:
         raise FtError([*given.problems, *given.placed(problems)])
-    prepared = _prepared(*gathered)
-    return replace(prepared, warnings=given.placed(prepared.warnings))
+    now, warnings = gathered
+    found = completed(resolve(now.recipe, now.hardware, now.model, now.data), warnings)
+    if counted is not None and found.counted and not counted.train.kept(found.recipe.data.max_length):
+        raise FtError(given.placed([nothing_trained(found.recipe, len(counted.train.lengths))]))
+    return replace(found, warnings=given.placed(found.warnings))
 
 
 def _gathered(
-    given: Given, problems: list[Problem], lengths: Sequence[int] | None, hardware: Hardware | None
+    given: Given, problems: list[Problem], counted: TokenCount | None, hardware: Hardware | None
 ) -> tuple[Situation, tuple[Problem, ...]] | None:
     """The situation, and warnings about the data; what forbids the run is put to the problems."""
     recipe, broken = given.recipe, given.broken
@@ -86,7 +56,7 @@ def _gathered(
         model = gather(problems, lambda: find(recipe.model.source, recipe.model.revision))
     data = None
     if broken.isdisjoint(ROW_FIELDS):
-        data = gather(problems, lambda: count_rows(recipe, lengths))
+        data = gather(problems, lambda: count_rows(recipe, counted))
     else:
         problems += open_files(recipe.data, broken)
     asked = model or ModelFacts(source=recipe.model.source, kind="hub")
@@ -100,45 +70,15 @@ def _gathered(
     return None if before is None or data is None else (before, data[1])
 
 
-def _prepared(before: Situation, warnings: tuple[Problem, ...]) -> Prepared:
-    choices = advise(before.recipe, before.hardware, before.model, before.data)
-    recipe = _absolute(apply(before.recipe, choices), before.model)
-    now = situation(recipe, before.hardware, before.model, before.data)
-    memory = estimate(now.model, recipe, now.device)
-    rows = now.data.rows if now.data is not None else 0
-    more = tuple(filter(None, (code_warning(now.model), memory_warning(now, memory), rank_warning(recipe, rows))))
-    return Prepared(
-        recipe=recipe,
-        hardware=now.hardware,
-        model=now.model,
-        data=now.data,
-        steps=steps_of(now),
-        memory=memory,
-        speed=speed(now, steps_of(now), remembered(now)),
-        choices=choices,
-        alternatives=alternatives(now),
-        situation=now,
-        warnings=(*more, *warnings),
+def nothing_trained(recipe: Recipe, rows: int) -> Problem:
+    """That not one of the training rows holds a token with a loss, where they are cut."""
+    return Problem(
+        "no row holds a token to train on",
+        where=recipe.data.source,
+        why=f"the loss is taken on `{recipe.data.train_on}`, rows are cut at {recipe.data.max_length} tokens, and"
+        f" {rows} {plural(rows, 'row has', 'rows have')} nothing trained within that",
+        remedy="raise data.max_length, look at the rows in the preview, or set data.train_on to all",
     )
-
-
-def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:
-    values: dict[str, object] = {}
-    if model.kind == "folder":
-        values["model.source"] = str(model.path)
-    for field in ("data.source", "data.held_out"):
-        value = recipe.get(field)
-        if isinstance(value, str):
-            values[field] = _absolute_path(value)
-    if recipe.data.mix:
-        values["data.mix"] = {_absolute_path(path): share for path, share in recipe.data.mix.items()}
-    if recipe.model.chat_template not in {AUTO, *SHIPPED}:
-        values["model.chat_template"] = _absolute_path(recipe.model.chat_template)
-    return with_values(recipe, values)
-
-
-def _absolute_path(text: str) -> str:
-    return text if text == DEMO or text.startswith(HUB) else str(expanded(text).absolute())
 
 
 def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:

@@ -6,47 +6,53 @@ from dataclasses import asdict
 from typing import Any
 
 from ft_core.plan.memory import MemoryEstimate, length_of
-from ft_core.plan.prepare import Prepared
+from ft_core.plan.resolve import Resolved
 from ft_core.plan.speed import Speed
 from ft_core.plan.steps import padded_share
 
 
-def plan_data(prepared: Prepared, memory: MemoryEstimate | None = None) -> dict[str, Any]:
+def plan_data(found: Resolved, memory: MemoryEstimate | None = None) -> dict[str, Any]:
     """Steps, memory, speed, duration, cost, and each choice with its reason and alternatives; bytes and seconds.
+
+    `counted` says that the rows are counted in tokens: without that, all of it is for rows of usual size.
 
     `memory` stands in for the closed form where the step was traced.
     """
-    now = prepared.situation
+    now, speed, alternatives = found.situation, found.speed, found.alternatives
+    need = memory or found.memory
     return {
-        "steps": asdict(prepared.steps) if prepared.steps else None,
-        "memory": _memory(memory or prepared.memory, now.free_memory, now.memory_total),
-        "speed": _speed(prepared.speed),
-        "duration_s": asdict(prepared.speed.seconds) if prepared.speed and prepared.speed.seconds else None,
-        "energy_kwh": asdict(prepared.speed.energy_kwh) if prepared.speed and prepared.speed.energy_kwh else None,
-        "cost": asdict(prepared.speed.cost) if prepared.speed and prepared.speed.cost else None,
-        "packing_gain": packing_gain(prepared),
+        "counted": found.counted,
+        "rows": found.data.rows if found.data else None,
+        "held_out_rows": found.data.held_out_rows if found.data else None,
+        "steps": asdict(found.steps) if found.steps else None,
+        "memory": _memory(need, now.free_memory, now.memory_total, found.basis) if need else None,
+        "speed": _speed(speed),
+        "duration_s": asdict(speed.seconds) if speed and speed.seconds else None,
+        "energy_kwh": asdict(speed.energy_kwh) if speed and speed.energy_kwh else None,
+        "cost": asdict(speed.cost) if speed and speed.cost else None,
+        "packing_gain": packing_gain(found),
         "choices": [
             {
                 "field": made.field,
                 "value": made.value,
                 "reason": made.reason,
-                "alternatives": [asdict(other) for other in prepared.alternatives.get(made.field, ())],
+                "alternatives": [asdict(other) for other in alternatives.get(made.field, ())],
             }
-            for made in prepared.choices
+            for made in found.choices
         ],
-        "warnings": [asdict(problem) for problem in prepared.warnings],
+        "warnings": [asdict(problem) for problem in found.warnings],
     }
 
 
-def packing_gain(prepared: Prepared) -> float | None:
+def packing_gain(found: Resolved) -> float | None:
     """How many times the tokens would be computed if as many rows as a step packs were padded instead.
 
     None where rows are not packed, or not counted in tokens.
     """
-    data, recipe = prepared.data, prepared.recipe
+    data, recipe = found.data, found.recipe
     if data is None or not data.token_lengths or recipe.data.packing == "none":
         return None
-    most = length_of(prepared.model, recipe)
+    most = length_of(found.model, recipe)
     # A packed sequence is as long as several rows; as many of them would be padded together.
     rows = max(
         2, (recipe.training.micro_batch or 1) * most * len(data.token_lengths) // max(1, sum(data.token_lengths))
@@ -60,9 +66,7 @@ def packing_words(gain: float | None) -> str:
     return f"packing saves {saved * 100:.0f} % of the tokens that padded rows would compute" if saved >= 0.005 else ""
 
 
-def _memory(need: MemoryEstimate | None, free: int, total: int) -> dict[str, Any] | None:
-    if need is None:
-        return None
+def _memory(need: MemoryEstimate, free: int, total: int, basis: str) -> dict[str, Any]:
     return {
         "parts": need.parts,
         "total": need.total,
@@ -71,6 +75,7 @@ def _memory(need: MemoryEstimate | None, free: int, total: int) -> dict[str, Any
         "device_bytes": total,
         "fits": need.total <= free,
         "method": need.method,
+        "basis": basis,
     }
 
 

@@ -16,7 +16,7 @@ from ft_core.data.rows import Conversation, Text, TrainingRow, passages
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
 from ft_core.data.split import split
 from ft_core.errors import FtError, Problem, gather
-from ft_core.plan.facts import DataFacts
+from ft_core.plan.facts import DataFacts, TokenCount
 from ft_core.recipe.schema import Data, Recipe
 
 # Enough to know the rows by; a file of millions must not keep the review waiting.
@@ -55,11 +55,11 @@ class _File:
         return round((self.rows - len(self.problems)) * kept)
 
 
-def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[DataFacts, tuple[Problem, ...], bool]:
+def count_rows(recipe: Recipe, counted: TokenCount | None = None) -> tuple[DataFacts, tuple[Problem, ...], bool]:
     """The data of a recipe in numbers, warnings about bad rows, and whether every row needs a chat template.
 
-    `lengths` are the token counts of the training rows where they are known already. Raises FtError with the
-    problems of all files that cannot be read or hold nothing to train on.
+    `counted` are the rows in tokens where they are known already. Raises FtError with the problems of all files that
+    cannot be read or hold nothing to train on.
     """
     choice = Choice.of(recipe.data)
     data = recipe.data
@@ -68,17 +68,15 @@ def count_rows(recipe: Recipe, lengths: Sequence[int] | None = None) -> tuple[Da
     train = source.usable if held_out else source.usable - asked
     taken = zip(mixed, counts(train, list(data.mix.values())), strict=True)
     more = tuple(min(file.usable, wanted) for file, wanted in taken)
-    counted = tuple(lengths) if lengths is not None else None
     facts = DataFacts(
         rows=train + sum(more),
         held_out_rows=asked,
-        token_lengths=counted,
-        longest=max(counted, default=None) if counted else None,
         estimated_tokens=round(_tokens_per_row(source.good) * (train + sum(more))),
         bound=_bound(source.good) if source.whole and not mixed else None,
         unusable=source.rows - source.usable,
         mixed=more,
     )
+    facts = facts if counted is None else facts.with_count(counted)
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
 

@@ -66,6 +66,18 @@ class Speed:
     method: str
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A share of the device's arithmetic that was used before, and what it was measured with, where that differs.
+
+    `of` is empty where this very model ran with settings like these; else it says in words what ran.
+    """
+
+    share: float
+    of: str = ""
+    spread: float = 1.15
+
+
 def useful_flops(shape: Sizes, length: float, supervised: float = 1.0) -> float:
     """Floating-point operations that one trained token cannot do without.
 
@@ -115,10 +127,11 @@ def relative_time(shape: Sizes, recipe: Recipe, length: float) -> float:
     return time * (_COMPILED_FACTOR if recipe.training.compile else 1.0)
 
 
-def speed(now: Situation, steps: Steps | None, measured: float | None = None) -> Speed | None:
+def speed(now: Situation, steps: Steps | None, measured: Measured | None = None) -> Speed | None:
     """The speed of this run; None where the model's shapes or the device's rate are unknown.
 
     `measured` is the share of the device's arithmetic that was used on it before, or by the probe (`used_share`).
+    Of another model or other settings it is an estimate only.
     """
     shape = sizes(now.model, now.recipe, now.device)
     peak = peak_flops(now)
@@ -130,7 +143,7 @@ def speed(now: Situation, steps: Steps | None, measured: float | None = None) ->
     slower = relative_time(shape, now.recipe, length) / useful
     low, mid, high = _REACHED[now.device]
     if measured is not None:
-        low, mid, high = 0.85 * measured, measured, 1.15 * measured
+        low, mid, high = measured.share / measured.spread, measured.share, measured.share * measured.spread
     reached = Range(low / slower, mid / slower, high / slower)
     rate = Range(reached.low * limit, reached.mid * limit, reached.high * limit)
     tokens = None if steps is None or now.data is None or now.data.tokens is None else trained_tokens(now, steps)
@@ -143,8 +156,14 @@ def speed(now: Situation, steps: Steps | None, measured: float | None = None) ->
         tokens=tokens,
         energy_kwh=_energy(now, seconds),
         cost=_cost(now.recipe, seconds),
-        method="typical" if measured is None else "measured on this machine",
+        method=_method(measured),
     )
+
+
+def _method(measured: Measured | None) -> str:
+    if measured is None:
+        return "typical of such devices"
+    return f"an estimate from {measured.of}" if measured.of else "measured on this machine"
 
 
 def used_share(now: Situation, tokens_per_s: float) -> float | None:
@@ -169,7 +188,10 @@ def trained_tokens(now: Situation, steps: Steps) -> int:
     """Tokens the run goes through, those without a loss included, padding left out."""
     assert now.data is not None
     lengths, most = now.data.token_lengths, length_of(now.model, now.recipe)
-    epoch = sum(min(length, most) for length in lengths) if lengths else now.data.tokens or 0
+    if now.data.exact and now.data.counted is not None:
+        epoch = sum(now.data.counted.train.kept(now.recipe.data.max_length))
+    else:
+        epoch = sum(min(length, most) for length in lengths) if lengths else now.data.tokens or 0
     return round(epoch * steps.epochs)
 
 

@@ -55,9 +55,7 @@ def advise_compiling(now: Situation) -> list[Choice]:
 def _compiling(now: Situation) -> tuple[bool, str]:
     if now.device == "cpu":
         return False, "off: on a CPU compiling takes longer than it gains"
-    steps = (
-        count_steps(now.recipe, now.data.rows, len(now.gpus) or 1, now.data.tokens) if now.data is not None else None
-    )
+    steps = count_steps(now.recipe, now.data, len(now.gpus) or 1) if now.data is not None else None
     expected = speed(now, steps)
     if expected is None or expected.seconds is None:
         return False, "off: how long the run takes is unknown, and compiling costs about a minute"

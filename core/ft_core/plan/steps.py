@@ -7,32 +7,39 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ft_core.plan.facts import DataFacts
+from ft_core.plan.packing import packed_sequences
 from ft_core.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Optimiser steps of a run. `effective_batch` is in sequences: micro-batch x accumulation x GPUs."""
+    """Optimiser steps of a run over `rows` rows in `sequences` (of several rows each where they are packed).
+
+    `effective_batch` is in sequences: micro-batch x accumulation x GPUs.
+    """
 
     rows: int
+    sequences: int
     effective_batch: int
     per_epoch: int
     total: int
     epochs: float
 
 
-def count_steps(recipe: Recipe, rows: int, gpus: int = 1, total_tokens: int | None = None) -> Steps:
-    """Steps over `rows` training rows, as the trainer will count them (transformers' `set_initial_training_values`).
+def count_steps(recipe: Recipe, data: DataFacts, gpus: int = 1) -> Steps:
+    """Steps over the training rows, as the trainer will count them (transformers' `set_initial_training_values`).
 
-    With packing the number of sequences is estimated from the tokens; the trainer tells the exact one when it has
-    packed them. Fields still on auto count as 1.
+    Exact where the rows were counted in tokens. Fields still on auto count as 1.
     """
     training = recipe.training
     micro, accumulation = training.micro_batch or 1, training.accumulation or 1
-    micro_batches = math.ceil(sequences(recipe, rows, total_tokens) / (micro * max(1, gpus)))
+    count = sequences(recipe, data)
+    micro_batches = math.ceil(count / (micro * max(1, gpus)))
     per_epoch = max(1, math.ceil(micro_batches / accumulation))
     total = training.max_steps or math.ceil((training.epochs or 1.0) * per_epoch)
-    return Steps(rows, micro * accumulation * max(1, gpus), per_epoch, total, total / per_epoch)
+    rows = data.cut(recipe.data.max_length).rows
+    return Steps(rows, count, micro * accumulation * max(1, gpus), per_epoch, total, total / per_epoch)
 
 
 def padded_share(lengths: Sequence[int], rows: int, most: int) -> float:
@@ -46,12 +53,20 @@ def padded_share(lengths: Sequence[int], rows: int, most: int) -> float:
     return sum(max(batch) * len(batch) for batch in batches) / max(1, sum(cut))
 
 
-def sequences(recipe: Recipe, rows: int, total_tokens: int | None) -> int:
+def sequences(recipe: Recipe, data: DataFacts) -> int:
     """Sequences in an epoch: the rows, or what they fill when packed.
 
-    Best-fit decreasing wastes at most 22 % and with many short rows next to nothing (Johnson 1973).
+    Where rows were not counted in tokens they are taken to fill their sequences: best-fit decreasing wastes at most
+    22 % and with many short rows next to nothing (Johnson 1973).
     """
     length = recipe.data.max_length
-    if recipe.data.packing == "none" or not total_tokens or not length:
-        return rows
-    return min(rows, math.ceil(total_tokens / length))
+    packed = recipe.data.packing != "none"
+    if data.counted is not None and (data.exact or packed):
+        train = data.counted.train
+        if not packed:
+            return len(train.kept(length))
+        # Without a limit the longest row is one.
+        return packed_sequences(train, length or max(train.lengths, default=1))
+    if not packed or not data.tokens or not length:
+        return data.rows
+    return min(data.rows, math.ceil(data.tokens / length))

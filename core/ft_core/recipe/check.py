@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -151,6 +151,11 @@ def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
         return Recipe.model_validate(laid_over(recipe, values))
     except ValidationError as error:
         raise FtError(problems_of(error, ".".join)) from error
+
+
+def reopened(recipe: Recipe, fields: Iterable[str]) -> Recipe:
+    """A copy with these fields on auto again (at their defaults, where there is no auto), without their reasons."""
+    return with_values(recipe, {path: GUIDES[path].default for path in fields if path in GUIDES})
 
 
 def laid_over(recipe: Recipe, values: Mapping[str, object]) -> dict[str, object]:

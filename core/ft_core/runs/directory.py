@@ -32,7 +32,7 @@ class RunDir:
 
     @property
     def recipe_file(self) -> Path:
-        """The resolved recipe; never changed after the start."""
+        """The resolved recipe; settled once by the trainer, before it trains, and never changed after that."""
         return self.path / "recipe.yaml"
 
     @property

@@ -263,6 +263,9 @@ class RunView:
     def _fold_outcome(self, kind: str, event: Event) -> None:
         if kind == "verdict":
             self.verdict = event
+        elif kind == "settled":
+            # Its file holds other values now.
+            self.__dict__.pop("recipe", None)
         elif kind == "result":
             # The journal keeps the result's own kind apart from the event's.
             self.result = dict(event)

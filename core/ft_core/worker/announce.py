@@ -8,10 +8,8 @@ from dataclasses import asdict
 
 from ft_core.files import write_atomic
 from ft_core.hardware.look import look
-from ft_core.models.inspect import inspect_folder
 from ft_core.plan.advice import situation
 from ft_core.plan.calibration import remember
-from ft_core.plan.facts import DataFacts
 from ft_core.runs.directory import read_plan
 from ft_core.worker.load import parameter_counts
 from ft_core.worker.probe import Probed
@@ -62,7 +60,5 @@ def tell_probe(ready: Setup, found: Probed, report: Reporter) -> None:
     report.event("probe", **measured)
     predicted = read_plan(report.run)
     write_atomic(report.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
-    facts = inspect_folder(ready.base.path, source=ready.base.name, kind="folder")
-    lengths = tuple(map(len, ready.data.train.input_ids))
-    known = DataFacts(len(lengths), len(ready.data.held_out), lengths, max(lengths))
-    remember(situation(ready.recipe, look(), facts, known), found.tokens_per_s)
+    cut = ready.facts.cut(ready.recipe.data.max_length)
+    remember(situation(ready.recipe, look(), ready.base.facts, cut), found.tokens_per_s)

@@ -26,8 +26,10 @@ from ft_core.data.shapes import Choice, recognise, training_refusal
 from ft_core.errors import FtError, Problem, problem
 from ft_core.models.config import check_folder
 from ft_core.models.trust import is_trusted
+from ft_core.recipe.schema import Data
 from ft_core.text import one_line
 from ft_core.worker.code import use_private_modules
+from ft_core.worker.count import count
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.timely import TOO_SLOW, encode
 
@@ -61,6 +63,9 @@ class Asked:
             yield {}
         elif request["do"] == "lengths":
             yield from self._lengths(request)
+        elif request["do"] == "count":
+            data = Data.model_validate(request["data"])
+            yield from count(data, request["seed"], lambda row: self._encode(row, request))
         else:
             yield {}
 

@@ -1,4 +1,4 @@
-"""Conversations into token rows: cut at the longest length, and rows nothing can be learnt from left out, counted."""
+"""Conversations into token rows: whole first, then cut at the longest length, rows without a trained token left out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from datasets.table import InMemoryTable
 from trl.data_utils import pack_dataset
 
 from ft_core.data.rows import Text, TrainingRow
-from ft_core.errors import FtError, Problem, problem
+from ft_core.errors import FtError, Problem
+from ft_core.plan.facts import RowTokens
+from ft_core.plan.packing import PACKED_TOGETHER
+from ft_core.plan.prepare import nothing_trained
 from ft_core.recipe.schema import Data, Recipe
 from ft_core.text import counted
 from ft_core.worker import timely
 from ft_core.worker.gate import Gate
-from ft_core.worker.tokenise import Encoder
+from ft_core.worker.tokenise import Encoded, Encoder
 
 IGNORED = -100
 _BLOCK = 1000
@@ -74,50 +77,91 @@ def _some(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (" ..." if len(numbers) > 5 else "")
 
 
-def encode(
-    rows: Sequence[TrainingRow],
-    encoder: Encoder,
-    max_length: int | None,
-    progress: Progress,
-    gate: Gate | None = None,
-) -> Tokens:
-    """Token rows of the conversations or texts; a row its chat template refuses is left out and counted.
+@dataclass
+class Whole:
+    """Rows in tokens before any is cut: an array of 32-bit integers each for ids and labels, a list item a row.
+
+    `places` are those of the rows among the ones given, `numbers` theirs in their files; `texts` says which are raw
+    text; `refused` is what the chat template refused.
+    """
+
+    input_ids: list[array[int]] = field(default_factory=list)
+    labels: list[array[int]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    texts: list[bool] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+    stops: set[int] = field(default_factory=set)
+
+    def counted(self) -> RowTokens:
+        """The rows in numbers, for the plan."""
+        return RowTokens(tuple(map(len, self.input_ids)), tuple(map(first_trained, self.labels)), tuple(self.texts))
+
+    def add(self, place: int, row: TrainingRow, encoded: Encoded) -> None:
+        """Take in a row."""
+        ids, trained = encoded.input_ids, encoded.trained
+        if True in trained:
+            self.stops.add(ids[len(trained) - 1 - trained[::-1].index(True)])
+        labels = (token if learnt else IGNORED for token, learnt in zip(ids, trained, strict=True))
+        self.input_ids.append(array("i", ids))
+        self.labels.append(array("i", labels))
+        self.places.append(place)
+        self.numbers.append(row.number)
+        self.texts.append(isinstance(row, Text))
+
+    def cut(self, max_length: int | None) -> Tokens:
+        """The rows as they are trained on; an array that is not cut is the same one."""
+        raw = bool(self.texts) and all(self.texts)
+        tokens = Tokens(raw=raw, refused=self.refused, stops=self.stops)
+        for row, place in enumerate(self.places):
+            before = len(tokens)
+            for piece in self._pieces(row, max_length):
+                _add(tokens, self.numbers[row], *piece)
+            tokens.cut += max_length is not None and not self.texts[row] and len(self.input_ids[row]) > max_length
+            tokens.of.extend([place] * (len(tokens) - before))
+            if len(tokens) > before:
+                tokens.used.append(place)
+        return tokens
+
+    def _pieces(self, row: int, most: int | None) -> Iterator[tuple[array[int], array[int]]]:
+        ids, labels = self.input_ids[row], self.labels[row]
+        if most is None or len(ids) <= most:
+            yield ids, labels
+            return
+        # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
+        for start in range(0, len(ids) if self.texts[row] else most, most):
+            yield ids[start : start + most], labels[start : start + most]
+
+
+def first_trained(labels: Sequence[int]) -> int:
+    """The place of the first label that is predicted from something; the number of labels where there is none."""
+    return next((place for place, label in enumerate(labels) if place and label != IGNORED), len(labels))
+
+
+def encode(rows: Sequence[TrainingRow], encoder: Encoder, progress: Progress, gate: Gate | None = None) -> Whole:
+    """The conversations or texts in tokens; a row its chat template refuses is left out and counted.
 
     `progress(done, total)` is called after every row and may raise to stop. The gate, if any, looks at each row.
     FtError where a row takes more than 10 s: the next one would too.
     """
-    tokens = Tokens(raw=bool(rows) and all(isinstance(row, Text) for row in rows))
+    whole = Whole()
     for place, row in enumerate(rows):
-        before = len(tokens)
         try:
-            encoded = timely.encode(row, encoder, gate)
+            whole.add(place, row, timely.encode(row, encoder, gate))
         except FtError as error:
             if error.problems[0].kind == timely.TOO_SLOW:
                 raise
-            tokens.refused.extend(error.problems[:1])
-        else:
-            # Text has no answer that a cut could spoil: what is too long goes on in a row of its own.
-            for piece in encoded.pieces(max_length) if isinstance(row, Text) else (encoded,):
-                _add(tokens, row.number, piece.input_ids, piece.trained, max_length)
-        tokens.of.extend([place] * (len(tokens) - before))
-        if len(tokens) > before:
-            tokens.used.append(place)
+            whole.refused.extend(error.problems[:1])
         progress(place + 1, len(rows))
-    return tokens
+    return whole
 
 
-def _add(tokens: Tokens, number: int, ids: list[int], trained: list[bool], max_length: int | None) -> None:
-    if True in trained:
-        tokens.stops.add(ids[len(trained) - 1 - trained[::-1].index(True)])
-    kept = ids[:max_length]
-    tokens.cut += len(kept) < len(ids)
-    labels = [token if learnt else IGNORED for token, learnt in zip(kept, trained, strict=False)]
-    # The first token of a sequence has nothing before it to be predicted from.
-    if all(label == IGNORED for label in labels[1:]):
+def _add(tokens: Tokens, number: int, ids: array[int], labels: array[int]) -> None:
+    if first_trained(labels) == len(labels):
         tokens.without_trained.append(number)
         return
-    tokens.input_ids.append(array("i", kept))
-    tokens.labels.append(array("i", labels))
+    tokens.input_ids.append(ids)
+    tokens.labels.append(labels)
 
 
 def refuse_untrainable(tokens: Tokens, recipe: Recipe) -> None:
@@ -127,13 +171,7 @@ def refuse_untrainable(tokens: Tokens, recipe: Recipe) -> None:
     if tokens.refused and not tokens.without_trained:
         # One template that fails gives every row the same problem: it is told once.
         raise FtError(list(dict.fromkeys(tokens.refused))[:20])
-    raise problem(
-        "no row holds a token to train on",
-        where=recipe.data.source,
-        why=f"the loss is taken on `{recipe.data.train_on}`, rows are cut at {recipe.data.max_length} tokens, and"
-        f" {len(tokens.without_trained)} rows have nothing trained within that",
-        remedy="raise data.max_length, look at the rows in the preview, or set data.train_on to all",
-    )
+    raise FtError(nothing_trained(recipe, len(tokens.without_trained)))
 
 
 def to_dataset(tokens: Tokens, settings: Data) -> Dataset:
@@ -147,7 +185,7 @@ def to_dataset(tokens: Tokens, settings: Data) -> Dataset:
     if settings.packing == "none":
         return dataset
     longest = settings.max_length or max(map(len, tokens.input_ids))
-    return pack_dataset(dataset, longest, "bfd", {"load_from_cache_file": False})
+    return pack_dataset(dataset, longest, "bfd", {"load_from_cache_file": False, "batch_size": PACKED_TOGETHER})
 
 
 def _blocks(count: int) -> Iterator[slice]:

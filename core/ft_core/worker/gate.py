@@ -79,6 +79,7 @@ _CHECK_OF: Final = {
 class Gate:
     """Takes rows with their tokens one by one; `report` says what came of it.
 
+    `max_length`, where rows are cut, may be set until `report` is asked: it may follow from the rows.
     `ends` are the tokens at which programs stop by themselves: those of the tokenizer and the generation config.
     `unlike` tells the answers of a row that will be asked with something else (`Encoder.unlike_prompts`): asked for
     the first 1000 rows and for each further form of conversation, since it takes as long again as the tokens.
@@ -90,8 +91,12 @@ class Gate:
         self._compared = 0
         self._forms: set[tuple[object, ...]] = set()
         self._all = train_on == "all"
-        self._limit = max_length
+        self.max_length = max_length
         self._lengths: list[int] = []
+        # Of each row its number, and the place of its first learnt token that is predicted from something.
+        self._numbers: list[int] = []
+        self._firsts: list[int] = []
+        self._unlearnt: list[tuple[int, str]] = []
         self._counts = dict.fromkeys((check.name for check in _CHECKS), 0)
         self._examples: dict[str, list[tuple[int, str]]] = {check.name: [] for check in _CHECKS}
 
@@ -99,7 +104,6 @@ class Gate:
         """Check one row."""
         if isinstance(row, Text):
             return
-        self._lengths.append(len(encoded.input_ids))
         if not row.completion_only:
             self._check_written(row, encoded)
         if not self._all:
@@ -107,13 +111,13 @@ class Gate:
             self._check_reasoning(row, encoded)
             self._check_prompts(row, encoded)
         self._check_stop(row, encoded)
-        self._check_length(row, encoded)
+        self._note_length(row, encoded)
 
     def report(self) -> GateReport:
-        """What the rows so far say."""
+        """What the rows so far say, cut at `max_length`."""
+        found = {name: (self._counts[name], self._examples[name]) for name in self._counts} | self._cut()
         checks = tuple(
-            replace(check, rows=self._counts[check.name], examples=tuple(self._examples[check.name]))
-            for check in _CHECKS
+            replace(check, rows=found[check.name][0], examples=tuple(found[check.name][1])) for check in _CHECKS
         )
         most, every = percentiles(self._lengths, (0.99, 1)) or (0, 0)
         return GateReport(
@@ -121,7 +125,7 @@ class Gate:
             checks,
             keep_all=every,
             keep_most=most,
-            tokens=self._tokens(self._limit),
+            tokens=self._tokens(self.max_length),
             tokens_most=self._tokens(most),
             tokens_all=sum(self._lengths),
             compared=self._compared,
@@ -199,14 +203,27 @@ class Gate:
             known = token not in _words(row.messages[-1])[-len(token) :]
             self._fail("stop-known" if known else "stop-learnt", row, f"the last learnt token is {token!r}")
 
-    def _check_length(self, row: Conversation, encoded: Encoded) -> None:
-        if self._limit is None or len(encoded.input_ids) <= self._limit:
-            if not any(encoded.trained[1:]):
-                self._fail("something-learnt", row, row.messages[-1].content)
-            return
-        self._fail("end-kept", row, f"{len(encoded.input_ids)} tokens")
-        if not any(encoded.trained[1 : self._limit]):
-            self._fail("something-learnt", row, f"its first learnt token lies behind token {self._limit}")
+    def _note_length(self, row: Conversation, encoded: Encoded) -> None:
+        trained = encoded.trained
+        self._lengths.append(len(trained))
+        self._numbers.append(row.number)
+        self._firsts.append(trained.index(True, 1) if True in trained[1:] else len(trained))
+        if self._firsts[-1] == len(trained) and len(self._unlearnt) < _EXAMPLES:
+            self._unlearnt.append((row.number, one_line(row.messages[-1].content, 120)))
+
+    def _cut(self) -> dict[str, tuple[int, list[tuple[int, str]]]]:
+        """Rows that lose their end where they are cut, and those with nothing to learn before it; with examples."""
+        limit = self.max_length
+        rows = list(zip(self._numbers, self._lengths, self._firsts, strict=True))
+        ends = [(number, f"{length} tokens") for number, length, _ in rows if limit is not None and length > limit]
+        behind = f"its first learnt token lies behind token {limit}"
+        excerpts = dict(self._unlearnt)
+        nothing = [
+            (number, excerpts.get(number, behind))
+            for number, length, first in rows
+            if first >= (length if limit is None else min(length, limit))
+        ]
+        return {"end-kept": (len(ends), ends[:_EXAMPLES]), "something-learnt": (len(nothing), nothing[:_EXAMPLES])}
 
 
 def _text_at(encoded: Encoded, place: int) -> str:

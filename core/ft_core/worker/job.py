@@ -86,6 +86,7 @@ class Job:
             words = f"going on from step {step}" if self.resumed else "beginning again: there is no checkpoint"
             self.report.state("preparing", words, step=step)
         self.ready = ready = set_up(self.recipe, self.report, self.controls, self.resumed)
+        self.recipe = self.keeper.recipe = ready.recipe
         self.telemetry = Telemetry(self.report, ready.device)
         self.telemetry.trained_tokens = lambda: ready.trainer.trained_tokens
         generator = Generator(ready.model, ready.tokenizer, ready.stops, ready.autocast)

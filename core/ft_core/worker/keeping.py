@@ -29,7 +29,7 @@ class Keeper:
     """Seals checkpoints, keeps as many as the recipe says, and finds the one to go on from."""
 
     def __init__(self, recipe: Recipe, reporter: Reporter) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._report = reporter
         self._run = reporter.run
         self._last_bytes = 0
@@ -46,7 +46,7 @@ class Keeper:
             instead = f"going on from {found.path.name}" if found else "starting again from the base"
             self._report.alarm("checkpoint_damaged", f"{'; '.join(damaged)}; {instead}")
         if found is not None:
-            origin.check_recipe(self._recipe, self._run, found.notes)
+            origin.check_recipe(self.recipe, self._run, found.notes)
             changed = origin.version_changes(found.notes)
             if changed:
                 self._report.alarm("versions_changed", f"the checkpoint was written with {', '.join(changed)}")
@@ -71,7 +71,7 @@ class Keeper:
 
     def prune(self) -> None:
         """Remove what is older than the recipe wants kept; `spare` stays."""
-        checkpoints.prune(self._run.checkpoints, self._recipe.saving.keep, spare=self.spare)
+        checkpoints.prune(self._run.checkpoints, self.recipe.saving.keep, spare=self.spare)
 
     def at(self, step: int) -> Checkpoint | None:
         """The whole checkpoint of one step, or None."""

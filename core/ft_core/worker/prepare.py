@@ -17,8 +17,10 @@ from ft_core.data.rows import Text, TrainingRow
 from ft_core.data.templates import AUTO, SHIPPED, template_text
 from ft_core.errors import FtError, Problem, problem
 from ft_core.files import write_atomic
+from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
 from ft_core.models.inspect import inspect_folder
+from ft_core.plan.facts import DataFacts, TokenCount
 from ft_core.plan.prepare import model_problems
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
@@ -26,7 +28,7 @@ from ft_core.runs.directory import RunDir, read_plan
 from ft_core.text import counted
 from ft_core.worker import dataset
 from ft_core.worker.controls import Controls
-from ft_core.worker.dataset import Tokens
+from ft_core.worker.dataset import Tokens, Whole
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.report import Reporter
 from ft_core.worker.tokenise import Encoder
@@ -37,12 +39,31 @@ _PACKING = "data.packing"
 
 @dataclass(frozen=True)
 class Base:
-    """The base model's folder, and the name a result gives it: a hub id with its revision, or an absolute folder."""
+    """The base model's folder, and what is known of it.
+
+    A result gives it as `name`: a hub id with its revision, or an absolute folder.
+    """
 
     path: Path
     name: str
     revision: str | None
-    parameters: int | None
+    facts: ModelFacts
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows as they were read, in tokens, whole; what the gate saw of them; and each file's SHA-256."""
+
+    read: RowSet
+    train: Whole
+    held_out: Whole
+    gate: Gate
+    hashes: dict[str, str]
+
+    def facts(self) -> DataFacts:
+        """The rows in numbers, counted in tokens: what the plan is resolved from."""
+        counted = TokenCount(self.train.counted(), self.held_out.counted())
+        return DataFacts(len(self.read.train), len(self.read.held_out)).with_count(counted)
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,7 @@ def find_base(recipe: Recipe, controls: Controls, run: RunDir, *, goes_on: bool 
     name, revision = (facts.source, facts.revision) if facts.kind == "cache" else (str(facts.path.absolute()), None)
     if revision is not None and kept is None:
         write_atomic(run.plan_file, json.dumps({**read_plan(run), _COMMIT: revision}, indent=1))
-    return Base(facts.path, name, revision, facts.parameters)
+    return Base(facts.path, name, revision, facts)
 
 
 def _download(recipe: Recipe, revision: str | None, controls: Controls) -> Path:
@@ -98,16 +119,16 @@ def _download(recipe: Recipe, revision: str | None, controls: Controls) -> Path:
     return download(source, revision, controls.progress("preparing", f"downloading {source}", "bytes"), refuse)
 
 
-def read_data(
+def read_rows(
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
     reporter: Reporter,
     controls: Controls,
     earlier: Mapping[str, str] | None,
-) -> Data:
-    """Read and tokenise all rows; what is left out is told as an alarm.
+) -> Rows:
+    """Read all rows and turn them into tokens, whole: where they are cut may follow from their lengths.
 
-    `earlier` are the hashes a checkpoint was made from; FtError when the files are others now.
+    `earlier` are the hashes a checkpoint was made from; FtError when the files are others now, or no row can be used.
     """
     reporter.state("preparing", "reading rows")
     hashes = _hashes(recipe) | {"chat_template": _template_hash(tokenizer)}
@@ -117,19 +138,31 @@ def read_data(
     _refuse_others(recipe, hashes, earlier or {})
     _tell_leaks(reporter, rows)
     encoder = Encoder(tokenizer, recipe.data.train_on)
+    gate = Gate(ends_of(tokenizer), recipe.data.train_on, recipe.data.max_length, encoder.unlike_prompts)
+    train = dataset.encode(rows.train, encoder, controls.progress("preparing", "counting tokens", "rows"), gate)
+    if not train.places:
+        dataset.refuse_untrainable(train.cut(None), recipe)
+    telling = controls.progress("preparing", "counting tokens of held-out rows", "rows")
+    return Rows(rows, train, dataset.encode(rows.held_out, encoder, telling), gate, hashes)
+
+
+def cut_rows(rows: Rows, recipe: Recipe, reporter: Reporter) -> Data:
+    """The rows cut as the recipe says; what is left out is told as an alarm.
+
+    FtError when none is left to train on, or when they do not pass the template gate.
+    """
     longest = recipe.data.max_length
-    gate = Gate(ends_of(tokenizer), recipe.data.train_on, longest, encoder.unlike_prompts)
-    train = dataset.encode(rows.train, encoder, longest, controls.progress("preparing", "tokenising", "rows"), gate)
+    train = rows.train.cut(longest)
     dataset.refuse_untrainable(train, recipe)
-    _pass_gate(gate.report(), recipe, reporter)
-    telling = controls.progress("preparing", "tokenising held-out rows", "rows")
-    held_out = dataset.encode(rows.held_out, encoder, longest, telling)
-    _tell_left_out(reporter, rows.problems, train, held_out)
-    first = rows.train[0]
+    rows.gate.max_length = longest
+    _pass_gate(rows.gate.report(), recipe, reporter)
+    held_out = rows.held_out.cut(longest)
+    _tell_left_out(reporter, rows.read.problems, train, held_out)
+    first = rows.read.train[0]
     plain = isinstance(first, Text) or first.completion_only
     # What the template refuses must not be asked later either.
-    asked = tuple(rows.held_out[place] for place in held_out.used)
-    return Data(train, held_out, asked, hashes, plain)
+    asked = tuple(rows.read.held_out[place] for place in held_out.used)
+    return Data(train, held_out, asked, rows.hashes, plain)
 
 
 def _pass_gate(report: GateReport, recipe: Recipe, reporter: Reporter) -> None:

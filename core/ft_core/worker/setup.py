@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_callback import PrinterCallback
 
+from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Recipe
 from ft_core.worker import device, levers, origin
 from ft_core.worker.arguments import check_targets, lora_config, sft_config
@@ -23,8 +24,9 @@ from ft_core.worker.dataset import to_dataset
 from ft_core.worker.device import Device
 from ft_core.worker.generation_config import repair
 from ft_core.worker.load import load_model, load_tokenizer
-from ft_core.worker.prepare import Base, Data, find_base, kept_template, read_data
+from ft_core.worker.prepare import Base, Data, cut_rows, find_base, kept_template, read_rows
 from ft_core.worker.report import Reporter
+from ft_core.worker.settle import settled
 from ft_core.worker.trainer import Trainer, keep_adapter_in_float32, keep_in_float32, without_triton
 from ft_core.worker.unpacked import leave_unpacked, longest, unpacked
 from ft_core.worker.vocabulary import refuse_unknown_tokens
@@ -34,6 +36,7 @@ from ft_core.worker.vocabulary import refuse_unknown_tokens
 class Setup:
     """A run ready for its first step. `trainer` is TRL's, `origin` what its checkpoints note of where they come from.
 
+    `recipe` has no value open any more; `facts` are the rows before they were cut.
     `code` is the fingerprint of the base's own code, `stops` the tokens that end a trained turn, and `levers` says of
     each way to faster steps whether it is on, or why not.
     """
@@ -44,6 +47,7 @@ class Setup:
     origin: dict[str, Any]
     code: str | None
     tokenizer: PreTrainedTokenizerBase
+    facts: DataFacts
     data: Data
     trainer: Any
     levers: dict[str, str]
@@ -75,17 +79,26 @@ def autocast(device: Device) -> AbstractContextManager[Any]:
 
 
 def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkpoint | None) -> Setup:
-    """Data first, whose faults are found within seconds; then model and trainer. Raises FtError."""
+    """Data first, whose faults are found within seconds; then, once they settle the recipe, model and trainer.
+
+    Raises FtError.
+    """
     notes = resumed.notes if resumed else {}
     report.state("preparing", "looking for the model")
     chosen = device.choose(recipe)
     base = find_base(recipe, controls, report.run, goes_on=resumed is not None)
     origin.check_base(base.path, notes)
-    known = origin.notes(recipe, report.run, base.path)
     code = origin.code_used(base.path, report.log)
-    device.set_threads(base.parameters)
+    device.set_threads(base.facts.parameters)
     tokenizer = use_template(load_tokenizer(base.path), kept_template(report.run, recipe.model.chat_template))
-    data = read_data(recipe, tokenizer, report, controls, notes.get("data") if resumed else None)
+    rows = read_rows(recipe, tokenizer, report, controls, notes.get("data") if resumed else None)
+    facts = rows.facts()
+    recipe = settled(recipe, base, facts, report)
+    chosen = device.choose(recipe)
+    known = origin.notes(recipe, report.run, base.path)
+    data = cut_rows(rows, recipe, report)
+    # Whole rows need not wait in memory while the model is loaded.
+    del rows
     no_triton = _without_triton(chosen, report)
     packed = recipe.quantization.packed
     words = f"quantising the model to {recipe.quantization.method}" if packed else "loading model"
@@ -108,7 +121,7 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     if chosen.autocast == torch.float16:
         keep_in_float32(trainer.model)
     known |= start.notes()
-    return Setup(recipe, chosen, base, known, code, tokenizer, data, trainer, taken)
+    return Setup(recipe, chosen, base, known, code, tokenizer, facts, data, trainer, taken)
 
 
 def _repair_generation(model: Any, recipe: Recipe, report: Reporter) -> None:  # noqa: ANN401 - a transformers model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.facts import DataFacts
+from ft_core.plan.facts import DataFacts, TokenCount
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
 
@@ -52,5 +52,5 @@ def recipe(values: dict[str, object] | None = None) -> Recipe:
 
 def data(rows: int, mean: int = 200, lengths: tuple[int, ...] | None = None) -> DataFacts:
     """Data of this many rows."""
-    longest = max(lengths) if lengths else None
-    return DataFacts(rows, rows // 20, lengths, longest, estimated_tokens=rows * mean)
+    counted = TokenCount.of(lengths, (mean,) * (rows // 20)) if lengths else None
+    return DataFacts(rows, rows // 20, counted, estimated_tokens=rows * mean)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import Choice, advise, resolve, situation
+from ft_core.plan.advice import Choice, advise, advised, situation
 from ft_core.plan.alternatives import alternatives
 from ft_core.plan.attention import packing_problem
-from ft_core.plan.facts import DataFacts
+from ft_core.plan.facts import DataFacts, TokenCount
 from ft_core.plan.steps import padded_share
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine
@@ -87,13 +87,13 @@ def test_rows_of_a_recurrent_model_are_not_packed_without_what_keeps_them_apart(
     assert packing_problem(recipe({"data.packing": "none"}), "qwen3_5_text") is None
     assert packing_problem(recipe({"data.packing": "bfd"}), "qwen3") is None
     assert packing_problem(recipe(), "qwen3_5") is None
-    recurrent = resolve(recipe(), machine(gpu()), replace(LLAMA_8B, model_type="qwen3_5"), data(100))
+    recurrent = advised(recipe(), machine(gpu()), replace(LLAMA_8B, model_type="qwen3_5"), data(100))
     assert recurrent.data.packing == "none"
     assert "state" in recurrent.reasons["data.packing"]
 
 
 def test_packing_on_auto_tells_what_padding_would_cost() -> None:
-    mixed = replace(data(100), token_lengths=(10, 90) * 50)
+    mixed = replace(data(100), counted=TokenCount.of((10, 90) * 50))
     made = {choice.field: choice for choice in advise(recipe(), machine(gpu()), LLAMA_8B, mixed)}["data.packing"]
     assert (made.value, "1.7 x the tokens" in made.reason or "1.8 x the tokens" in made.reason) == ("bfd", True)
 
@@ -109,7 +109,7 @@ def test_the_learning_rate_follows_method_size_and_length_of_the_run(
     values: dict[str, object], parameters: float, rows: int, rate: float
 ) -> None:
     model = replace(LLAMA_8B, parameters=int(parameters))
-    found = resolve(recipe(values), machine(gpu()), model, data(rows))
+    found = advised(recipe(values), machine(gpu()), model, data(rows))
     assert found.training.learning_rate == rate
     assert found.reasons["training.learning_rate"]
 
@@ -122,16 +122,16 @@ def test_the_padding_that_packing_spares_is_counted_from_the_lengths() -> None:
 
 def test_layers_are_compiled_for_a_long_run_on_a_gpu_only() -> None:
     named = machine(gpu(name="NVIDIA H100 80GB HBM3"))
-    long, short = (resolve(recipe(), named, LLAMA_8B, data(rows)) for rows in (400_000, 500))
+    long, short = (advised(recipe(), named, LLAMA_8B, data(rows)) for rows in (400_000, 500))
     assert (long.training.compile, short.training.compile) == (True, False)
     assert "too short" in short.reasons["training.compile"]
-    on_cpu = resolve(recipe(), machine(memory_gib=64), QWEN_600M, data(400_000))
+    on_cpu = advised(recipe(), machine(memory_gib=64), QWEN_600M, data(400_000))
     assert on_cpu.training.compile is False
 
 
 def test_each_choice_has_alternatives_with_what_they_cost() -> None:
     hardware, facts = machine(gpu(free_gib=79)), data(2000)
-    done = resolve(recipe(), hardware, LLAMA_8B, facts)
+    done = advised(recipe(), hardware, LLAMA_8B, facts)
     now = situation(done, hardware, LLAMA_8B, facts)
     found = alternatives(now)
     again = found["training.activation_checkpointing"][0]

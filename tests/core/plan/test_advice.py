@@ -8,7 +8,7 @@ from ft_core.errors import FtError
 from ft_core.hardware.look import Hardware
 from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import Choice, DataFacts, advise, resolve, situation
+from ft_core.plan.advice import Choice, DataFacts, advise, advised, situation
 from ft_core.plan.amount import rank_warning
 from ft_core.plan.facts import Situation
 from ft_core.plan.fit import memory_warning
@@ -37,7 +37,7 @@ def choices(
 def test_every_auto_value_is_filled_with_a_reason(
     hardware: Hardware, model: ModelFacts, facts: DataFacts | None
 ) -> None:
-    done = resolve(Recipe(), hardware, model, facts)
+    done = advised(Recipe(), hardware, model, facts)
     for path, guide in GUIDES.items():
         if guide.takes_auto:
             assert done.get(path) is not None, path
@@ -68,7 +68,7 @@ GIVEN: dict[str, object] = {
 @given(st.sets(st.sampled_from(sorted(GIVEN))))
 def test_a_value_the_user_gave_is_never_touched(fields: set[str]) -> None:
     values = {field: GIVEN[field] for field in fields}
-    done = resolve(recipe(values), H100, LLAMA_8B, data(2000))
+    done = advised(recipe(values), H100, LLAMA_8B, data(2000))
     assert {field: done.get(field) for field in fields} == values
     assert not fields & done.reasons.keys()
 
@@ -145,7 +145,7 @@ def test_the_length_covers_nearly_all_rows_within_the_context(
 def test_without_counts_the_length_is_2048_within_the_context_and_what_rows_can_reach() -> None:
     assert choices()["data.max_length"].value == 2048
     assert choices(model=ModelFacts("a/b", "hub", context=1000))["data.max_length"].value == 1000
-    short = DataFacts(50, 2, None, None, estimated_tokens=5000, bound=300)
+    short = DataFacts(50, 2, estimated_tokens=5000, bound=300)
     assert choices(facts=short)["data.max_length"].value == 384
 
 
@@ -165,7 +165,7 @@ def test_packed_sequences_that_hold_many_rows_make_a_smaller_batch() -> None:
 
 @pytest.mark.parametrize(("rows", "batch"), [(1, 1), (8, 2), (40, 8), (63, 8), (64, 16)])
 def test_few_rows_are_trained_in_smaller_steps(rows: int, batch: int) -> None:
-    done = resolve(recipe({"data.packing": "none"}), H100, QWEN_600M, data(rows))
+    done = advised(recipe({"data.packing": "none"}), H100, QWEN_600M, data(rows))
     assert (done.training.micro_batch or 0) * (done.training.accumulation or 0) == batch
 
 
@@ -196,7 +196,7 @@ def test_what_is_advised_fits_or_nothing_smaller_does(
 ) -> None:
     hardware = machine(gpu(free_gib=free))
     asked = recipe({"data.max_length": length, "data.packing": packing, "quantization.method": method})
-    done = resolve(asked, hardware, QWEN_600M, data(rows))
+    done = advised(asked, hardware, QWEN_600M, data(rows))
     need = estimate(QWEN_600M, done, "cuda")
     assert need is not None
     if need.total > hardware.gpus[0].memory_free:
@@ -215,7 +215,7 @@ def test_a_rank_is_high_for_few_rows(rank: int, rows: int, high: bool) -> None:
 
 def test_a_micro_batch_on_the_cpu_fits_into_its_memory() -> None:
     tight = machine(memory_gib=8)
-    done = resolve(recipe({"data.packing": "none"}), tight, QWEN_600M, data(2000))
+    done = advised(recipe({"data.packing": "none"}), tight, QWEN_600M, data(2000))
     need = estimate(QWEN_600M, done, "cpu")
     assert need is not None
     assert need.total <= tight.host.memory_available
@@ -223,7 +223,7 @@ def test_a_micro_batch_on_the_cpu_fits_into_its_memory() -> None:
 
 def warning_for(values: dict[str, object], free_gib: float) -> tuple[Situation, str]:
     hardware = machine(gpu(free_gib=free_gib))
-    done = resolve(recipe(values), hardware, LLAMA_8B, data(2000))
+    done = advised(recipe(values), hardware, LLAMA_8B, data(2000))
     now = situation(done, hardware, LLAMA_8B, data(2000))
     found = memory_warning(now, estimate(LLAMA_8B, done, "cuda"))
     return now, "" if found is None else str(found)

@@ -13,10 +13,13 @@ from ft_core.data.hub import DONE, folder_of
 from ft_core.data.rows import Conversation
 from ft_core.data.split import split
 from ft_core.errors import FtError, Problem
-from ft_core.plan.prepare import Prepared, prepare
+from ft_core.plan.facts import RowTokens, TokenCount
+from ft_core.plan.prepare import prepare
+from ft_core.plan.resolve import Resolved
 from ft_core.plan.rows import held_out_rows
 from ft_core.recipe.read import read
 from ft_core.recipe.schema import GUIDES
+from ft_core.runs.naming import differences
 from tests.core.models.folders import model_folder
 from tests.core.plan.cases import recipe
 from tests.fakes import gpu, machine
@@ -50,7 +53,7 @@ def problems_of(values: dict[str, object], **more: Any) -> list[Problem]:
 
 
 def test_a_recipe_becomes_a_plan_with_every_value_filled(parts: dict[str, object]) -> None:
-    plan: Prepared = prepare(recipe(parts), hardware=CPU)
+    plan: Resolved = prepare(recipe(parts), hardware=CPU)
     assert plan.model.kind == "folder"
     assert plan.data is not None
     assert (plan.data.rows, plan.data.held_out_rows, plan.data.token_lengths) == (95, 5, None)
@@ -68,9 +71,26 @@ def test_what_was_prepared_once_is_prepared_again_unchanged(parts: dict[str, obj
 
 
 def test_token_lengths_that_are_known_set_the_length(parts: dict[str, object]) -> None:
-    plan = prepare(recipe(parts), hardware=CPU, lengths=[40] * 94 + [90])
+    plan = prepare(recipe(parts), hardware=CPU, counted=TokenCount.of([40] * 94 + [90]))
     assert plan.data is not None
-    assert (plan.data.longest, plan.recipe.data.max_length) == (90, 96)
+    assert (plan.data.rows, plan.recipe.data.max_length) == (95, 96)
+
+
+def test_rows_that_hold_nothing_to_train_on_where_they_are_cut_are_a_problem(parts: dict[str, object]) -> None:
+    rows = RowTokens((90,) * 95, (80,) * 95, (False,) * 95)
+    counted = TokenCount(rows, TokenCount.of((40,) * 5).train)
+    (found,) = problems_of({**parts, "data.max_length": 64}, counted=counted)
+    assert found.what == "no row holds a token to train on"
+    assert "95 rows have nothing trained" in found.why
+    assert prepare(recipe(parts), hardware=CPU, counted=counted).data is not None
+
+
+def test_what_waits_for_the_count_is_no_setting_that_tells_two_runs_apart(parts: dict[str, object]) -> None:
+    counted = TokenCount.of([40] * 95, [40] * 5)
+    later, whole = prepare(recipe(parts), hardware=CPU), prepare(recipe(parts), hardware=CPU, counted=counted)
+    assert later.to_launch.adapter.rank is None
+    assert differences(later.to_launch, whole.to_launch) == []
+    assert whole.to_launch == whole.recipe
 
 
 def test_a_held_out_file_is_counted_and_leaves_all_rows_for_training(parts: dict[str, object], tmp_path: Path) -> None:

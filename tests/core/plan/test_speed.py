@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ft_core.plan.advice import resolve, situation, steps_of
+from ft_core.plan.advice import advised, situation, steps_of
 from ft_core.plan.calibration import remember, remembered
 from ft_core.plan.facts import Situation
 from ft_core.plan.sizes import sizes
-from ft_core.plan.speed import done_flops, peak_flops, relative_time, speed, useful_flops
+from ft_core.plan.speed import Measured, done_flops, peak_flops, relative_time, speed, useful_flops
 from tests.core.plan.cases import LLAMA_8B, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine
 
@@ -17,7 +19,7 @@ H100 = machine(gpu(name="NVIDIA H100 80GB HBM3"))
 
 def resolved(values: dict[str, object] | None = None, hardware: object = H100) -> Situation:
     facts = data(2000, lengths=(1000,) * 2000)
-    done = resolve(recipe(values), hardware, LLAMA_8B, facts)  # type: ignore[arg-type]
+    done = advised(recipe(values), hardware, LLAMA_8B, facts)  # type: ignore[arg-type]
     return situation(done, hardware, LLAMA_8B, facts)  # type: ignore[arg-type]
 
 
@@ -80,7 +82,7 @@ def test_the_rate_is_that_of_the_card_and_not_of_one_with_a_like_name(name: str,
     assert peak_flops(now) == pytest.approx(0.8 * teraflops * 1e12)
 
 
-def test_what_a_run_has_reached_here_is_what_the_next_plan_expects() -> None:
+def test_what_a_run_has_reached_here_is_what_the_next_plan_of_its_kind_expects() -> None:
     now = resolved()
     assert remembered(now) is None
     remember(now, 9_000.0)
@@ -94,3 +96,59 @@ def test_what_a_run_has_reached_here_is_what_the_next_plan_expects() -> None:
     other = speed(slower, steps_of(slower), share)
     assert other is not None
     assert other.tokens_per_s.mid == pytest.approx(9_000 / 1.4, rel=0.05)
+
+
+def width(now: Situation) -> float:
+    found = speed(now, steps_of(now), remembered(now))
+    assert found is not None
+    return found.tokens_per_s.high / found.tokens_per_s.low
+
+
+def method(now: Situation) -> str:
+    found = speed(now, steps_of(now), remembered(now))
+    assert found is not None
+    return found.method
+
+
+def test_a_speed_of_another_model_is_an_estimate_from_it_with_a_wide_range() -> None:
+    now = resolved()
+    typical = width(now)
+    remember(now, 9_000.0)
+    other = replace(now, model=replace(LLAMA_8B, source="org/another"))
+    assert method(other) == "an estimate from Llama-3.1-8B-Instruct on this machine"
+    assert width(other) > 10 > typical > 2 > width(now)
+    remember(other, 8_000.0)
+    assert (method(other), method(now)) == ("measured on this machine",) * 2
+    assert remembered(now) != remembered(other)
+
+
+@pytest.mark.parametrize(
+    ("values", "measured"),
+    [
+        ({"training.learning_rate": 1e-3}, True),
+        ({"training.seed": 1}, True),
+        ({"training.micro_batch": 3}, True),
+        ({"training.micro_batch": 1}, False),
+        ({"quantization.method": "nf4"}, False),
+        ({"adapter.kind": "none"}, False),
+        ({"data.packing": "none"}, False),
+        ({"training.activation_checkpointing": True}, False),
+    ],
+)
+def test_a_speed_is_measured_only_for_settings_like_those_that_ran(values: dict[str, object], measured: bool) -> None:
+    layout: dict[str, object] = {"training.micro_batch": 4, "training.activation_checkpointing": False}
+    now = resolved({"data.max_length": 2048, **layout})
+    remember(now, 9_000.0)
+    other = resolved({"data.max_length": 2048, **layout, **values})
+    words = "measured on this machine"
+    assert method(other) == (words if measured else "an estimate from this model with other settings on this machine")
+    assert (width(other) > 2) == (not measured)
+
+
+def test_what_earlier_versions_remembered_is_of_another_model(home: Path) -> None:
+    now = resolved()
+    remember(now, 9_000.0)
+    (file,) = home.rglob("speed.json")
+    name = next(iter(json.loads(file.read_text())))
+    file.write_text(json.dumps({name: {"share": 0.4, "t": 1.0}, "damaged": [1, {"share": "much"}], "other": 7}))
+    assert remembered(now) == Measured(0.4, "another model on this machine", 4.0)

@@ -303,11 +303,11 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     tokenizer.chat_template = UNLUCKY
     rows = read_source(str(data), AUTOMATIC).used
     recipe = tiny.make_recipe(model, data)
-    tokens = encode(rows, Encoder(tokenizer, "assistant"), 64, untold)
+    tokens = encode(rows, Encoder(tokenizer, "assistant"), untold).cut(64)
     refuse_untrainable(tokens, recipe)
     assert len(tokens) == len(rows) - 1
     assert "1 row was left out" in (tokens.left_out() or "")
-    unlucky = encode([rows[13]], Encoder(tokenizer, "assistant"), 64, untold)
+    unlucky = encode([rows[13]], Encoder(tokenizer, "assistant"), untold).cut(64)
     unlucky.refused *= 30
     with pytest.raises(FtError, match="unlucky") as told:
         refuse_untrainable(unlucky, recipe)

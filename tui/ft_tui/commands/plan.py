@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ft_core.errors import FtError, problem
-from ft_core.text import count_text, duration_text, memory_text, one_line, plural
+from ft_core.text import count_text, counted, duration_text, memory_text, one_line, plural
 from ft_tui.commands import output
-from ft_tui.commands.common import as_json, assignments, examples
+from ft_tui.commands.common import as_json, assignments, counter, examples
 
 if TYPE_CHECKING:
     from ft_core.hardware.look import Hardware
-    from ft_core.plan.prepare import Prepared
+    from ft_core.plan.resolve import Resolved
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(GB|GIB|G)?\s*", re.IGNORECASE)
 
@@ -36,6 +36,7 @@ _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(GB|GIB|G)?\s*", re.IGNORECASE)
 @as_json
 def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Tell memory, speed, duration and every automatic choice of the recipe in FILE. Nothing is trained."""
+    from ft_core.plan.count import count_of
     from ft_core.plan.learn import learn
     from ft_core.plan.memory import exact
     from ft_core.plan.prepare import prepare
@@ -51,13 +52,14 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
         )
     given = read(file, assignments)
     learn(given, output.words)
-    prepared = prepare(given, hardware=None if gpu is None else _imagined(gpu))
+    tokens = count_of(given, counter("rows counted in tokens"))
+    prepared = prepare(given, counted=tokens, hardware=None if gpu is None else _imagined(gpu))
     unknown = prepared.model.path is not None and not exact(prepared.model)
     traced, untraced = _traced(prepared) if trace or unknown else (None, None)
     measured = _measured(prepared) if probe else None
     if measured is not None:
         # Speed, duration and cost follow from what was measured.
-        prepared = prepare(given, hardware=prepared.hardware)
+        prepared = prepare(given, counted=tokens, hardware=prepared.hardware)
     found: dict[str, Any] = {**plan_data(prepared, traced), "measured": measured}
     if as_json:
         output.data_json(found)
@@ -105,7 +107,7 @@ def memory_of(size: str) -> int:
     return int(float(found.group(1)) * 2**30)
 
 
-def _traced(prepared: Prepared) -> tuple[Any, FtError | None]:
+def _traced(prepared: Resolved) -> tuple[Any, FtError | None]:
     from ft_core.plan.traced import traced
 
     output.words("tracing a step ...")
@@ -116,13 +118,13 @@ def _traced(prepared: Prepared) -> tuple[Any, FtError | None]:
         return None, error
 
 
-def _measured(prepared: Prepared) -> dict[str, Any]:
+def _measured(prepared: Resolved) -> dict[str, Any]:
     from ft_core.runs.preflight import preflight
 
     return preflight(prepared.recipe, lambda phase: output.words(f"{phase} ..."))
 
 
-def _lines(found: dict[str, Any], prepared: Prepared) -> list[str]:
+def _lines(found: dict[str, Any], prepared: Resolved) -> list[str]:
     now = prepared.situation
     where = ", ".join(gpu.name for gpu in now.gpus) or f"the CPU, {now.hardware.host.cores} cores"
     lines = [f"{one_line(prepared.model.source, 200)} on {one_line(where, 200)}", ""]
@@ -145,6 +147,7 @@ def _memory_lines(memory: dict[str, Any] | None, measured: dict[str, Any] | None
         f"memory     {memory_text(memory['total'])} of {memory_text(memory['free_bytes'])} free: {verdict} ({method})",
         f"           {', '.join(parts[:4])},",
         f"           {', '.join(parts[4:])}",
+        f"           for {memory['basis']}",
     ]
     if measured is not None:
         on_gpu = measured["reserved"] is not None
@@ -168,8 +171,11 @@ def _speed_lines(found: dict[str, Any]) -> list[str]:
     ]
     if found["steps"] is not None and speed["tokens"] is not None:
         steps = found["steps"]
+        about, tokens = ("", "") if found["counted"] else ("about ", "about ")
+        each = counted(steps["effective_batch"], "sequence")
         lines.append(
-            f"{plural(steps['total'], 'step'):<11}{steps['total']:,} over about {count_text(speed['tokens'])} tokens"
+            f"{plural(steps['total'], 'step'):<11}{about}{steps['total']:,} of {each} over {tokens}"
+            f"{count_text(speed['tokens'])} tokens"
         )
     if saved := packing_words(found["packing_gain"]):
         lines.append(f"packing    {saved.removeprefix('packing ')}")

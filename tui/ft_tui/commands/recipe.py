@@ -110,6 +110,7 @@ def _prepared_warnings(file: Path, assignments: tuple[str, ...]) -> tuple[Proble
 @as_json
 def show(*, source: str, resolve: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Print the recipe in a file, or the one a run was started with."""
+    from ft_core.plan.count import count_of
     from ft_core.plan.prepare import prepare
     from ft_core.recipe.read import read
     from ft_core.recipe.yaml_io import dump
@@ -119,7 +120,7 @@ def show(*, source: str, resolve: bool, assignments: tuple[str, ...], as_json: b
         Path(source) if Path(source).is_file() or source.endswith((".yaml", ".yml")) else find_run(source).recipe_file
     )
     given = read(file, assignments)
-    recipe = prepare(given).recipe if resolve else given.whole()
+    recipe = prepare(given, counted=count_of(given)).recipe if resolve else given.whole()
     if as_json:
         output.data_json(recipe.model_dump(mode="json"))
     else:

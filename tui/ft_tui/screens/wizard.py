@@ -29,7 +29,7 @@ from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.screens.wizard_settings import SettingsStep
 from ft_tui.screens.wizard_step import PageMoved, Step, StepWanted, name_keys, tell_failure
-from ft_tui.start import start_run
+from ft_tui.start import Known, start_run
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
@@ -457,7 +457,7 @@ class WizardScreen(Screen[None]):
             self._launching = True
             self.query_one("#way-launch", Button).disabled = True
             self._note("Launching …")
-            self._launch(self.session.recipe, self.session.token_lengths())
+            self._launch(self.session.recipe, self.query_one(ReviewStep).known)
 
     def _override(self, answer: str | None) -> None:
         """Launch in spite of the gate: the recipe says so from here on, and the run records it."""
@@ -466,10 +466,10 @@ class WizardScreen(Screen[None]):
             self.action_launch()
 
     @work(thread=True, exclusive=True, group="launch", exit_on_error=False)
-    def _launch(self, recipe: Recipe, lengths: tuple[int, ...] | None) -> None:
+    def _launch(self, recipe: Recipe, known: Known) -> None:
         warm = self._warm.hand()
         try:
-            run, _ = start_run(recipe, lengths=lengths, warm=warm, queue=True)
+            run, _ = start_run(recipe, known, warm=warm, queue=True)
         except FtError as error:
             if warm is not None:
                 warm.close()

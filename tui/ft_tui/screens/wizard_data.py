@@ -41,19 +41,13 @@ from ft_tui.widgets.question_list import QuestionList
 from ft_tui.widgets.row_view import PAGE
 from ft_tui.widgets.share_bars import Share, ShareBars
 from ft_tui.widgets.words import Line, Words
-from ft_tui.wizard.data_news import (
-    Asked,
-    Counted,
-    Fetching,
-    Measured,
-    RowsChecked,
-    RowsRead,
-)
+from ft_tui.wizard.data_news import Asked, Counted, Fetching, Measured, RowsChecked, RowsRead, TokensCounted
 from ft_tui.wizard.data_words import checked_words, gate_words, length_words
 from ft_tui.wizard.draft import shown_text, text_of
 from ft_tui.wizard.per_file import SOURCE, file_key
 from ft_tui.wizard.row_facts import SUFFIXES, Opened, open_source
-from ft_tui.wizard.session import DATA, HARDWARE, DataLook, Session, guides_of
+from ft_tui.wizard.session import DATA, HARDWARE, CountKey, DataLook, Session, guides_of
+from ft_tui.wizard.token_count import count_tokens
 from ft_tui.wizard.token_link import TokenLink
 
 TYPING_PAUSE: Final = 0.3
@@ -85,6 +79,7 @@ class DataStep(Step):
         self._counted_for: object = None
         self._checked_for: object = None
         self._measured_for: object = None
+        self._tokens_for: object = None
         self._template_problems: tuple[Problem, ...] = ()
         self._progress = ""
         self._checked: DataReport | None = None
@@ -151,7 +146,7 @@ class DataStep(Step):
         choice = Choice.of(recipe.data)
         if (recipe.data.source, choice) != (self._source, self._choice):
             self._source, self._choice = recipe.data.source, choice
-            self._opened, self._checked, self._measured_for = None, None, None
+            self._opened, self._checked, self._measured_for, self._tokens_for = None, None, None, None
             self.session.data = DataLook(self._source)
             self._open(self._source, choice)
         self._count_again(recipe)
@@ -231,6 +226,11 @@ class DataStep(Step):
             self.post_message(Measured(key, found, ()))
         except FtError as error:
             self.post_message(Measured(key, None, error.problems))
+
+    @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
+    def _count_tokens(self, key: CountKey, recipe: Recipe, asked: Asked) -> None:
+        worker = get_current_worker()
+        count_tokens(self._link, asked, recipe, key, self.post_message, lambda: worker.is_cancelled)
 
     # What came of it
 
@@ -338,6 +338,16 @@ class DataStep(Step):
             self.query_one(RowPages).tell_problems(message.problems)
         self._say_lengths()
 
+    def on_tokens_counted(self, message: TokensCounted) -> None:
+        """The rows are counted as training will have them: what follows from them is settled."""
+        data = self.session.data
+        if data is None or message.key != self._tokens_for:
+            return
+        data.progress = message.progress
+        if not message.progress:
+            data.counted, data.counted_for = message.counted, message.key
+        self.post_message(FactsChanged())
+
     # Showing
 
     def facts_changed(self) -> None:
@@ -425,6 +435,10 @@ class DataStep(Step):
         if key != self._measured_for:
             self._measured_for, self._progress, self._template_problems = key, "", ()
             self._measure(key, opened.source, asked)
+        count = self.session.count_key
+        if count is not None and count != self._tokens_for:
+            self._tokens_for = count
+            self._count_tokens(count, self.session.recipe, asked)
 
     def _say_lengths(self) -> None:
         data = self.session.data

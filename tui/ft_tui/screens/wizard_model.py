@@ -323,7 +323,9 @@ class ModelStep(Step):
         unknown = "The memory is estimated as soon as the model's shapes are known."
         if session.model is not None and session.model.kind == "hub" and session.model.path is None:
             unknown = "The memory can be estimated once the hub has said what this model is: its shapes are not known."
-        self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown)
+        if session.counting:
+            unknown = f"Memory: {session.counting}"
+        self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown, basis=session.basis)
         self.query_one("#memory-how", Words).say(self._how)
 
     def on_model_table_looked(self, event: ModelTable.Looked) -> None:

@@ -15,8 +15,10 @@ from textual.worker import get_current_worker
 from ft_core.errors import FtError, Problem
 from ft_core.hardware.look import Hardware
 from ft_core.paths import runs_root
-from ft_core.plan.prepare import Prepared, prepare
+from ft_core.plan.facts import TokenCount
+from ft_core.plan.prepare import prepare
 from ft_core.plan.report import packing_gain, packing_words, plan_data
+from ft_core.plan.resolve import Resolved
 from ft_core.plan.speed import Speed
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
@@ -26,16 +28,15 @@ from ft_core.runs.preflight import preflight
 from ft_core.text import bytes_text, clean, count_text, counted, duration_text, one_line, plural
 from ft_tui.run_words import measured_words
 from ft_tui.screens.wizard_step import Step
+from ft_tui.start import Known
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.memory_bar import MemoryBar
 from ft_tui.widgets.words import Words
 from ft_tui.wizard.draft import epochs_text, number_text
 from ft_tui.wizard.session import REVIEW, STEP_NAMES, Session, step_of
 
-# A recipe, and the tokens of each training row where they are known.
-Question = tuple[Recipe, tuple[int, ...] | None]
-# The step's message is called Prepared, too.
-_Plan = Prepared
+# A recipe, and its rows in tokens where they are known.
+Question = tuple[Recipe, TokenCount | None]
 
 
 class ReviewStep(Step):
@@ -53,7 +54,7 @@ class ReviewStep(Step):
         """The dry run is done: a plan, or what stands in its way."""
 
         asked: Question
-        prepared: Prepared | None
+        prepared: Resolved | None
         problems: tuple[Problem, ...]
         risks: tuple[Problem, ...]
 
@@ -61,14 +62,14 @@ class ReviewStep(Step):
     class Measured(Message):
         """How a measurement of this plan goes, or what it found."""
 
-        prepared: _Plan
+        prepared: Resolved
         words: str
         done: bool = False
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._asked: Question | None = None
-        self.prepared: Prepared | None = None
+        self.prepared: Resolved | None = None
         self._risks: tuple[Problem, ...] = ()
         # What the draft's file holds, once it was saved.
         self.saved: Recipe | None = None
@@ -89,12 +90,10 @@ class ReviewStep(Step):
         if not self.display:
             return
         session = self.session
-        asked = (session.recipe, session.token_lengths())
+        asked = (session.recipe, session.counted)
         if self._asked != asked:
-            # A plan of another recipe must be neither shown nor saved while the new one is made.
-            if self._asked is None or self._asked[0] != session.recipe:
-                self.prepared = None
-            self._asked = asked
+            # A plan of another recipe, or without its rows, must be neither shown nor saved while the new one is made.
+            self._asked, self.prepared = asked, None
             self._say_measured("")
             self._prepare(asked, session.hardware)
         self._fill()
@@ -105,11 +104,11 @@ class ReviewStep(Step):
 
     @work(thread=True, exclusive=True, group="prepare", exit_on_error=False)
     def _prepare(self, asked: Question, hardware: Hardware | None) -> None:
-        recipe, lengths = asked
+        recipe, tokens = asked
         risk = logout_risk()
         risks = (risk,) if risk is not None else ()
         try:
-            prepared = prepare(recipe, lengths=lengths, hardware=hardware)
+            prepared = prepare(recipe, counted=tokens, hardware=hardware)
             self.post_message(self.Prepared(asked, prepared, (), (*risks, *_queueing(prepared.recipe))))
         except FtError as error:
             self.post_message(self.Prepared(asked, None, error.problems, risks))
@@ -128,11 +127,14 @@ class ReviewStep(Step):
         if self.prepared is None or self.session.problems():
             self._say_measured("Nothing can be measured before the recipe is complete.")
             return
+        if self.session.counting:
+            self._say_measured("Nothing can be measured before the tokens are counted.")
+            return
         self._say_measured("Measuring: a worker starts …")
         self._measure(self.prepared)
 
     @work(thread=True, exclusive=True, group="measure", exit_on_error=False)
-    def _measure(self, prepared: _Plan) -> None:
+    def _measure(self, prepared: Resolved) -> None:
         worker = get_current_worker()
 
         def told(phase: str) -> None:
@@ -162,14 +164,22 @@ class ReviewStep(Step):
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that is shown and saved: resolved when that is possible."""
-        return self.prepared.recipe if self.prepared is not None else self.session.recipe
+        """The recipe that is shown and saved: resolved, but for what waits for the rows in tokens."""
+        return self.prepared.to_launch if self.prepared is not None else self.session.recipe
+
+    @property
+    def known(self) -> Known:
+        """What the plan in view was drawn from, so that the run is drawn from the same."""
+        hardware = self.prepared.hardware if self.prepared is not None else self.session.hardware
+        return Known(self.session.counted, hardware)
 
     def _fill(self) -> None:
         problems = self.session.problems()
         ready = self.prepared is not None and not problems
         self.query_one("#review-words", Words).say(
-            what_will_happen(self.prepared) if self.prepared is not None and ready else self._not_ready()
+            what_will_happen(self.prepared, self.session.counting)
+            if self.prepared is not None and ready
+            else self._not_ready()
         )
         self.query_one("#review-problems", Words).say(problems_by_step(problems))
         self._show_memory()
@@ -183,11 +193,18 @@ class ReviewStep(Step):
 
     def _show_memory(self) -> None:
         name, total, free = self.session.device_memory()
-        need = self.prepared.memory if self.prepared is not None else self.session.memory
-        self.query_one(MemoryBar).show_need(need, name, total, free, "The memory cannot be estimated yet.")
+        found = self.prepared if self.prepared is not None else self.session.found_out
+        counting = self.session.counting
+        need = found.memory if found is not None and not counting else None
+        basis = f"for {found.basis}" if found is not None and not found.counted else ""
+        unknown = f"Memory: {counting}" if counting else "The memory cannot be estimated yet."
+        self.query_one(MemoryBar).show_need(need, name, total, free, unknown, basis=basis)
 
     def _show_warnings(self) -> None:
         warnings = list(self.prepared.warnings) if self.prepared is not None else []
+        if self.session.counting:
+            # What the memory lacks is known when the tokens are.
+            warnings = [one for one in warnings if one.where not in {"hardware.gpus", "hardware.device"}]
         warnings += [risk for risk in self._risks if risk not in warnings]
         lines = [f"{one.where.rpartition('/')[2]}: {one.what}: {one.why}\n  {one.remedy}" for one in warnings]
         text = "\n".join(f"! {line}" for line in lines)
@@ -205,39 +222,57 @@ class ReviewStep(Step):
         return Content.assemble(("As a command  ", "bold"), f"ft-tui train {clean(shlex.quote(path))}", note)
 
 
-def what_will_happen(prepared: Prepared) -> Content:
-    """The run in three sentences."""
+def what_will_happen(prepared: Resolved, counting: str = "") -> Content:
+    """The run in a few sentences; while `counting` says how far the tokens are counted, none that follows from them."""
     recipe, model = prepared.recipe, prepared.model
     size = f", {count_text(model.parameters)} parameters" if model.parameters else ""
-    head = f"{size}, {_method(recipe)}, {_device(prepared)}.\n"
+    method = "every weight" if recipe.adapter.kind == "none" else "LoRA"
+    head = f"{size}, {method if counting else _method(recipe)}, {_device(prepared)}.\n"
     parts: list[str | tuple[str, str]] = ["Tune ", (clean(one_line(model.source, 120)), "bold"), head]  # fmt: skip
+    if counting:
+        parts.append(f"{counting}\nSteps, batch, memory and time follow from the rows in tokens. A run that is "
+                     "launched now counts them itself, before it trains, and comes to the same.\n")  # fmt: skip
+    else:
+        parts += _numbers(prepared)
+    parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
+    return Content.assemble(*parts)
+
+
+def _numbers(prepared: Resolved) -> list[str]:
+    """Rows, steps, packing, time: exact where the tokens are counted, else called what they are."""
+    recipe, about = prepared.recipe, "" if prepared.counted else "about "
+    parts = []
     if prepared.data is not None:
         loss = "the assistant's words" if recipe.data.train_on == "assistant" else "every word"
         apart = prepared.data.held_out_rows
         held = f"; {apart} {plural(apart, 'is', 'are')} held out to measure it by" if apart else ""
         source = clean(one_line(recipe.data.source, 120))
-        parts.append(f"It learns {loss} of {counted(prepared.data.rows, 'row')} of {source}{held}.\n")
+        parts.append(f"It learns {loss} of {about}{counted(prepared.data.rows, 'row')} of {source}{held}.\n")
     if prepared.steps is not None:
-        steps = prepared.steps
-        total = f"{'about ' if _steps_are_a_guess(prepared) else ''}{counted(steps.total, 'step')}"
+        steps, rate = prepared.steps, recipe.training.learning_rate
+        # A number that was given is no guess, whatever the rows.
+        total = f"{about if recipe.training.max_steps is None else ''}{counted(steps.total, 'step')}"
+        more = f", learning rate {number_text(rate)}, {recipe.training.schedule}" if rate is not None else ""
         parts.append(
-            f"{total} of {counted(steps.effective_batch, 'sequence')}: {epochs_text(steps.epochs)}, "
-            f"learning rate {number_text(recipe.training.learning_rate)}, {recipe.training.schedule}.\n"
-            if recipe.training.learning_rate is not None
-            else f"{total}.\n"
+            f"{total} of {counted(steps.effective_batch, 'sequence')}: {about}{epochs_text(steps.epochs)}{more}.\n"
         )
     if saved := packing_words(packing_gain(prepared)):
         parts.append(f"{saved[0].upper()}{saved[1:]}.\n")
     parts += [f"{line}\n" for line in speed_lines(prepared.speed)]
-    parts.append("Training goes on without this program: leave, close the terminal, come back with ft-tui attach.")
-    return Content.assemble(*parts)
+    if not prepared.counted:
+        parts.append(f"{_why_about(prepared)}\n")
+    return parts
 
 
-def _steps_are_a_guess(prepared: Prepared) -> bool:
-    """Whether rows are packed whose tokens have not been counted: how many sequences they fill is not known then."""
-    known = prepared.data is not None and prepared.data.token_lengths is not None
-    recipe = prepared.recipe
-    return recipe.data.packing != "none" and recipe.training.max_steps is None and not known
+def _why_about(prepared: Resolved) -> str:
+    """Why numbers are no more than about right."""
+    if prepared.model.path is None:
+        why = "the model is not on this machine, and its tokens cannot be counted yet"
+    elif prepared.data is not None and prepared.data.counted is not None:
+        why = "of so many rows a sample was counted in tokens"
+    else:
+        why = "the rows could not be counted in tokens"
+    return f"These numbers are reckoned for {prepared.basis}: {why}. The run counts them all before it trains."
 
 
 def speed_lines(speed: Speed | None) -> list[str]:
@@ -263,7 +298,7 @@ def _method(recipe: Recipe) -> str:
     return f"{base[recipe.quantization.method]} of rank {recipe.adapter.rank}"
 
 
-def _device(prepared: Prepared) -> str:
+def _device(prepared: Resolved) -> str:
     if prepared.recipe.hardware.device == "cpu" or not prepared.hardware.gpus:
         return "on the CPU"
     named = prepared.recipe.hardware.gpus

@@ -79,6 +79,8 @@ class SettingsStep(Step):
         self.query_one("#computed", Line).say(computed_words(session))
         name, total, free = session.device_memory()
         unknown = "The memory is estimated as soon as the model's shapes are known."
+        if session.counting:
+            unknown = f"Memory: {session.counting}"
         self.query_one(MemoryBar).show_need(session.memory, name, total, free, unknown, brief=True)
         problems = session.problems()
         for fold in self._folds:
@@ -114,15 +116,18 @@ def computed_words(session: Session) -> Content:
     """Effective batch, steps and epochs as the fields stand now."""
     recipe, steps = session.resolved, session.steps
     training = recipe.training
+    if session.counting:
+        return Content(f"{session.counting}: steps follow from it").stylize("dim")
     if training.micro_batch is None or training.accumulation is None:
         return Content("Steps are counted once model and data are known.").stylize("dim")
     gpus = max(len(session.gpus), 1)
     times = f" x {gpus} GPUs" if gpus > 1 else ""
     batch = training.micro_batch * training.accumulation * gpus
     words = f"Effective batch {batch} = {training.micro_batch} x {training.accumulation}{times}"
+    about = "about " if session.basis and training.max_steps is None else ""
     if steps is None:
         return Content(f"{words}; steps are counted once the rows are.")
     return Content(
-        f"{words}   {counted(steps.total, 'step')}   {epochs_text(steps.epochs)} of {steps.per_epoch}   "
+        f"{words}   {about}{counted(steps.total, 'step')}   {epochs_text(steps.epochs)} of {steps.per_epoch}   "
         f"{counted(steps.rows, 'row')}"
     )

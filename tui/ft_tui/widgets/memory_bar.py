@@ -26,16 +26,28 @@ class MemoryBar(FlowCells):
     """A bar of the parts on the scale of the device, a legend with figures, and one line of verdict."""
 
     def show_need(
-        self, need: MemoryEstimate | None, device: str, total: int, free: int, unknown: str, *, brief: bool = False
+        self,
+        need: MemoryEstimate | None,
+        device: str,
+        total: int,
+        free: int,
+        unknown: str,
+        *,
+        brief: bool = False,
+        basis: str = "",
     ) -> None:
-        """`device` in words, its memory in bytes; `unknown` says why there is no estimate. `brief` has no legend."""
+        """`device` in words, its memory in bytes; `unknown` says why there is no estimate. `brief` has no legend.
+
+        `basis` says what the estimate is for, where that is not the rows at hand.
+        """
 
         def draw(width: int, _height: int) -> list[Line]:
             if need is None:
                 return _wrap_spans([(f"{word} ", "dim") for word in unknown.split()], width)
             if brief:
                 return [_bar(need, max(need.total, total, 1), total, width), *_brief(need, free, width)]
-            return bar_lines(need, device, total, free, width)
+            lines = bar_lines(need, device, total, free, width)
+            return [*lines, *_wrap_spans([(f"{word} ", "dim") for word in basis.split()], width)]
 
         self.show(draw)
 

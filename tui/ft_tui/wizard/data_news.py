@@ -12,8 +12,9 @@ from ft_core.data.open import Row
 from ft_core.data.shapes import Choice
 from ft_core.data.tokens import Lengths, Preview, TrainOn
 from ft_core.errors import Problem
-from ft_core.plan.facts import DataFacts
+from ft_core.plan.facts import DataFacts, TokenCount
 from ft_tui.wizard.row_facts import Opened
+from ft_tui.wizard.session import CountKey
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,19 @@ class Previewed(Message):
     key: object
     preview: Preview | None
     problems: tuple[Problem, ...]
+
+
+@dataclass
+class TokensCounted(Message):
+    """The rows of the recipe are counted in tokens, or cannot be (None); `progress` while they are counted."""
+
+    key: CountKey
+    counted: TokenCount | None
+    progress: str = ""
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest progress matters."""
+        return isinstance(message, TokensCounted) and bool(message.progress)
 
 
 @dataclass

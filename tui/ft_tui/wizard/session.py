@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from ft_core.data.shapes import Shape
@@ -13,13 +13,13 @@ from ft_core.errors import FtError, Problem
 from ft_core.hardware.choose import choose_device
 from ft_core.hardware.look import Gpu, Hardware
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.amount import rank_warning
-from ft_core.plan.facts import Choice, DataFacts
-from ft_core.plan.memory import MemoryEstimate, estimate
+from ft_core.plan.facts import Choice, DataFacts, TokenCount
+from ft_core.plan.memory import MemoryEstimate
+from ft_core.plan.resolve import SETTLED_AT_ONCE, Resolved, resolve
 from ft_core.plan.steps import Steps
 from ft_core.recipe.fields import AUTO, FieldGuide
-from ft_core.recipe.schema import GUIDES, Recipe
+from ft_core.recipe.schema import GUIDES, Data, Recipe
 from ft_core.text import memory_text
 from ft_tui.widgets.field_form import FieldView
 from ft_tui.wizard.draft import Draft, Reading, by_field, read_draft, shown_text
@@ -51,32 +51,26 @@ def guides_of(step: int, level: str) -> tuple[FieldGuide, ...]:
     )
 
 
+# What a count of the rows in tokens depends on.
+CountKey = tuple[Path, str, int, Data]
+
+
 @dataclass
 class DataLook:
-    """What is known of the data file so far: rows and their number first, lengths in tokens later."""
+    """What is known of the data file so far: rows and their number first, the rows in tokens later.
+
+    `lengths` are of the whole file, `counted` of the rows of the recipe `counted_for`, None where they cannot be
+    counted; `progress` says how far the count is.
+    """
 
     source: str
     shape: Shape | None = None
     facts: DataFacts | None = None
     lengths: Lengths | None = None
+    counted: TokenCount | None = None
+    counted_for: CountKey | None = None
+    progress: str = ""
     problems: tuple[Problem, ...] = ()
-
-    def full_facts(self) -> DataFacts | None:
-        """The data in numbers, with lengths in tokens as soon as they are known; None before the rows are counted."""
-        if self.facts is None or self.lengths is None or not self.lengths.counts or self.facts.rows < 1:
-            return self.facts
-        counts = spread(self.lengths.counts, self.facts.rows)
-        return replace(self.facts, token_lengths=counts, longest=max(self.lengths.counts))
-
-
-@lru_cache(maxsize=4)
-def spread(counts: tuple[int, ...], rows: int) -> tuple[int, ...]:
-    """Lengths of `rows` rows with the distribution of `counts`.
-
-    Counted were all rows of the file or a sample of them; the training rows are a random part of the file.
-    """
-    ordered = sorted(counts)
-    return tuple(ordered[(2 * index + 1) * len(ordered) // (2 * rows)] for index in range(rows))
 
 
 @dataclass
@@ -97,6 +91,7 @@ class Session:
     device_reason: str = ""
     steps: Steps | None = None
     memory: MemoryEstimate | None = None
+    found_out: Resolved | None = None
 
     def __post_init__(self) -> None:
         self.reread()
@@ -110,6 +105,7 @@ class Session:
         """Work out everything anew. Microseconds to a few milliseconds: it runs as one types."""
         self.reading = read_draft(self.draft)
         self.resolved, self.choices, self.steps, self.memory = self.recipe, {}, None, None
+        self.found_out = None
         if self.hardware is None:
             return
         self._choose_device(self.hardware)
@@ -126,17 +122,66 @@ class Session:
     def _advise(self, hardware: Hardware) -> None:
         if self.model is None or self.found.get("hardware.device") or self.found.get("hardware.gpus"):
             return
-        data = self.data.full_facts() if self.data is not None else None
-        choices = advise(self.recipe, hardware, self.model, data)
-        self.choices = {choice.field: choice for choice in choices}
-        self.resolved = apply(self.recipe, choices)
-        self.memory = estimate(self.model, self.resolved, self.device)
-        self.steps = steps_of(situation(self.resolved, hardware, self.model, data))
+        try:
+            found = resolve(self.recipe, hardware, self.model, self._facts())
+        except FtError:
+            # A path that cannot be followed: the dry run says so at its field.
+            return
+        if self.counting:
+            # What follows from the tokens would be another value a moment later.
+            self.choices = {one.field: one for one in found.choices if one.field in SETTLED_AT_ONCE}
+            self.resolved = found.to_launch
+            return
+        self.found_out = found
+        self.choices = {choice.field: choice for choice in found.choices}
+        self.resolved, self.memory, self.steps = found.recipe, found.memory, found.steps
+
+    def _facts(self) -> DataFacts | None:
+        facts = self.data.facts if self.data is not None else None
+        return facts.with_count(self.counted) if facts is not None and self.counted is not None else facts
+
+    @property
+    def count_key(self) -> CountKey | None:
+        """What the rows in tokens depend on; None where they cannot be counted now: no tokenizer here, or no rows."""
+        look, model, recipe = self.data, self.model, self.recipe
+        if look is None or look.shape is None or look.problems or model is None:
+            return None
+        if model.path is None or model.problem is not None:
+            return None
+        free = {"max_length": None, "packing": "auto", "template_gate": "enforce"}
+        return model.path, recipe.model.chat_template, recipe.training.seed, recipe.data.model_copy(update=free)
+
+    @property
+    def counted(self) -> TokenCount | None:
+        """The rows in tokens, where they are counted for the recipe as it stands."""
+        look = self.data
+        return look.counted if look is not None and look.counted_for == self.count_key else None
+
+    @property
+    def counting(self) -> str:
+        """How far the rows are counted in tokens, in words; empty where that is done, or cannot be done now.
+
+        While model or rows are still looked at, nobody knows whether they can be counted.
+        """
+        look = self.data
+        if look is None or (look.shape is None and not look.problems):
+            return "Reading rows …"
+        if self.model is None and not self.found.get("model.source"):
+            return "Looking at the model …"
+        key = self.count_key
+        if key is None or look.counted_for == key:
+            return ""
+        return f"Counting tokens … {look.progress}".rstrip()
+
+    @property
+    def basis(self) -> str:
+        """What the memory is reckoned for where the rows are not counted; else empty."""
+        found = self.found_out
+        return "" if found is None or found.counted else f"for {found.basis}"
 
     def token_lengths(self) -> tuple[int, ...] | None:
         """Tokens of each training row, once they are counted."""
-        facts = self.data.full_facts() if self.data is not None else None
-        return facts.token_lengths if facts is not None else None
+        return self.counted.train.lengths if self.counted is not None else None
 
     def device_memory(self) -> tuple[str, int, int]:
         """Device in words, its memory and what of it is free, in bytes."""
@@ -217,7 +262,8 @@ class Session:
                 f"auto: {shown_text(path, choice.value)}", choice.reason[:1].upper() + choice.reason[1:], problems
             )
         if self.recipe.get(path) is None and guide.takes_auto:
-            return FieldView("auto", "Chosen once model and data are known", problems)
+            when = "when the tokens are counted" if self.counting else "once model and data are known"
+            return FieldView("auto", f"Chosen {when}", problems)
         if not typed or self.recipe.get(path) == guide.default:
             return FieldView("default", warning, problems)
         usual = AUTO if guide.takes_auto else shown_text(path, guide.default)

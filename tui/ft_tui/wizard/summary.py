@@ -40,9 +40,11 @@ def _data(session: Session) -> str:
 
 def _settings(session: Session) -> str:
     adapter = session.resolved.adapter
-    kind = f"LoRA rank {adapter.rank_or_usual}" if adapter.kind == "lora" else "every weight"
-    steps = session.steps
-    return f"{kind}, {counted(steps.total, 'step')}" if steps is not None else kind
+    # A rank on auto follows from the tokens.
+    lora = "LoRA" if adapter.rank is None else f"LoRA rank {adapter.rank}"
+    kind = lora if adapter.kind == "lora" else "every weight"
+    steps, about = session.steps, "~" if session.basis else ""
+    return f"{kind}, {about}{counted(steps.total, 'step')}" if steps is not None else kind
 
 
 def _review(session: Session) -> str:

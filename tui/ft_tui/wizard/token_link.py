@@ -12,6 +12,9 @@ from ft_core.data.rows import Conversation, Text
 from ft_core.data.shapes import Shape, training_refusal
 from ft_core.data.tokens import Lengths, Preview, TokenWorker
 from ft_core.errors import FtError, Problem
+from ft_core.plan.count import count_with
+from ft_core.plan.facts import TokenCount
+from ft_core.recipe.schema import Recipe
 from ft_tui.wizard.data_news import Asked
 
 
@@ -43,6 +46,16 @@ class TokenLink:
     ) -> Lengths:
         """Lengths in tokens of the rows of a source. Raises FtError as `preview` does."""
         return self._for(asked).lengths(source, progress, cancel, choice=asked.choice)
+
+    def count(
+        self,
+        recipe: Recipe,
+        asked: Asked,
+        progress: Callable[[int, int], None],
+        cancel: Callable[[], bool],
+    ) -> TokenCount | None:
+        """The rows of the recipe in tokens, as training will have them. Raises FtError as `preview` does."""
+        return count_with(self._for(asked), recipe, progress, cancel)
 
     def close(self) -> None:
         """End the process; whoever waits for it gets an FtError."""

@@ -1,0 +1,58 @@
+"""The recipe settled: what was on auto is filled once the rows are counted, before anything is built from it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from ft_core.files import write_atomic
+from ft_core.hardware.look import look
+from ft_core.plan.facts import DataFacts
+from ft_core.plan.report import plan_data
+from ft_core.plan.resolve import Resolved
+from ft_core.plan.settling import SETTLE, settle, to_settle
+from ft_core.recipe.schema import Recipe
+from ft_core.recipe.yaml_io import dump
+from ft_core.runs.directory import RunDir, read_plan
+from ft_core.worker.prepare import Base
+from ft_core.worker.report import Reporter
+
+# Warnings of these fields are drawn anew from the counted rows; those of files stay as they were told.
+_DRAWN_ANEW: Final = frozenset({"hardware.gpus", "hardware.device", "adapter.rank"})
+
+
+def settled(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> Recipe:
+    """The recipe the run trains with; with open fields it is resolved from the rows, written down and told, once.
+
+    recipe.yaml is written before plan.json says that nothing is open: a run that is broken off in between comes to
+    the same values when it goes on.
+    """
+    run = reporter.run
+    plan = read_plan(run)
+    fields = to_settle(plan)
+    if fields is None:
+        return recipe
+    found = settle(recipe, plan, base.facts, data, look())
+    # Where memory ran out before, it was parts of a batch that nobody had chosen yet that were made smaller.
+    run.adapted_file.unlink(missing_ok=True)
+    if found.recipe != recipe:
+        write_atomic(run.recipe_file, dump(found.recipe))
+    _keep(run, plan, found)
+    reporter.event("settled", fields={field: found.recipe.get(field) for field in fields}, **_steps(found))
+    reporter.log("settled from the rows: " + ", ".join(f"{field} {found.recipe.get(field)}" for field in fields))
+    return found.recipe
+
+
+def _keep(run: RunDir, before: dict[str, Any], found: Resolved) -> None:
+    """plan.json as it is now that the rows are counted; what else stands in it stays."""
+    plan = plan_data(found)
+    known = [one for one in before.get("warnings") or [] if isinstance(one, dict)]
+    told = [one["what"] for one in plan["warnings"]]
+    kept = [one for one in known if one.get("where") not in _DRAWN_ANEW and one.get("what") not in told]
+    rest = {name: value for name, value in before.items() if name != SETTLE}
+    write_atomic(run.plan_file, json.dumps({**rest, **plan, "warnings": [*plan["warnings"], *kept]}, indent=1))
+
+
+def _steps(found: Resolved) -> dict[str, Any]:
+    steps = found.steps
+    return {} if steps is None else {"total_steps": steps.total, "sequences": steps.sequences, "rows": steps.rows}
