@@ -194,16 +194,16 @@ def _happens(found: Walk, chance: Random, app: App[Any]) -> None:
         assert app._driver is not None
         app._driver._size = size  # type: ignore[attr-defined]
         event = events.Resize(size, size)
-    _send(app, event)
+    send_event(app, event)
 
 
 def send_keys(app: App[Any], *keys: str) -> None:
     """Keys that come all at once, before the app acts on the first."""
     for key in keys:
-        _send(app, events.Key(key, _character(key)))
+        send_event(app, events.Key(key, _character(key)))
 
 
-def _send(app: App[Any], event: events.Event) -> None:
+def send_event(app: App[Any], event: events.Event) -> None:
     assert app._driver is not None
     event.set_sender(app)
     app._driver.send_message(event)
@@ -240,7 +240,7 @@ def _mouse(found: Walk, chance: Random, app: App[Any]) -> None:
     found.last.append(f"mouse {kind.__name__} {x},{y}")
     for one in (down, events.MouseUp) if kind is down else (kind,):
         button = chance.choice((1, 1, 1, 3)) if kind is down else 0
-        _send(app, one(None, x, y, 0, 0, button, shift=False, meta=False, ctrl=False, screen_x=x, screen_y=y))
+        send_event(app, one(None, x, y, 0, 0, button, shift=False, meta=False, ctrl=False, screen_x=x, screen_y=y))
 
 
 async def _settled(app: App[Any]) -> None:

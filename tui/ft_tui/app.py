@@ -27,6 +27,7 @@ from ft_tui.place import keep as keep_place
 from ft_tui.screens.dialog import Palette
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
+from ft_tui.typeahead import Typeahead
 
 if TYPE_CHECKING:
     from ft_core.errors import FtError
@@ -71,6 +72,7 @@ class FtApp(App[int]):
         self._seen_at: Place | None = _UNKNOWN
         self._kept_at: Place | None = _UNKNOWN
         self._theme_is_choice = False
+        self.typeahead = Typeahead(self)
         theming.register_themes(self)
         self.theme = self._start_theme()
 
@@ -137,13 +139,14 @@ class FtApp(App[int]):
         super().exit(result, return_code, message)
 
     async def on_event(self, event: events.Event) -> None:
-        """Pass over what is typed while the app ends: no screen takes it any more."""
+        """Act on keys in the order typed; pass over what comes while the app ends: no screen takes it any more."""
         gone = self._exit or not self.screen_stack
         if gone and isinstance(event, events.InputEvent | events.Paste):
             return
         if isinstance(event, events.MouseDown) and self._is_on_what_is_gone(event):
             return
-        await super().on_event(event)
+        if self.typeahead.admits(event):
+            await super().on_event(event)
 
     def _is_on_what_is_gone(self, event: events.MouseDown) -> bool:
         """Whether a notice ended under the mouse: it is drawn until the next frame, and has no parent any more."""

@@ -31,6 +31,13 @@ class Palette(CommandPalette):
         """Close it; nothing when it is closed already."""
         return super().dismiss(result) if _uncovered(self) else AwaitComplete()
 
+    def makes_wait(self, key: str) -> bool:
+        """Whether what is typed is still being looked for; letters only ask for something else."""
+        return len(key) > 1 and any(
+            worker.node is self and worker.group == self._GATHER_COMMANDS_GROUP and not worker.is_finished
+            for worker in self.workers
+        )
+
     def _on_click(self, event: events.Click) -> None:  # type: ignore[override]
         # In the place of Textual's own, which looks for what is there before the screen is known to be as large.
         event.prevent_default()

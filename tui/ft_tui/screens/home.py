@@ -17,7 +17,7 @@ from ft_core.paths import runs_root
 from ft_core.runs import trash
 from ft_core.text import bytes_text, counted, one_line
 from ft_tui import run_rows
-from ft_tui.actions import bindings
+from ft_tui.actions import actions, bindings
 from ft_tui.run_rows import RunRow
 from ft_tui.screens.confirm import Confirm
 from ft_tui.widgets.run_table import RunTable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0
 _OF_A_RUN = frozenset({"open_run", "clone", "resume", "delete"})
 _NO_RUN = "No run is chosen."
+_ON_CHOSEN = {action.key for action in actions("home") if action.name in _OF_A_RUN}
 _CAN_RESUME = frozenset({"created", "stopped", "preempted", "failed", "crashed"})
 _EMPTY = """\
 There are no runs yet.
@@ -59,6 +60,7 @@ class HomeScreen(Screen[None]):
         super().__init__()
         self._rows: tuple[RunRow, ...] = ()
         self._reading = False
+        self._known = False
         self._wanted = ""
         self._awaited = ""  # the run on which the cursor is to stand
 
@@ -95,6 +97,12 @@ class HomeScreen(Screen[None]):
         name = self.table.chosen
         return next((row for row in self._rows if row.run.name == name), None)
 
+    def makes_wait(self, key: str) -> bool:
+        """What acts on the list waits for it, and for a change of it that is under way."""
+        changes = (worker for worker in self.workers if worker.node is self and worker.group == "change")
+        changing = self._reading or not self._known or any(not worker.is_finished for worker in changes)
+        return changing and (key in _ON_CHOSEN or key in self.table.moving_keys)
+
     # Reading
 
     def _look(self) -> None:
@@ -116,6 +124,7 @@ class HomeScreen(Screen[None]):
 
     def on_home_screen_read(self, message: HomeScreen.Read) -> None:
         """Show the runs; only cells that changed are drawn again."""
+        self._known = True
         self._rows = message.rows
         self._show(message.problem)
 

@@ -70,6 +70,12 @@ class ReviewRowsScreen(Screen[None]):
         self._at = 0
         self._opened = False
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._busy = True
+
+    def makes_wait(self, key: str) -> bool:
+        """A decision leads to the next row, which the next key is meant for."""
+        del key
+        return self._busy or not self._jobs.empty()
 
     def compose(self) -> ComposeResult:
         """How far one is, the row, a word on what is odd, keys."""
@@ -95,6 +101,7 @@ class ReviewRowsScreen(Screen[None]):
             self.post_message(self.Read(review, go_to=_first_waiting(review.rows)))
             while True:
                 job = await self._jobs.get()
+                self._busy = True
                 await self._do(review, job)
         finally:
             review.close()
@@ -113,6 +120,7 @@ class ReviewRowsScreen(Screen[None]):
 
     def on_review_rows_screen_read(self, message: Read) -> None:
         """Show what is there now."""
+        self._busy = False
         before = self.row.id if self.row is not None else ""
         here = message.go_to or before
         self._opened, self._rows = True, message.rows
@@ -126,6 +134,7 @@ class ReviewRowsScreen(Screen[None]):
 
     def on_review_rows_screen_failed(self, message: Failed) -> None:
         """Say why; without a file there is nothing to stay for."""
+        self._busy = False
         if message.fatal:
             self.app.go_home()
         self.app.show_error(message.error)

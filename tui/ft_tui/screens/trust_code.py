@@ -53,6 +53,12 @@ class TrustCode(Dialog[bool]):
         super().__init__(classes="dialog-screen")
         self._source, self._revision = source, revision
         self._code: ForeignCode | None = None
+        self._looking = True
+
+    def makes_wait(self, key: str) -> bool:
+        """Every key is meant for the code that is being fetched."""
+        del key
+        return self._looking
 
     def compose(self) -> ComposeResult:
         """Whose code it is, what it could do, the files, a field for the name."""
@@ -93,6 +99,7 @@ class TrustCode(Dialog[bool]):
 
     def on_trust_code_looked(self, message: Looked) -> None:
         """Show the files, or why there is nothing to look at."""
+        self._looking = False
         code = self._code = message.code
         if code is None:
             self.query_one("#code-about", Words).say(problem_words(message.problems))

@@ -46,6 +46,12 @@ class SaveRecipe(Dialog[str | None]):
         super().__init__(classes="dialog-screen")
         self._recipe = recipe
         self._path = path
+        self._writing = False
+
+    def makes_wait(self, key: str) -> bool:
+        """What is typed behind Enter is for what comes after the dialog."""
+        del key
+        return self._writing
 
     def compose(self) -> ComposeResult:
         """A path and two buttons."""
@@ -83,6 +89,7 @@ class SaveRecipe(Dialog[str | None]):
         if not typed:
             self.query_one("#save-problem", Words).say("Give the file a name.")
             return
+        self._writing = True
         self._write(expanded(typed).absolute(), overwrite=overwrite)
 
     @work(thread=True, exclusive=True, group="save", exit_on_error=False)
@@ -103,6 +110,7 @@ class SaveRecipe(Dialog[str | None]):
 
     def on_save_recipe_done(self, message: Done) -> None:
         """Close, or say what is in the way."""
+        self._writing = False
         if message.refused:
             self.query_one("#save-problem", Words).say(clean(message.refused))
         elif message.exists:

@@ -105,6 +105,12 @@ class FileBrowser(Dialog[str | None]):
         self._folders = folders
         self._entries: list[Entry] = []
         self._note = ""
+        self._reading = True
+
+    def makes_wait(self, key: str) -> bool:
+        """Every key is meant for the list that is being read."""
+        del key
+        return self._reading
 
     def compose(self) -> ComposeResult:
         """Where one is, a filter, the list, the buttons."""
@@ -127,7 +133,7 @@ class FileBrowser(Dialog[str | None]):
         self._open(self._folder)
 
     def _open(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._reading = folder, True
         self.query_one("#browser-folder", Line).say(one_line(str(folder), 300))
         self._read(folder)
 
@@ -140,6 +146,7 @@ class FileBrowser(Dialog[str | None]):
         """Show the folder, unless one has gone on meanwhile."""
         if message.folder != self._folder:
             return
+        self._reading = False
         self._entries, self._note = message.entries, message.note
         with self.prevent(Input.Changed):
             self.query_one(Input).value = ""

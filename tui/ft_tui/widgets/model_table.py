@@ -85,6 +85,10 @@ class ModelTable(PageKeysPass, DataTable[Text]):
             self.add_column(Text(label), key=str(index))
         self._add_rows()
 
+    def makes_wait(self, key: str) -> bool:
+        """The keys that move in the list, or take from it, wait until it has been read."""
+        return not self._models and key in self._bindings.key_to_bindings
+
     @property
     def looked_at(self) -> ModelFacts | None:
         """The model under the cursor."""

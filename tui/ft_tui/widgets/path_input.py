@@ -78,6 +78,11 @@ class PathInput(Input):
         self.cursor_blink = False
         self._typed_since_focus = False
 
+    def makes_wait(self, key: str) -> bool:
+        """The keys that take the completion wait until the disk has given it."""
+        asked = (worker for worker in self.workers if worker.node is self)
+        return key in ("tab", "right") and any(not worker.is_finished for worker in asked)
+
     def on_focus(self) -> None:
         """A field that is only passed through does not hold the Tab key."""
         self._typed_since_focus = False

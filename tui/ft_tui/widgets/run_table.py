@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -50,6 +50,11 @@ class RunTable(DataTable[Text], inherit_bindings=False):
         self._names: tuple[str, ...] = ()
         self._wanted = ""  # the run to go to
         self._titles: Counter[str] = Counter()
+
+    @property
+    def moving_keys(self) -> Collection[str]:
+        """The keys that move the cursor."""
+        return self._bindings.key_to_bindings
 
     @property
     def chosen(self) -> str | None:
