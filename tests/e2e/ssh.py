@@ -9,8 +9,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 from tests.e2e.terminals import PtyTerminal
 
@@ -47,6 +49,49 @@ def server(folder: Path) -> Iterator[list[str]]:
             yield ["ssh", "-tt", "-p", port, "-i", str(folder / "user"), *_options(client), address]
         finally:
             process.terminate()
+
+
+@contextmanager
+def delayed(ssh: list[str], seconds: float) -> Iterator[list[str]]:
+    """The ssh command through a proxy that holds every byte back for so long, in both directions."""
+    at = ssh.index("-p") + 1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = ("127.0.0.1", int(ssh[at]))
+        Thread(target=_serve, args=(listener, address, seconds), daemon=True).start()
+        yield [*ssh[:at], str(listener.getsockname()[1]), *ssh[at + 1 :]]
+
+
+def _serve(listener: socket.socket, address: tuple[str, int], seconds: float) -> None:
+    with suppress(OSError):
+        while True:
+            near, _ = listener.accept()
+            far = socket.create_connection(address)
+            for source, target in ((near, far), (far, near)):
+                Thread(target=_hold_back, args=(source, target, seconds), daemon=True).start()
+
+
+def _hold_back(source: socket.socket, target: socket.socket, seconds: float) -> None:
+    """Send on what comes, each piece so many seconds after it came."""
+    pieces: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
+
+    def send() -> None:
+        with suppress(OSError):
+            while True:
+                due, data = pieces.get()
+                time.sleep(max(due - time.monotonic(), 0))
+                if not data:
+                    target.shutdown(socket.SHUT_WR)
+                    return
+                target.sendall(data)
+
+    Thread(target=send, daemon=True).start()
+    data = b"."
+    while data:
+        try:
+            data = source.recv(65536)
+        except OSError:
+            data = b""
+        pieces.put((time.monotonic() + seconds, data))
 
 
 def _options(options: Mapping[str, object]) -> list[str]:

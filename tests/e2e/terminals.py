@@ -21,7 +21,10 @@ from typing import Protocol
 
 import pyte
 
-KEYS = {"enter": "\r", "escape": "\x1b", "tab": "\t", "pagedown": "\x1b[6~", "pageup": "\x1b[5~", "down": "\x1b[B"}
+KEYS = {
+    "enter": "\r", "escape": "\x1b", "tab": "\t", "shift+tab": "\x1b[Z", "backspace": "\x7f", "pagedown": "\x1b[6~",
+    "pageup": "\x1b[5~", "down": "\x1b[B", "home": "\x1b[H", "end": "\x1b[F",
+}  # fmt: skip
 TMUX_KEYS = {"enter": "Enter", "escape": "Escape", "tab": "Tab", "pagedown": "NPage", "pageup": "PPage", "down": "Down"}
 
 

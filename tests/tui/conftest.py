@@ -16,7 +16,7 @@ def pressed_keys_have_acted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def press_and_wait(pilot: Pilot[Any], *keys: str) -> None:
         await press(pilot, *keys)
-        while getattr(pilot.app, "typeahead", False) and not pilot.app._exit:
+        while getattr(pilot.app, "typeahead", False) and not pilot.app._exit:  # noqa: ASYNC110 - keys have no event
             await asyncio.sleep(0.01)
         await pilot._wait_for_screen()
 

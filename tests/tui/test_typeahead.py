@@ -165,7 +165,7 @@ async def test_an_app_that_never_comes_to_rest_holds_no_key_for_ever(monkeypatch
     async with app.run_test() as pilot:
         await pilot.pause()
         monkeypatch.setattr(typeahead, "_is_at_work", lambda _: True)
-        monkeypatch.setattr(typeahead, "MOST_SECONDS", 0.05)
+        monkeypatch.setattr(typeahead, "MOST_LOOKS", 25)
         await burst(pilot, 0, "x", "ctrl+p", "x", "escape", "question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
 
@@ -189,7 +189,7 @@ async def test_a_list_that_is_never_read_holds_no_key_for_ever_and_esc_not_at_al
         await rest(pilot)
         await burst(pilot, 0, "escape")
         assert isinstance(app.screen, HomeScreen)
-        monkeypatch.setattr(typeahead, "MOST_SECONDS", 0.05)
+        monkeypatch.setattr(typeahead, "MOST_LOOKS", 25)
         app.push_screen(FileBrowser("title", tmp_path, (".jsonl",)))
         await burst(pilot, 0, "down", "enter", "left")
         assert isinstance(app.screen, FileBrowser)

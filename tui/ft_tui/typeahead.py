@@ -10,7 +10,6 @@ not wait, nor do the keys that end the program.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
@@ -22,9 +21,10 @@ from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
-# The longest a key waits for the app to come to rest and for what is being read; then it acts on what is there.
-MOST_SECONDS: Final = 5.0
-# So many looks at the app are taken as often as it comes to them, the later ones with a pause.
+# How often a key looks whether the app is at rest and has read what the key needs, before it acts on what is there:
+# some six seconds where nothing happens. A clock alone would let keys overtake each other on a machine that is busy.
+MOST_LOOKS: Final = 2500
+# The first looks are taken as often as the app comes to them, the later ones with a pause.
 _EAGER_LOOKS: Final = 20
 _PAUSE_SECONDS: Final = 0.002
 _LEAVES: Final = "escape"
@@ -92,12 +92,12 @@ class Typeahead:
                 self._waiting.clear()
 
     async def _ready(self, event: events.Key | events.Paste) -> None:
-        """Return when the app has come to rest and has what the key acts on, or the time for that is over."""
-        start, looks = time.monotonic(), 0
+        """Return when the app has come to rest and has what the key acts on, or it was looked for in vain."""
+        looks = 0
         while not self._app._exit:
             if self._released is None and (self._follows_in_field(event) or self._is_ready_for(event)):
                 return
-            if self._released is None and time.monotonic() - start > MOST_SECONDS:
+            if self._released is None and looks > MOST_LOOKS:
                 # What holds up one key does not hold up the next ones as well, until it has been at rest in between.
                 self._given_up |= {*self._at_work(), *self._loading(event)}
                 return
@@ -146,7 +146,8 @@ def _is_at_work(pump: MessagePump) -> bool:
 
     Textual has no word for this: a widget at rest is one that waits for its queue.
     """
-    if pump._task is None:
+    # The app itself has no task of its own where it runs in a terminal.
+    if pump._task is None and not pump._running:
         return False
     ready: asyncio.Event = pump._message_queue.ready_event
     return ready.is_set() or not ready._waiters or _has_messages(pump)

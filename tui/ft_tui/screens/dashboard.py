@@ -16,7 +16,6 @@ from textual.content import Content
 from textual.events import Key, Resize
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 from textual.worker import get_current_worker
 
 from ft_core.errors import FtError
@@ -40,6 +39,7 @@ from ft_tui.screens.prompt import SamplePrompt
 from ft_tui.widgets.cells import Cells, Line
 from ft_tui.widgets.chart import Chart
 from ft_tui.widgets.flow_cells import FlowCells
+from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.pager import Pager
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class DashboardScreen(Screen[None]):
             yield _titled(Pager(id="log", follow=True), "Log")
             yield _titled(Pager(id="side-events", follow=True), "4 Events")
         yield FlowCells(id="notice")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Start reading."""
@@ -144,7 +144,7 @@ class DashboardScreen(Screen[None]):
 
     def on_resize(self, event: Resize) -> None:
         """Keys closer together where it is narrow."""
-        self.query_one(Footer).compact = event.size.width < _ROOMY
+        self.query_one(KeyBar).compact = event.size.width < _ROOMY
         self._show_notice()
 
     def refresh_panes(self) -> None:

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 
 from ft_core.errors import FtError
 from ft_core.paths import runs_root
@@ -20,6 +20,7 @@ from ft_tui import run_rows
 from ft_tui.actions import actions, bindings
 from ft_tui.run_rows import RunRow
 from ft_tui.screens.confirm import Confirm
+from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.run_table import RunTable
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class HomeScreen(Screen[None]):
         yield RunTable(id="runs")
         yield Static(_EMPTY, id="empty", markup=False)
         yield Static(id="chosen", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar(compact=True)
 
     def on_mount(self) -> None:
         """Show what is there, and go on looking."""

@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from ft_core.data.rows import Message as Turn
 from ft_core.data.synthetic.review import Review, ReviewedRow, counts
@@ -23,6 +22,7 @@ from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.edit_row import EditRow
 from ft_tui.widgets.cells import Cells, Span, spread, wrapped
 from ft_tui.widgets.cells import Line as CellLine
+from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.pager import Pager
 from ft_tui.widgets.words import Line
 
@@ -82,7 +82,7 @@ class ReviewRowsScreen(Screen[None]):
         yield Cells(id="review-head")
         yield Pager(id="review-row")
         yield Line(one_line(self._path.name, 60), id="review-notice")
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyBar(compact=True)
 
     def on_mount(self) -> None:
         """Open the file, and look now and then for rows that are still being made."""

@@ -11,7 +11,7 @@ from textual.containers import Container, HorizontalGroup
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Button, ContentSwitcher, Footer, Input
+from textual.widgets import Button, ContentSwitcher, Input
 from textual.worker import Worker
 
 from ft_core.errors import FtError, Problem
@@ -31,6 +31,7 @@ from ft_tui.screens.wizard_settings import SettingsStep
 from ft_tui.screens.wizard_step import PageMoved, Step, StepWanted, name_keys, tell_failure
 from ft_tui.start import Known, start_run
 from ft_tui.widgets.field_form import Typed
+from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
 from ft_tui.wizard.data_words import gate_question
@@ -127,7 +128,7 @@ class WizardScreen(Screen[None]):
             yield Button("Save", id="way-save", compact=True)
             yield Button("Launch", id="way-launch", compact=True, variant="success")
             yield Button("Next", id="way-next", compact=True, variant="primary")
-        yield Footer()
+        yield KeyBar(palette=True)
 
     def on_mount(self) -> None:
         """Open the step one was at."""

@@ -70,6 +70,10 @@ class Step(VerticalScroll):
         count = 1 + math.ceil(max(self.max_scroll_y, 0) / height)
         return min(1 + math.ceil(self.scroll_offset.y / height), count), count
 
+    def watch_has_focus(self, _has_focus: bool) -> None:  # noqa: FBT001 - as Textual declares it
+        """Only the page itself can look otherwise with the focus: none of its many parts is styled anew."""
+        self.app.stylesheet.update_nodes([self])
+
     @property
     def is_shown(self) -> bool:
         """Whether this step is the one in view."""
