@@ -1,11 +1,13 @@
 """How quick what a person waits for is, each against a baseline in the same run.
 
-    python tests/bench/quickness.py
+    python tests/bench/quickness.py [help|first_frame|first_page|attach|chart|keys ...]
 
 Prints one JSON object a line: the median seconds of both, and their ratio. `help`: `ft-tui --help` against a bare
 import of click. `first_frame`: the app in a terminal of 80x24 until its first screen is drawn, against a Textual app
 that draws one word. `first_page`: the first 100 rows of a 10 GiB file against those of a 1 MB file. `attach`: taking
 in a journal of 200,000 steps against parsing its lines with json alone. `chart`: drawing 200,000 points against 5,000.
+`key ...`: the CPU seconds of the app's thread that a key takes until the app is at rest, against Tab in a Textual app
+of two fields.
 """
 
 from __future__ import annotations
@@ -23,6 +25,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from ft_tui.app import FtApp
 
 ROUNDS = 5
 STEPS = 200_000
@@ -122,15 +132,104 @@ def bench_chart() -> None:
     compare("chart", draw(STEPS), draw(5_000))
 
 
+KEYS = (
+    ("palette", "ctrl+p", "escape"),
+    ("demo in the wizard", "D", ""),
+    *((f"step {number}", str(number), "") for number in (1, 2, 3, 4, 5, 1, 2, 3, 5, 4)),
+    *(("tab", "tab", "") for _ in range(4)),
+    ("digit", "8", ""),
+    ("backspace", "backspace", ""),
+    ("leave the field", "escape", ""),
+    ("leave the wizard", "escape", ""),
+    ("wizard", "n", ""),
+)
+
+
+def bench_keys() -> None:
+    """What a key costs in the app's thread, each the median of several starts of the app."""
+    import asyncio
+
+    from ft_tui.app import FtApp
+
+    bare = statistics.median(asyncio.run(_bare_tabs()))
+    found: dict[str, list[float]] = {}
+    for _ in range(3):
+        for name, seconds in asyncio.run(_key_costs(FtApp())):
+            found.setdefault(name, []).append(seconds)
+    for name, seconds in found.items():
+        ours = statistics.median(seconds)
+        print(json.dumps({"case": f"key {name}", "seconds": round(ours, 4), "baseline": round(bare, 4),
+                          "ratio": round(ours / bare, 1)}))  # fmt: skip
+
+
+async def _key_costs(app: FtApp) -> list[tuple[str, float]]:
+    """Name and CPU seconds of each key; a step is `first` when it is looked at for the first time."""
+    found: list[tuple[str, float]] = []
+    seen: set[str] = set()
+    async with app.run_test(size=(80, 24)):
+        await _at_rest(app, 1.0)
+        for name, key, undo in KEYS:
+            told = f"{name}, first" if name.startswith("step") and name not in seen else name
+            seen.add(name)
+            found.append((told, await _cost(app, key)))
+            await _at_rest(app, 6.0 if name.startswith("demo") else 0.4)
+            if undo:
+                await _cost(app, undo)
+    return found
+
+
+async def _bare_tabs() -> list[float]:
+    from textual.app import App, ComposeResult
+    from textual.widgets import Input
+
+    class Bare(App[None]):
+        def compose(self) -> ComposeResult:
+            yield Input()
+            yield Input()
+
+    app = Bare()
+    async with app.run_test(size=(80, 24)):
+        await _at_rest(app, 0.5)
+        return [await _cost(app, "tab") for _ in range(5)]
+
+
+async def _cost(app: App[Any], key: str) -> float:
+    """CPU seconds of this thread from a key until the app is at rest."""
+    from tests.tui.walking import send_keys
+
+    start = time.thread_time()
+    send_keys(app, key)
+    await _at_rest(app, 0.2)
+    return time.thread_time() - start
+
+
+async def _at_rest(app: App[Any], least: float) -> None:
+    """Wait so many seconds, and on until no widget has a message."""
+    import asyncio
+
+    from ft_tui.typeahead import Typeahead
+
+    line = Typeahead(app)
+    await asyncio.sleep(least)
+    while any(True for _ in line._at_work()):  # noqa: ASYNC110 - rest has no event
+        await asyncio.sleep(0.01)
+
+
 def main() -> None:
-    """All of them."""
+    """All of them, or those named."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FT_TUI_HOME"] = str(Path(folder) / "home")
-        bench_help()
-        bench_first_frame(Path(folder))
-        bench_first_page(Path(folder))
-        bench_attach()
-        bench_chart()
+        os.environ["FT_TUI_WARM"] = "0"
+        cases: dict[str, Callable[[], None]] = {
+            "help": bench_help,
+            "first_frame": lambda: bench_first_frame(Path(folder)),
+            "first_page": lambda: bench_first_page(Path(folder)),
+            "attach": bench_attach,
+            "chart": bench_chart,
+            "keys": bench_keys,
+        }
+        for name in sys.argv[1:] or cases:
+            cases[name]()
 
 
 if __name__ == "__main__":
