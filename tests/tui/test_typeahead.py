@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from textual import events
@@ -201,3 +201,12 @@ async def test_a_long_text_typed_at_once_arrives_whole() -> None:
         text = "manylettersintoafield" * 12
         await burst(pilot, 0, *text)
         assert pilot.app.screen.query_one(Input).value == text
+
+
+@pytest.mark.parametrize(("opening", "key", "why"), [("home", "c", "No run is chosen"), ("wizard", "l", "Review")])
+async def test_a_key_that_cannot_act_now_says_why(opening: Literal["home", "wizard"], key: str, why: str) -> None:
+    app = FtApp(opening)
+    async with app.run_test(notifications=True) as pilot:
+        await rest(pilot)
+        await burst(pilot, 0, key)
+        assert any(why.casefold() in notice.message.casefold() for notice in app._notifications)

@@ -20,8 +20,8 @@ from textual.theme import ThemeProvider
 from textual.widget import Widget
 
 from ft_tui import guard, terminal, theming
-from ft_tui.actions import bindings
-from ft_tui.palette import Actions, Entry, action_entries
+from ft_tui.actions import actions, bindings
+from ft_tui.palette import Actions, Entry, action_entries, why_not
 from ft_tui.place import Place
 from ft_tui.place import keep as keep_place
 from ft_tui.screens.dialog import Palette
@@ -147,6 +147,16 @@ class FtApp(App[int]):
             return
         if self.typeahead.admits(event):
             await super().on_event(event)
+
+    async def on_key(self, event: events.Key) -> None:
+        """Act on a key that no field took; a key of the screen that cannot act now says why."""
+        event.prevent_default()
+        if not await self._check_bindings(event.key) and self.screen.is_mounted and not self._is_covered:
+            own = actions(getattr(self.screen, "SCOPE", None) or "")
+            here = (action for action in own if event.key in action.key.split(","))
+            why = next(filter(None, (why_not(self.screen, action) for action in here)), "")
+            if why:
+                self.notify(why, severity="warning", markup=False)
 
     def _is_on_what_is_gone(self, event: events.MouseDown) -> bool:
         """Whether a notice ended under the mouse: it is drawn until the next frame, and has no parent any more."""

@@ -262,6 +262,8 @@ class HomeScreen(Screen[None]):
         """Look at the chosen run."""
         if row := self.chosen:
             self.app.open_dashboard(row.run)
+        else:
+            self._refuse(_NO_RUN)
 
     def action_clone(self) -> None:
         """Set up a new run like the chosen one; what was chosen automatically is chosen anew."""
@@ -275,6 +277,8 @@ class HomeScreen(Screen[None]):
                 self.app.show_error(error)
             else:
                 self.app.open_wizard(recipe)
+        else:
+            self._refuse(_NO_RUN)
 
     def action_resume(self) -> None:
         """Go on with the chosen run from its last checkpoint."""
