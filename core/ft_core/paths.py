@@ -112,7 +112,8 @@ def require_writable(path: Path) -> None:
 def refused(error: OSError, path: Path, what: str) -> FtError:
     """What a user can do about a file or folder of the program that the system refused to make or read."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        remedy = f"free some disk space; {HOME_VARIABLE} moves everything to another place"
+        free = "free some disk space (`ft-tui trash empty` frees that of deleted runs)"
+        remedy = f"{free}; {HOME_VARIABLE} moves everything to another place"
     else:
         remedy = f"set {HOME_VARIABLE} to a folder you can write to"
     taken = error.errno in {errno.EEXIST, errno.ENOTDIR}

@@ -13,7 +13,7 @@ from ft_core.runs.journal import number
 from ft_core.runs.outcome import change_of, words_of
 from ft_core.runs.status import ACTIVE, CRASHED, ENDED, live
 from ft_core.runs.view import RunView
-from ft_core.text import bytes_text, duration_text, one_line
+from ft_core.text import bytes_text, counted, duration_text, one_line
 from ft_tui.commands import interrupts, output
 from ft_tui.run_words import FAULTS, MEASURES, cost_words, loading_lines, measured_words
 
@@ -240,7 +240,9 @@ def verdict_table(verdict: dict[str, Any]) -> str:
     rows = [(MEASURES[name].words, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
     before, after = _fault_counts(verdict)
     rows += [(words, str(before.get(name, 0)), str(after.get(name, 0))) for name, words in _faults(verdict)]
-    rows_text = output.table((f"{verdict.get('rows') or ''} held-out rows".strip(), "base", "tuned"), rows)
+    count = number(verdict.get("rows"))
+    head = counted(int(count), "held-out row") if count else "held-out rows"
+    rows_text = output.table((head, "base", "tuned"), rows)
     return "\n".join(["", rows_text, words_of(verdict), *next_lines(verdict)]).rstrip()
 
 

@@ -145,7 +145,8 @@ def _table(
     if not marks:
         return []
     label = _label(width)
-    head: Line = fitted(((f"{rows} held-out rows" if rows else "held-out rows", "dim"),), label)
+    words = f"{rows} {'held-out row' if rows == '1' else 'held-out rows'}".strip()
+    head: Line = fitted(((words, "dim"),), label)
     columns: Line = (("base".rjust(_FIGURE), "dim"), ("tuned".rjust(_FIGURE), "accent"))
     return [(*head, *columns), *(_row(name, base.get(name), tuned.get(name), change, label) for name, change in marks)]
 
