@@ -167,6 +167,7 @@ def step(folder: Path, packing: str) -> tuple[float, float, str | None, str]:
     from ft_core.worker import device, levers
     from ft_core.worker.arguments import sft_config
     from ft_core.worker.dataset import to_dataset
+    from ft_core.worker.head import refuse_another_loss
     from ft_core.worker.load import load_model
     from ft_core.worker.trainer import Trainer
     from ft_core.worker.unpacked import longest, unpacked
@@ -202,6 +203,7 @@ def step(folder: Path, packing: str) -> tuple[float, float, str | None, str]:
         processing_class=_tokenizer(PreTrainedTokenizerFast),
         callbacks=[Note()],
     )
+    refuse_another_loss(trainer.model, nullcontext)
     trainer.train()
     return logged["loss"], logged["grad_norm"], found.together, model.config._attn_implementation
 
@@ -234,6 +236,7 @@ def one(kind: str) -> dict[str, Any]:
     import torch
     import transformers
 
+    from ft_core.errors import FtError
     from ft_core.plan.attention import runs_together
 
     torch.set_num_threads(1)
@@ -252,6 +255,8 @@ def one(kind: str) -> dict[str, Any]:
                 found["padded" if packing == "none" else "packed"] = off
                 found["why"], found["attention"] = got[2], got[3]
                 found["at"] = "packed"
+        except FtError as refused:
+            found["refused"] = f"{refused.problems[0].what}: {refused.problems[0].why}"
         except Exception as error:  # noqa: BLE001 - what an architecture cannot do is what is asked here
             found["error"] = f"{type(error).__name__}: {error}"[:160].replace("\n", " ")
     return found
@@ -282,6 +287,8 @@ def _limited(kind: str, answers: Any) -> None:
 
 def line(found: dict[str, Any]) -> str:
     """A line of the table."""
+    if "refused" in found:
+        return f"{found['kind']:<22} {'':>9} {'':>9}  refused by name: {found['refused']}"
     if "error" in found:
         stage = f" ({found['at']})" if "at" in found else ""
         return f"{found['kind']:<22} {'':>9} {'':>9}  not compared{stage}: {found['error']}"
@@ -311,7 +318,7 @@ def main() -> int:
         results.append(tried(kind))
         sys.stderr.write(line(results[-1]) + "\n")
     lines += map(line, results)
-    ran = [found for found in results if "error" not in found]
+    ran = [found for found in results if not {"error", "refused"} & found.keys()]
     wrong = [found["kind"] for found in ran if max(found["padded"], found["packed"]) > _ALLOWED]
     packed = sum(found["why"] is None for found in ran)
     lines += ["", f"{len(ran)} of {len(results)} compared: {packed} packed, {len(ran) - packed} kept apart"]

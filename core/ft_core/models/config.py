@@ -54,6 +54,7 @@ _TOKENIZERS = (
 )
 _COUNT_LIMIT = 2**40
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
+_SENSES = ("vision", "audio", "speech")
 _GENERATES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "hidden": ("hidden_size", "n_embd", "d_model", "dim"),
@@ -229,6 +230,11 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
             return config
         config = inner
     return config
+
+
+def senses(config: dict[str, Any]) -> tuple[str, ...]:
+    """The parts of a multimodal model beside its language model, by their configs: vision, audio, speech."""
+    return tuple(name for name in _SENSES if isinstance(config.get(f"{name}_config"), dict))
 
 
 def text_value(config: dict[str, Any], *names: str) -> str | None:

@@ -20,7 +20,8 @@ class ModelFacts:
     of `shared_width` that all tokens meet; its `intermediate` is what one token meets. `gated`: the hub asks for
     consent.
     `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files. `modules` are the last
-    names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise. `figures`
+    names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise. `senses` are
+    the parts beside the language model, such as vision. `figures`
     are there for an architecture that no formula knows, once a step of it was traced.
     """
 
@@ -51,5 +52,6 @@ class ModelFacts:
     size_bytes: int | None = None
     quantized: str | None = None
     modules: frozenset[str] = frozenset()
+    senses: tuple[str, ...] = ()
     figures: Figures | None = None
     problem: Problem | None = None

@@ -13,6 +13,7 @@ from ft_core.text import count_text, memory_text, one_line
 
 _METHOD: Final = "quantization.method"
 _WIDE: Final = "training.float32_weights"
+_KEPT: Final = ", the adapter and its optimiser's states in float32 included"
 _FEW_TOKENS, _MANY_TOKENS, _VERY_MANY_TOKENS = 50_000, 20_000_000, 100_000_000
 
 
@@ -87,7 +88,10 @@ def _method(now: Situation) -> tuple[str, str]:
     if whole.total <= now.free_memory:
         return "none", f"the base fits as it is (it needs {need} at least, {free}), and steps are faster so"
     if packed.total <= now.free_memory:
-        return "nf4", f"as it is the base needs {need} at least, and {free}; in 4 bits {memory_text(packed.total)}"
+        return (
+            "nf4",
+            f"as it is the base needs {need} at least, and {free}; in 4 bits {memory_text(packed.total)}{_KEPT}",
+        )
     return "nf4", f"the smallest form, and even so {memory_text(packed.total)} are needed, where {free}"
 
 

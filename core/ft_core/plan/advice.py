@@ -17,6 +17,7 @@ from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.memory import DEFAULT_LENGTH
 from ft_core.plan.speedups import advise_attention, advise_compiling, advise_packing
 from ft_core.plan.steps import Steps, count_steps
+from ft_core.plan.targets import advise_targets
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import DEMO, Recipe
 from ft_core.text import count_text, memory_text
@@ -223,6 +224,6 @@ def _slug(source: str) -> str:
 
 
 _RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
-    _device, _dtype, advise_adapter, _epochs, _max_length, advise_packing, advise_quantisation, advise_weights,
-    advise_attention, advise_batch, _learning_rate, advise_compiling, _every_steps, _name,
+    _device, _dtype, advise_adapter, advise_targets, _epochs, _max_length, advise_packing, advise_quantisation,
+    advise_weights, advise_attention, advise_batch, _learning_rate, advise_compiling, _every_steps, _name,
 )  # fmt: skip

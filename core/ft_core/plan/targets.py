@@ -1,15 +1,41 @@
-"""Layers an adapter is asked for by name, and whether the model has them."""
+"""Layers that get an adapter: by name where they are known, and whether the model has those it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from ft_core.errors import Problem
 from ft_core.models.facts import ModelFacts
-from ft_core.recipe.schema import Recipe
+from ft_core.plan.blocks import block_of, known
+from ft_core.plan.facts import Choice, Situation
+from ft_core.recipe.schema import ALL_LINEAR, Recipe
 from ft_core.text import one_line
 
+_TARGETS: Final = "adapter.target_modules"
 _HEADS = {"lm_head", "embed_out"}
+
+
+def advise_targets(now: Situation) -> list[Choice]:
+    """What an adapter on all linear layers comes to, by name as far as the files tell."""
+    adapter = now.recipe.adapter
+    # The value is no other than before: without its reason nothing would tell that it was looked at already.
+    if adapter.kind == "none" or adapter.target_modules != ALL_LINEAR or _TARGETS in now.recipe.reasons:
+        return []
+    return [Choice(_TARGETS, ALL_LINEAR, _reached(now.model))]
+
+
+def _reached(model: ModelFacts) -> str:
+    block = block_of(model.model_type) if known(model.model_type) else None
+    mixture = bool(model.experts)
+    if block is None:
+        words = "every linear layer that rows reach; the run names them when it begins"
+    else:
+        words = ", ".join(block.modules) + (" and the experts" if mixture and block.adapted else "")
+    none = ["the experts"] if block is not None and mixture and not block.adapted else []
+    none += ["the router, which only an adapter asked for by name would change"] if mixture else []
+    none += [f"the {sense} part, which rows of text do not reach" for sense in model.senses]
+    return f"{words}; none on {', nor on '.join(none)}" if none else words
 
 
 def targets_in_files(recipe: Recipe, model: ModelFacts) -> Problem | None:

@@ -23,6 +23,7 @@ from ft_core.worker.controls import Controls
 from ft_core.worker.dataset import to_dataset
 from ft_core.worker.device import Device
 from ft_core.worker.generation_config import repair
+from ft_core.worker.head import refuse_another_loss
 from ft_core.worker.load import load_model, load_tokenizer
 from ft_core.worker.prepare import Base, Data, cut_rows, find_base, kept_template, read_rows
 from ft_core.worker.report import Reporter
@@ -113,6 +114,8 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     taken, recipe = _attend(model, recipe, chosen, report, data, earlier)
     start = earlier or Began(packed=recipe.data.packing != "none")
     trainer = _trainer(model, recipe, chosen, report, tokenizer, data)
+    if earlier is None:
+        refuse_another_loss(trainer.model, partial(autocast, chosen))
     trainer.rises_from_zero, trainer.own_config = start.rises_from_zero, own_config
     taken |= _more_levers(trainer.model, recipe, chosen, no_triton)
     _log_levers(taken, report)

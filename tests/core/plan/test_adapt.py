@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -145,3 +146,32 @@ def test_each_choice_has_alternatives_with_what_they_cost() -> None:
     lengths = {other.value: other for other in found["data.max_length"]}
     assert sorted(lengths) == [1024, 4096]
     assert alternatives(replace(now, model=UNKNOWN)) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"model_type": "qwen3"}, "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"),
+        ({"model_type": "qwen3_moe", "experts": 128}, "o_proj and the experts; none on the router"),
+        ({"model_type": "gpt_oss", "experts": 32}, "o_proj; none on the experts, nor on the router"),
+        ({"model_type": "gemma3", "senses": ("vision",)}, "none on the vision part, which rows of text do not reach"),
+        ({"model_type": "never_heard_of"}, "every linear layer that rows reach; the run names them"),
+    ],
+)
+def test_what_gets_an_adapter_is_said_by_name_beforehand(values: dict[str, Any], words: str) -> None:
+    assert words in choices(model=replace(LLAMA_8B, **values))["adapter.target_modules"].reason
+
+
+def test_what_gets_an_adapter_is_nothing_to_choose_where_it_is_named_or_everything_is_trained() -> None:
+    assert "adapter.target_modules" not in choices({"adapter.target_modules": ["q_proj"]})
+    assert "adapter.target_modules" not in choices({"adapter.kind": "none"})
+
+
+@pytest.mark.parametrize("kind", ["gpt_oss", "jamba", "falcon", "lfm2", "granitemoehybrid", "mamba", "minimax"])
+def test_architectures_whose_packed_rows_run_together_are_planned_unpacked_with_the_reason(kind: str) -> None:
+    made = choices(model=replace(LLAMA_8B, model_type=kind))["data.packing"]
+    assert made.value == "none"
+    assert kind in made.reason
+    told = packing_problem(recipe({"data.packing": "bfd"}), kind)
+    assert told is not None
+    assert "install" not in told.remedy
