@@ -21,8 +21,8 @@ _SCORE_BYTES: Final = {"gemma2": (8, 5), "gpt_oss": (2, 4)}
 # apart; the others would need other kernels, which are seldom there.
 _LINEAR: Final = frozenset(("qwen3_5", "qwen3_5_moe", "qwen3_next", "olmo_hybrid"))
 _STATES: Final = frozenset(
-    "bailing_hybrid bamba falcon_h1 falcon_mamba granitemoehybrid inkling2 jamba lfm2 lfm2_moe mamba mamba2 minimax"  # noqa: SIM905
-    " nemotron_h qwen4_exp recurrent_gemma rwkv xlstm zamba zamba2".split()
+    "bailing_hybrid bamba falcon_h1 falcon_mamba granitemoehybrid inkling2 jamba lfm2 lfm2_moe lfm3 mamba mamba2"  # noqa: SIM905
+    " minimax nemotron_h qwen4_exp recurrent_gemma rwkv xlstm zamba zamba2".split()
 )
 # Architectures that make their mask, or their biases by distance, without being told where packed rows begin.
 _UNTOLD: Final = frozenset("bloom falcon gpt_oss mpt xglm".split())  # noqa: SIM905

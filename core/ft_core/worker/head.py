@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ft_core.errors import problem
+from ft_core.errors import FtError, problem
 from ft_core.text import one_line
 from ft_core.worker.generate import undisturbed
 
@@ -31,16 +31,25 @@ def refuse_another_loss(
     ids = torch.randint(min(int(config.vocab_size), 1000), (1, _LENGTH), generator=draw).to(model.device)
     with undisturbed(model), autocast():
         logits = model(input_ids=ids, use_cache=False).logits
-        fused = model(input_ids=ids, labels=ids, fused_lm_head=True, use_cache=False).log_probs
+        try:
+            fused = model(input_ids=ids, labels=ids, fused_lm_head=True, use_cache=False).log_probs
+        except (AttributeError, TypeError, NotImplementedError) as error:
+            raise _refused(config, f"its fused head fails: {type(error).__name__}: {error}") from error
     own = torch.log_softmax(logits[0, :-1].float(), -1).gather(-1, ids[0, 1:, None])[:, 0]
     off = float((fused[0].float() - own).norm() / own.norm())
     # A base that gives no numbers is another matter, which the first loss tells of.
-    if not off > (_TOLERANCE if logits.dtype == torch.float32 else _TOLERANCE_16_BITS):
-        return
-    raise problem(
+    if off > (_TOLERANCE if logits.dtype == torch.float32 else _TOLERANCE_16_BITS):
+        raise _refused(
+            config,
+            f"the loss that would be trained on is {100 * off:.2g} % off the model's own: its head computes something "
+            "that the trainer does not know of",
+        )
+
+
+def _refused(config: Any, why: str) -> FtError:  # noqa: ANN401 - a transformers config
+    return problem(
         f"models of the type {one_line(str(config.model_type), 60)} cannot be trained here",
         where="model.source",
-        why=f"the loss that would be trained on is {100 * off:.2g} % off the model's own: its head computes something "
-        "that the trainer does not know of",
+        why=one_line(why, 300),
         remedy="choose a model of another architecture",
     )
