@@ -18,7 +18,7 @@ from ft_core.models.facts import ModelFacts
 from ft_core.paths import expanded
 from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.alternatives import Alternative, alternatives
-from ft_core.plan.amount import rank_warning
+from ft_core.plan.amount import rank_warning, verdict_warning
 from ft_core.plan.calibration import remembered
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.fit import memory_warning
@@ -39,9 +39,9 @@ class Resolved:
     """A recipe with every value filled, and what is known of its run. `warnings` do not forbid it.
 
     `choices` are the values that were on auto, and `alternatives` what else fields that decide memory and speed could
-    be; `situation` is the recipe with all that it meets. `counted` says that
-    the rows are counted in tokens: values, steps and memory are then those of the run. Where they are not, all of
-    them are what they would be for rows of usual size.
+    be; `situation` is the recipe with all that it meets. `counted` says that the rows are counted in tokens: values,
+    steps and memory are then those of the run. Where they are not, all of them are what they would be for rows of
+    usual size.
     """
 
     recipe: Recipe
@@ -104,12 +104,14 @@ def completed(found: Resolved, more: Sequence[Problem] = ()) -> Resolved:
     if too_large is not None and not found.counted:
         too_large = replace(too_large, why=f"{too_large.why}; reckoned for {found.basis}")
     rows = found.data.rows if found.data is not None else 0
+    held_out = found.data.held_out_rows if found.data is not None else 0
     own = (code_warning(found.model), too_large, rank_warning(found.recipe, rows))
+    few = verdict_warning(found.recipe, held_out)
     return replace(
         found,
         speed=speed(now, found.steps, remembered(now)),
         alternatives=alternatives(now),
-        warnings=(*(one for one in own if one is not None), *more),
+        warnings=tuple(one for one in (*own, *more, few) if one is not None),
     )
 
 

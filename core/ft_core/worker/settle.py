@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 from ft_core.files import write_atomic
 from ft_core.hardware.look import look
 from ft_core.plan.facts import DataFacts
 from ft_core.plan.report import plan_data
-from ft_core.plan.resolve import Resolved
+from ft_core.plan.resolve import Resolved, completed, resolve
 from ft_core.plan.settling import SETTLE, settle, to_settle
-from ft_core.recipe.schema import Recipe
+from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import dump
 from ft_core.runs.directory import RunDir, read_plan
 from ft_core.worker.prepare import Base
 from ft_core.worker.report import Reporter
 
 # Warnings of these fields are drawn anew from the counted rows; those of files stay as they were told.
-_DRAWN_ANEW: Final = frozenset({"hardware.gpus", "hardware.device", "adapter.rank"})
+_DRAWN_ANEW: Final = frozenset(
+    {"hardware.gpus", "hardware.device", "adapter.rank", "data.held_out_share", "evaluation.questions"}
+)
 
 
 def settled(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> Recipe:
@@ -43,9 +46,32 @@ def settled(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> 
     return found.recipe
 
 
-def _keep(run: RunDir, before: dict[str, Any], found: Resolved) -> None:
+def settled_again(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> Recipe:
+    """A recipe that trying the model has changed, written down and told with the steps it now comes to."""
+    found = completed(resolve(recipe, look(), base.facts, data))
+    reasons = {**recipe.reasons, **found.recipe.reasons}
+    found = replace(found, recipe=found.recipe.model_copy(update={"reasons": reasons}))
+    before = read_plan(reporter.run)
+    choices = [_as_now(made, found.recipe) for made in before.get("choices") or [] if isinstance(made, dict)]
+    write_atomic(reporter.run.recipe_file, dump(found.recipe))
+    _keep(reporter.run, before, found, choices)
+    reporter.event("settled", fields={"data.packing": found.recipe.data.packing}, **_steps(found))
+    return found.recipe
+
+
+def _as_now(made: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """A choice of the plan, with the recipe's value and reason where that is another now."""
+    field = made.get("field")
+    if not isinstance(field, str) or field not in GUIDES or recipe.get(field) == made.get("value"):
+        return made
+    return {"field": field, "value": recipe.get(field), "reason": recipe.reasons.get(field, ""), "alternatives": []}
+
+
+def _keep(run: RunDir, before: dict[str, Any], found: Resolved, choices: list[dict[str, Any]] | None = None) -> None:
     """plan.json as it is now that the rows are counted; what else stands in it stays."""
     plan = plan_data(found)
+    if choices is not None:
+        plan["choices"] = choices
     known = [one for one in before.get("warnings") or [] if isinstance(one, dict)]
     told = [one["what"] for one in plan["warnings"]]
     kept = [one for one in known if one.get("where") not in _DRAWN_ANEW and one.get("what") not in told]

@@ -27,7 +27,7 @@ from ft_core.worker.head import refuse_another_loss
 from ft_core.worker.load import load_model, load_tokenizer
 from ft_core.worker.prepare import Base, Data, cut_rows, find_base, kept_template, read_rows
 from ft_core.worker.report import Reporter
-from ft_core.worker.settle import settled
+from ft_core.worker.settle import settled, settled_again
 from ft_core.worker.trainer import Trainer, keep_adapter_in_float32, keep_in_float32, without_triton
 from ft_core.worker.unpacked import leave_unpacked, longest, unpacked
 from ft_core.worker.vocabulary import refuse_unknown_tokens
@@ -96,7 +96,6 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     facts = rows.facts()
     recipe = settled(recipe, base, facts, report)
     chosen = device.choose(recipe)
-    known = origin.notes(recipe, report.run, base.path)
     data = cut_rows(rows, recipe, report)
     # Whole rows need not wait in memory while the model is loaded.
     del rows
@@ -111,7 +110,11 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     _repair_generation(model, recipe, report)
     levers.set_precision(chosen)
     earlier = began(notes, packed=recipe.data.packing != "none")
-    taken, recipe = _attend(model, recipe, chosen, report, data, earlier)
+    taken, found = _attend(model, recipe, chosen, report, data, earlier)
+    if earlier is None and found != recipe:
+        found = settled_again(found, base, facts, report)
+    recipe = found
+    known = origin.notes(recipe, report.run, base.path)
     start = earlier or Began(packed=recipe.data.packing != "none")
     trainer = _trainer(model, recipe, chosen, report, tokenizer, data)
     if earlier is None:

@@ -9,6 +9,7 @@ from ft_core.worker.dataset import Tokens, to_dataset
 from ft_core.worker.report import Reporter
 
 _PACKING, _ACCUMULATION = "data.packing", "training.accumulation"
+_REASON = "tried on the model itself, packed rows would see each other"
 
 
 def longest(recipe: Recipe, tokens: Tokens) -> int:
@@ -40,4 +41,7 @@ def unpacked(recipe: Recipe, tokens: Tokens) -> Recipe:
         values[_ACCUMULATION] = max(1, round((recipe.training.accumulation or 1) * rows_each))
     if "training.attention" in recipe.reasons:
         values["training.attention"] = "auto"
-    return with_values(recipe, values)
+    found = with_values(recipe, values)
+    # What was chosen automatically stays so: a copy of the recipe chooses anew.
+    kept = {path: _REASON for path in values if path in recipe.reasons}
+    return found.model_copy(update={"reasons": {**found.reasons, **kept}})

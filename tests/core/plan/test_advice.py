@@ -9,7 +9,7 @@ from ft_core.hardware.look import Hardware
 from ft_core.models.catalogue import catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.advice import Choice, DataFacts, advise, advised, situation
-from ft_core.plan.amount import rank_warning
+from ft_core.plan.amount import rank_warning, verdict_warning
 from ft_core.plan.facts import Situation
 from ft_core.plan.fit import memory_warning
 from ft_core.plan.memory import estimate
@@ -286,3 +286,23 @@ def test_a_run_is_named_after_model_and_data(model: str, source: str, name: str)
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     with pytest.raises(FtError):
         advise(recipe({"hardware.device": "cuda"}), CPU, LLAMA_8B, None)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "questions", "field"),
+    [
+        (0, 100, None),
+        (1, 100, "data.held_out_share"),
+        (5, 100, "data.held_out_share"),
+        (5, 0, "data.held_out_share"),
+        (6, 100, None),
+        (50, 5, "evaluation.questions"),
+        (50, 6, None),
+        (50, 0, None),
+    ],
+)
+def test_held_out_rows_too_few_for_any_verdict_are_said_beforehand(
+    held_out: int, questions: int, field: str | None
+) -> None:
+    found = verdict_warning(recipe({"evaluation.questions": questions}), held_out)
+    assert (found and found.where) == field

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from ft_core.plan import attention as plan
+from ft_core.recipe.yaml_io import load
+from ft_core.runs.directory import read_plan
 from tests.bench.architectures import small_config
 from tests.core.worker import tiny
 from tests.core.worker.test_attention import model_of
@@ -149,6 +151,12 @@ def test_a_run_whose_rows_would_see_each_other_goes_on_unpacked_and_counts_its_s
     assert plan_event["sequences"] == plan_event["rows"] == 36
     assert "rows are not packed" in next(e["text"] for e in tiny.events(run, "alarm") if e["name"] == "rows_unpacked")
     assert len(tiny.losses(run)) == plan_event["total_steps"] == 2
+    # The files say what is done, and a copy of the recipe chooses anew.
+    written = load(run.recipe_file)
+    assert (written.data.packing, written.training.max_steps) == ("none", 2)
+    assert {"data.packing", "training.accumulation"} <= written.reasons.keys()
+    planned = read_plan(run)["steps"]
+    assert (planned["total"], planned["sequences"]) == (2, 36)
     # What the user asked for by name is refused, and nothing else done in its place.
     refused = tiny.make_run(tmp_path, asked)
     assert tiny.train(refused) == 3
