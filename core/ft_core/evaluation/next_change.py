@@ -10,7 +10,7 @@ from typing import Any, Final
 from ft_core.evaluation.statistics import smallest_gain
 from ft_core.evaluation.verdict import BETTER, NOT_BETTER, NOT_USABLE, TOO_FEW, WORSE, Verdict
 from ft_core.recipe.schema import Recipe
-from ft_core.text import counted
+from ft_core.text import counted, plural
 
 # A third is far enough to see a difference, and near enough not to lose what was right.
 _STEP: Final = 3.0
@@ -281,14 +281,14 @@ def _fewer_epochs(case: _Case, name: str, why: str) -> NextChange | None:
     if epochs is None or best is None or not 0 < best < step:
         return _lower_rate(case, name, why)
     value = _short(epochs * best / step)
-    return _setting(name, "training.epochs", value, f"train {value:g} epochs instead of {epochs:g}", why)
+    return _setting(name, "training.epochs", value, _train(value, "epoch", epochs), why)
 
 
 def _more(case: _Case, name: str, why: str) -> NextChange | None:
     """More of what moves a model: steps where there were few, else the rate, else the rank, else steps."""
     recipe, rate = case.recipe, case.recipe.training.learning_rate
     if case.facts.step < _FEW_STEPS:
-        return _longer(case, name, f"{why}, after {case.facts.step} steps", _STEP)
+        return _longer(case, name, f"{why}, after {counted(case.facts.step, 'step')}", _STEP)
     if rate is not None and rate * _STEP <= _HIGHEST_RATE[recipe.adapter.kind] * 1.001:
         value = _short(rate * _STEP)
         what = f"raise the learning rate from {rate:g} to {value:g}"
@@ -303,11 +303,21 @@ def _longer(case: _Case, name: str, why: str, times: float) -> NextChange | None
     training = case.recipe.training
     if training.max_steps is not None:
         value: float = min(int(training.max_steps * times), 100_000_000)
-        return _setting(name, "training.max_steps", value, f"train {value} steps instead of {training.max_steps}", why)
+        return _setting(
+            name,
+            "training.max_steps",
+            value,
+            _train(value, "step", training.max_steps),
+            why,
+        )
     if training.epochs is None:
         return None
     value = min(_short(training.epochs * times), _LONGEST_EPOCHS)
-    return _setting(name, "training.epochs", value, f"train {value:g} epochs instead of {training.epochs:g}", why)
+    return _setting(name, "training.epochs", value, _train(value, "epoch", training.epochs), why)
+
+
+def _train(value: float, unit: str, before: float) -> str:
+    return f"train {value:.10g} {plural(value, unit)} instead of {before:.10g}"
 
 
 def _short(value: float) -> float:

@@ -41,6 +41,7 @@ _SHORT: Final = {
     "model.source": "model",
     "data.source": "data",
 }
+_AUTO: Final = f"={AUTO}"
 _WORDS: Final = {("quantization.method", "none"): "unquantised", ("adapter.kind", "none"): "full"}
 
 
@@ -85,13 +86,14 @@ def differences(recipe: Recipe, other: Recipe) -> list[str]:
         automatic = path in recipe.reasons and path in other.reasons
         if not automatic and recipe.get(path) != other.get(path):
             found.append(_said(path, recipe.get(path), other.get(path)))
-    return found
+    # Of a run launched before its rows are counted, a value that was left to the program says little.
+    return [said for said in found if not said.endswith(_AUTO)] or found
 
 
 def _said(path: str, value: object, other: object) -> str:
     label = _SHORT.get(path, path.rpartition(".")[2].replace("_", "-"))
     if value is None or value == AUTO:
-        return f"{label or path.partition('.')[0]}=auto" if GUIDES[path].takes_auto or value else f"no-{label}"
+        return f"{label or path.partition('.')[0]}{_AUTO}" if GUIDES[path].takes_auto or value else f"no-{label}"
     if isinstance(value, dict | list):
         return f"other-{label}" if value else f"no-{label}"
     if isinstance(value, bool):

@@ -83,6 +83,7 @@ def test_what_was_chosen_automatically_in_both_is_no_difference() -> None:
         ({}, {"data.mapping": {"prompt": "q"}, "data.only": "x"}, ["no-mapping", "no-only"]),
         ({"training.seed": 7, "samples.count": 2, "saving.keep": 9}, {}, ["seed=7"]),
         ({}, {"training.epochs": 3.0, "quantization.method": "nf4"}, ["quantization=auto", "epochs=auto"]),
+        ({"training.max_steps": 1}, {"training.epochs": 3.0, "adapter.rank": 16}, ["steps=1"]),
     ],
 )
 def test_each_kind_of_setting_is_said_in_a_word(
