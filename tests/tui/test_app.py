@@ -166,7 +166,7 @@ async def test_a_dialog_left_under_the_notice_uncovers_nothing_that_cannot_be_la
     app = FtApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+p")
-        await until(pilot, "Set up a new run from the chosen run's recipe")
+        await until(pilot, "Set up a new run, step by step")
         dialog = HelpScreen("home")
         app.push_screen(dialog)
         await pilot.resize_terminal(4, 35)
@@ -175,7 +175,7 @@ async def test_a_dialog_left_under_the_notice_uncovers_nothing_that_cannot_be_la
         await until(pilot, "mean")
         assert [type(screen) for screen in app.screen_stack] == [HomeScreen, Palette, TooSmallScreen]
         await pilot.resize_terminal(80, 24)
-        await until(pilot, "Set up a new run from the chosen run's recipe")
+        await until(pilot, "Set up a new run, step by step")
 
 
 async def test_the_notice_tells_both_sizes() -> None:
@@ -213,7 +213,7 @@ async def test_under_the_notice_nothing_opens_by_a_key_and_nothing_is_laid_out()
         await pilot.resize_terminal(80, 24)
         await until(pilot, "what is told meanwhile")
         await pilot.press("escape")
-        await until(pilot, "Set up a new run from the chosen run's recipe")
+        await until(pilot, "Set up a new run, step by step")
         assert isinstance(app.screen, Palette)
         assert app.screen.query_one(Input).size.width > 40
         await pilot.resize_terminal(20, 20)

@@ -166,7 +166,7 @@ async def test_an_app_that_never_comes_to_rest_holds_no_key_for_ever(monkeypatch
         await pilot.pause()
         monkeypatch.setattr(typeahead, "_is_at_work", lambda _: True)
         monkeypatch.setattr(typeahead, "MOST_LOOKS", 25)
-        await burst(pilot, 0, "x", "ctrl+p", "x", "escape", "question_mark")
+        await burst(pilot, 0, "x", "x", "x", "question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen), "help")
 
 

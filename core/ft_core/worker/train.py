@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,6 +83,7 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
         recipe = adapted(yaml_io.load(reporter.run.recipe_file), reporter.run)
         _hush()
         # Seconds of imports: the run is already visible while they last.
+        import_module("torch")  # first by itself: an import inside transformers would not say what is missing
         from ft_core.worker.job import Job
 
         job = Job(recipe, reporter, controls, signals, resume="--resume" in words)

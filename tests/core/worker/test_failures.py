@@ -156,8 +156,8 @@ def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
     real = keeping.save_weights
     full = iter([True, False, False])
 
-    def save(tuned: object, folder: Path) -> None:
-        real(tuned, folder)
+    def save(tuned: object, folder: Path, *more: object) -> None:
+        real(tuned, folder, *more)
         if next(full):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

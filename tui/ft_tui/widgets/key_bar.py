@@ -96,4 +96,5 @@ class KeyBar(Widget, can_focus=False):
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         """What the key under the mouse does."""
-        self.tooltip = event.style.meta.get("tooltip") or None
+        words = event.style.meta.get("tooltip")
+        self.tooltip = Content(words) if isinstance(words, str) and words else None
