@@ -13,15 +13,20 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Select, Tree
 
+from ft_core.errors import FtError, Problem
+from ft_core.recipe.schema import Recipe
+from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import list_runs
 from ft_tui import typeahead
 from ft_tui.app import FtApp
+from ft_tui.screens import wizard
 from ft_tui.screens.help import HelpScreen
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
 from ft_tui.screens.prompt import SamplePrompt
 from ft_tui.screens.wizard import WizardScreen
 from ft_tui.widgets.file_browser import FileBrowser
+from ft_tui.widgets.path_input import PathInput
 from tests.tui.listed_runs import make_run
 from tests.tui.walking import send_event, send_keys
 from tests.tui.wizard_driver import WizardApp, demo_recipe, session, until
@@ -158,6 +163,37 @@ async def test_columns_are_said_by_keys_that_come_before_the_dialog(rows: Path) 
         await burst(pilot, 0, "c", "enter", "home", "down", "enter", "tab", "f2")
         assert not isinstance(app.screen, FileBrowser)
         assert isinstance(app.screen, MapColumns) or session(pilot).draft.texts.get("data.shape")
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that would have been started."""
+    found: list[Recipe] = []
+
+    def start(recipe: Recipe, *_: object, **__: object) -> None:
+        found.append(recipe)
+        raise FtError([Problem("nothing is started here", where="run", why="a test", remedy="none")])
+
+    monkeypatch.setattr(wizard, "start_run", start)
+    return found
+
+
+@pytest.mark.parametrize("key", ["l", "s"])
+async def test_a_value_typed_just_before_it_is_launched_or_saved_is_in_the_recipe(
+    key: str, launched: list[Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: session(pilot).steps is not None, "the facts are known")
+        # What is typed is read at a key that needs it, or not in this test.
+        monkeypatch.setattr(wizard, "REREAD_PAUSE", 600.0)
+        await burst(pilot, 0, "4", *["tab"] * 4, "end", *["backspace"] * 4, "7", "escape", "5", key)
+        if key == "s":
+            app.screen.query_one(PathInput).value = str(tmp_path / "saved.yaml")
+            await burst(pilot, 0, "enter")
+            launched.append(load(tmp_path / "saved.yaml"))
+        await until(pilot, lambda: launched, "the recipe")
+        assert launched[0].training.epochs == 7
 
 
 async def test_an_app_that_never_comes_to_rest_holds_no_key_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

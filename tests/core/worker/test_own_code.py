@@ -20,6 +20,7 @@ from ft_core.plan.foreign_code import code_warning, look_at_code
 from ft_core.recipe.read import read
 from ft_core.runs.directory import RunDir
 from ft_core.worker.ask import load_tokenizer as asked_tokenizer
+from ft_core.worker.code import use_private_modules
 from ft_core.worker.figures import figures
 from ft_core.worker.trace import answer
 from tests.core.worker import tiny
@@ -35,6 +36,12 @@ def mark(tmp_path: Path) -> Path:
 @pytest.fixture
 def mine(tmp_path: Path, mark: Path) -> Path:
     return make_own_code(tmp_path / "mine", mark)
+
+
+@pytest.fixture(autouse=True)
+def own_modules(home: Path) -> None:
+    """Code of models is imported from this test's home, whichever one the process asked for first."""
+    use_private_modules.cache_clear()
 
 
 def consent(folder: Path) -> trust.Consent:

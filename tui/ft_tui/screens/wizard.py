@@ -23,6 +23,7 @@ from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.trust_code import TrustCode
 from ft_tui.screens.wizard_data import DataStep
+from ft_tui.screens.wizard_draft_keeper import DraftFailed, DraftKeeper
 from ft_tui.screens.wizard_hardware import HardwareStep
 from ft_tui.screens.wizard_model import ModelStep
 from ft_tui.screens.wizard_review import ReviewStep
@@ -36,12 +37,11 @@ from ft_tui.widgets.steps_list import StepsList, StepState
 from ft_tui.widgets.words import Line
 from ft_tui.wizard.data_words import gate_question
 from ft_tui.wizard.disk_stamp import Stamp, data_stamp, model_stamp
-from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft, save_draft
+from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft
 from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
 from ft_tui.wizard.summary import summaries
 from ft_tui.wizard.warm_link import WarmLink
 
-SAVE_PAUSE = 0.4
 REREAD_PAUSE = 0.05
 WATCH_SECONDS = 2.0
 _GATE_WAYS = (("override", "Launch all the same"), ("go", "Go back"))
@@ -76,13 +76,6 @@ class WizardScreen(Screen[None]):
             super().__init__()
             self.names, self.data, self.model = names, data, model
 
-    class DraftFailed(Message):
-        """The disk refused the draft."""
-
-        def __init__(self, why: str) -> None:
-            super().__init__()
-            self.why = why
-
     def __init__(self, recipe: Recipe | None = None) -> None:
         super().__init__()
         restored = newest_draft() if recipe is None else None
@@ -90,12 +83,11 @@ class WizardScreen(Screen[None]):
         draft = draft_of(recipe) if recipe is not None else restored or Draft(new_name())
         self.session = Session(draft)
         self._steps: tuple[Step, ...] = ()
-        self._save_timer: Timer | None = None
         self._reread_timer: Timer | None = None
         self._note_timer: Timer | None = None
         self._launching = False
         self._warm = WarmLink()
-        self._saved_text = ""
+        self._keeper = DraftKeeper(self, lambda: None if self._launching else self.draft)
         self._disk: WizardScreen.DiskLooked | None = None
         self._looking = False
 
@@ -177,7 +169,7 @@ class WizardScreen(Screen[None]):
         (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
         self._name_keys()
         self.refresh_bindings()
-        self._save_soon()
+        self._keeper.save_soon()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
@@ -232,7 +224,7 @@ class WizardScreen(Screen[None]):
         if isinstance(self.focused, Input):
             self.step.focus(scroll_visible=False)
             return
-        self._save_now()
+        self._keeper.save_now()
         if self.draft.edited:
             self.app.notify("The draft is kept: New opens it again.")
         self.leave_wizard()
@@ -260,7 +252,7 @@ class WizardScreen(Screen[None]):
         """Take down what was typed; what follows from it is worked out when the keys rest for a moment."""
         if not self.draft.type(message.path, message.text):
             return
-        self._save_soon()
+        self._keeper.save_soon()
         self._reread_soon()
         self.query_one(ModelStep).draft_changed()
         self.query_one(DataStep).draft_changed()
@@ -272,6 +264,12 @@ class WizardScreen(Screen[None]):
     def _reread_soon(self) -> None:
         if self._reread_timer is None:
             self._reread_timer = self.set_timer(REREAD_PAUSE, self._reread)
+
+    def _reread_now(self) -> None:
+        """Take what was typed into account before something is done with it."""
+        if self._reread_timer is not None:
+            self._reread_timer.stop()
+            self._reread()
 
     def _reread(self) -> None:
         self._reread_timer = None
@@ -341,28 +339,9 @@ class WizardScreen(Screen[None]):
 
     # Keeping the draft
 
-    def _save_soon(self) -> None:
-        if self._save_timer is not None:
-            self._save_timer.stop()
-        self._save_timer = self.set_timer(SAVE_PAUSE, self._save_now)
-
-    def _save_now(self) -> None:
-        text = self.draft.to_json()
-        if self.draft.edited and text != self._saved_text and not self._launching:
-            self._saved_text = text
-            self._write_draft(self.draft)
-
-    @work(thread=True, group="draft", exit_on_error=False)
-    def _write_draft(self, draft: Draft) -> None:
-        try:
-            save_draft(draft)
-        except (FtError, OSError) as error:
-            why = error.problems[0].why if isinstance(error, FtError) else error.strerror or str(error)
-            self.post_message(self.DraftFailed(why))
-
-    def on_wizard_screen_draft_failed(self, message: DraftFailed) -> None:
+    def on_draft_failed(self, message: DraftFailed) -> None:
         """Say that what is typed is not kept."""
-        self._saved_text = ""
+        self._keeper.failed()
         self.app.notify(f"The draft cannot be kept: {message.why}.", severity="warning", markup=False)
 
     def action_fresh(self) -> None:
@@ -375,10 +354,10 @@ class WizardScreen(Screen[None]):
     def _fresh(self, answer: str | None) -> None:
         if answer != "fresh":
             return
-        self._save_now()
+        self._keeper.save_now()
         self._note("A new recipe.")
         self.session.draft = Draft(new_name())
-        self.query_one(ReviewStep).saved = None
+        self.query_one(ReviewStep).saved = ()
         self._reread()
         self.query_one(ModelStep).draft_changed()
         self.query_one(DataStep).draft_changed()
@@ -421,29 +400,33 @@ class WizardScreen(Screen[None]):
 
     def action_save(self) -> None:
         """Write the recipe to a file; not while a field holds what would be written as its default instead."""
+        self._reread_now()
         unread = sum(map(len, self.session.reading.problems.values()))
         if unread:
             self._note(f"Not saved: {counted(unread, 'field')} cannot be read, see above.")
             return
         recipe = self.query_one(ReviewStep).recipe
         dialog = SaveRecipe(recipe, self.draft.save_path or "recipe.yaml")
-        self.app.push_screen(dialog, lambda path: self._saved(path, recipe))
+        asked = self.session.recipe
+        self.app.push_screen(dialog, lambda path: self._saved(path, (recipe, asked)))
 
-    def _saved(self, path: str | None, recipe: Recipe) -> None:
+    def _saved(self, path: str | None, held: tuple[Recipe, ...]) -> None:
         if path is None:
             return
         self.draft.save_path = path
-        self.query_one(ReviewStep).saved = recipe
+        self.query_one(ReviewStep).saved = held
         self._note(f"Saved to {path}")
-        self._save_soon()
+        self._keeper.save_soon()
         self._refresh()
 
     def action_measure(self) -> None:
         """Measure on the device what the review predicts."""
+        self._reread_now()
         self.query_one(ReviewStep).measure()
 
     def action_launch(self) -> None:
         """Check once more, make the run directory, start the run, and look at it."""
+        self._reread_now()
         problems = self.session.problems()
         if self.session.only_the_gate():
             told = [one for found in problems.values() for one in found]

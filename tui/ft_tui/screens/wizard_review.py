@@ -71,8 +71,8 @@ class ReviewStep(Step):
         self._asked: Question | None = None
         self.prepared: Resolved | None = None
         self._risks: tuple[Problem, ...] = ()
-        # What the draft's file holds, once it was saved.
-        self.saved: Recipe | None = None
+        # What the draft's file holds, once it was saved: with the values chosen by then, and as it was asked for.
+        self.saved: tuple[Recipe, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Words, memory, warnings, command, recipe."""
@@ -218,7 +218,8 @@ class ReviewStep(Step):
     def _command_words(self) -> Content:
         path = self.session.draft.save_path or "recipe.yaml"
         # A file with open values comes to the plan in view as well: `train` chooses them as this page does.
-        note = "" if self.saved in (self.recipe, self.session.recipe) else "  (after s has saved it)"
+        held = self.recipe in self.saved or self.session.recipe in self.saved
+        note = "" if held else "  (after s has saved it)"
         return Content.assemble(("As a command  ", "bold"), f"ft-tui train {clean(shlex.quote(path))}", note)
 
 
