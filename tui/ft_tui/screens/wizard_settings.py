@@ -117,7 +117,7 @@ def computed_words(session: Session) -> Content:
     recipe, steps = session.resolved, session.steps
     training = recipe.training
     if session.counting:
-        return Content(f"{session.counting}: steps follow from it").stylize("dim")
+        return Content(f"{session.counting} (steps follow from that)").stylize("dim")
     if training.micro_batch is None or training.accumulation is None:
         return Content("Steps are counted once model and data are known.").stylize("dim")
     gpus = max(len(session.gpus), 1)
