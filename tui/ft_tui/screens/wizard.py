@@ -323,6 +323,11 @@ class WizardScreen(Screen[None]):
         self._looking = False
         before, self._disk = self._disk, message
         if before is None or before.names != message.names:
+            # What was named a moment ago and not found may have come before this first look at it.
+            missing = self.session.found
+            model = bool(message.model and missing.get("model.source"))
+            if model or (message.data and missing.get("data.source")):
+                self._read_again(model=model)
             return
         model = before.model != message.model
         if model or before.data != message.data:
