@@ -65,7 +65,12 @@ def _serve(listener: socket.socket, address: tuple[str, int], seconds: float) ->
     with suppress(OSError):
         while True:
             near, _ = listener.accept()
-            far = socket.create_connection(address)
+            try:
+                far = socket.create_connection(address)
+            except ConnectionRefusedError:
+                # The server is not up yet: whoever connects here sees that, and tries again.
+                near.close()
+                continue
             for source, target in ((near, far), (far, near)):
                 Thread(target=_hold_back, args=(source, target, seconds), daemon=True).start()
 
