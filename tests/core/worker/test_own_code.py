@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,9 +40,15 @@ def mine(tmp_path: Path, mark: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_modules(home: Path) -> None:
-    """Code of models is imported from this test's home, whichever one the process asked for first."""
+def own_modules(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of models is imported from this test's home, whichever one the process asked for first.
+
+    Packages imported before keep the folder they were found in, so a model of the same name would be sought there.
+    """
     use_private_modules.cache_clear()
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if Path(place).parts[-2:] != ("cache", "modules")])
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
+        del sys.modules[name]
 
 
 def consent(folder: Path) -> trust.Consent:
