@@ -35,7 +35,10 @@ class FakeGpu:
 class FakeNvml:
     """An Nvml whose GPUs a test sets, and may change between readings; `broken` makes `open` fail with these words."""
 
-    def __init__(self, *gpus: FakeGpu, broken: str | None = None) -> None:
+    def __init__(
+        self, *gpus: FakeGpu, broken: str | None = None, driver: str | None = "570.86.15", cuda: str | None = "12.8"
+    ) -> None:
+        self.versions = (driver, cuda)
         self.gpus = {gpu.uuid: gpu for gpu in gpus}
         self.broken = broken
         self.opened = 0
@@ -49,10 +52,10 @@ class FakeNvml:
         self.opened -= 1
 
     def driver(self) -> str | None:
-        return "570.86.15"
+        return self.versions[0]
 
     def cuda(self) -> str | None:
-        return "12.8"
+        return self.versions[1]
 
     def uuids(self) -> tuple[str, ...]:
         return tuple(self.gpus)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from click.testing import CliRunner
 
 from ft_core.errors import Problem
 from ft_core.hardware.host import Host
+from ft_core.hardware.installed_torch import TorchBuild
 from ft_core.hardware.look import Gpu, GpuProcess, Hardware
+from ft_core.hardware.torch_fit import NOT_TRIED
 from ft_tui import doctor
 from ft_tui.cli import cli
-from ft_tui.doctor import Check, as_data, as_text, examine, torch_cuda_build
+from ft_tui.doctor import Check, as_data, as_text, examine
 
 GIB = 2**30
 HOST = Host("Some CPU", 8, 64 * GIB, 32 * GIB, Path("/"), 10**12, 2 * 10**12)
@@ -60,34 +63,32 @@ def test_a_gpu_in_use_names_user_and_process(monkeypatch: pytest.MonkeyPatch) ->
     assert all(word in found.text for word in ("ada", "4711", "train.py", "bf16 yes", "9.0"))
 
 
-@pytest.mark.parametrize(("build", "level"), [(None, "fail"), ("13.0", "ok"), ("12.8", "ok"), ("14.1", "fail")])
-def test_a_torch_that_does_not_fit_the_driver_fails(
-    monkeypatch: pytest.MonkeyPatch, build: str | None, level: str
-) -> None:
-    monkeypatch.setattr(doctor, "torch_cuda_build", lambda: build)
-    found = report(monkeypatch, machine(gpu()))["torch build"]
-    assert found.level == level
-
-
 @pytest.mark.parametrize(
-    ("text", "build"),
+    ("build", "level", "words"),
     [
-        ("cuda: Optional[str] = '13.0'\n", "13.0"),
-        ("cuda = '12.8'\n", "12.8"),
-        ("cuda: Optional[str] = None\n", None),
-        ("hip = '6'\n", None),
+        (TorchBuild("2.13.0+cpu", None, None), "fail", "'torch==2.13.0+cu130'"),
+        (TorchBuild("2.13.0+cu130", "13.0", None), "ok", ""),
+        (TorchBuild("2.11.0+cu128", "12.8", None), "ok", ""),
     ],
 )
-def test_the_cuda_build_of_torch_is_read_from_its_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, build: str | None
+def test_torch_is_judged_for_each_gpu_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch, build: TorchBuild, level: str, words: str
 ) -> None:
-    package = tmp_path / "torch"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise AssertionError('torch must not be imported')")
-    (package / "version.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert torch_cuda_build() == build
+    monkeypatch.setattr(doctor, "installed_torch", lambda: build)
+    monkeypatch.setattr(doctor, "try_kernel", lambda _hardware: NOT_TRIED)
+    found = report(monkeypatch, machine(gpu()))["torch on GPU 0"]
+    assert found.level == level
+    assert words in (found.remedy or "")
+
+
+@pytest.mark.parametrize(("card", "words"), [((7, 0), "int8"), ((5, 2), "nf4, int8 and the 8-bit optimizer")])
+def test_what_bitsandbytes_lacks_on_an_old_card_is_named(
+    monkeypatch: pytest.MonkeyPatch, card: tuple[int, int], words: str
+) -> None:
+    old = replace(gpu(), compute_capability=card, bf16=False)
+    monkeypatch.setattr(doctor, "look", lambda: machine(old))
+    found = [check.text for check in examine() if check.name == "bitsandbytes"]
+    assert any(text.startswith(f"{words}: not on GPU 0") for text in found)
 
 
 def test_a_run_that_would_die_at_logout_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

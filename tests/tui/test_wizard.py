@@ -19,6 +19,8 @@ from ft_core import demo
 from ft_core.data import far_rows
 from ft_core.data.sampled import SampledOrder
 from ft_core.errors import problem
+from ft_core.hardware.installed_torch import TorchBuild
+from ft_core.hardware.torch_fit import NOT_TRIED, Tried
 from ft_core.models.catalogue import from_catalogue
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import Figures
@@ -66,10 +68,16 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every machine looks alike: without a GPU, unless a test brings one."""
     use_gpus(monkeypatch, FakeNvml(broken="No NVIDIA driver was found."))
     monkeypatch.setattr("ft_core.hardware.look.look_at_host", host)
+    use_torch(monkeypatch, TorchBuild("2.13.0+cu126", "12.6", None), NOT_TRIED)
 
 
 def use_gpus(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> None:
     monkeypatch.setattr("ft_core.hardware.look.PyNvml", lambda: nvml)
+
+
+def use_torch(monkeypatch: pytest.MonkeyPatch, build: TorchBuild, tried: Tried) -> None:
+    monkeypatch.setattr("ft_tui.screens.wizard_hardware.installed_torch", lambda: build)
+    monkeypatch.setattr("ft_tui.screens.wizard_hardware.try_kernel", lambda _hardware: tried)
 
 
 @pytest.fixture(autouse=True)
@@ -404,6 +412,34 @@ async def test_a_row_far_behind_is_waited_for_until_the_scan_has_come_there(
         gate.set()
         await sees(pilot, "row 890 of 900")
         await sees(pilot, "question 890")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
+async def test_the_first_step_says_that_torch_does_not_fit_the_driver_and_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    use_gpus(monkeypatch, FakeNvml(FakeGpu(), driver="550.54.15", cuda="12.4"))
+    use_torch(monkeypatch, TorchBuild("2.13.0+cu130", "13.0", None), NOT_TRIED)
+    app = WizardApp("wizard")
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot)
+        await until(pilot, lambda: "cu126" in app.screen.query_one("#torch-fit", Words).plain, "the command")
+        words = app.screen.query_one("#torch-fit", Words).plain
+        assert "needs driver 580 or newer; this one is 550.54.15" in words
+        assert "'torch==2.13.0+cu126' --index-url https://download.pytorch.org/whl/cu126" in words
+        assert_inside(app)
+
+
+async def test_a_gpu_that_computed_is_not_called_unfit_in_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NVIDIA's compatibility package an old driver runs a newer CUDA."""
+    nvml = FakeNvml(FakeGpu(), driver="550.54.15", cuda="12.4")
+    use_gpus(monkeypatch, nvml)
+    use_torch(monkeypatch, TorchBuild("2.13.0+cu130", "13.0", None), Tried({FakeGpu().uuid: None}))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await sees(pilot, "NVIDIA driver 550.54.15")
+        await until(pilot, lambda: not app.screen.query_one("#torch-fit", Words).plain, "no caution")
 
 
 async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(here: Path) -> None:

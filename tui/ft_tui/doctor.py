@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from ft_core.errors import FtError
+from ft_core.hardware.installed_torch import installed_torch
 from ft_core.hardware.look import Gpu, Hardware, look
+from ft_core.hardware.torch_builds import INT8_CAPABILITY, NF4_CAPABILITY
+from ft_core.hardware.torch_fit import fits
 from ft_core.models.find import hub_cache, hub_forbidden_by
 from ft_core.paths import HOME_VARIABLE, home
+from ft_core.plan.kernel import try_kernel
 from ft_core.runs.launch import logout_risk
 from ft_core.text import bytes_text, counted, memory_text, one_line
 
@@ -110,36 +111,28 @@ def _gpu(gpu: Gpu) -> Check:
     return Check(f"GPU {gpu.index}", "ok", text)
 
 
-def torch_cuda_build() -> str | None:
-    """The CUDA version torch was built for, read from its files; None for a build without CUDA, or no torch."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return None
-    try:
-        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(r"^cuda\b[^=]*=\s*['\"]([\d.]+)['\"]", text, re.MULTILINE)
-    return found.group(1) if found else None
-
-
 def _torch_build(hardware: Hardware) -> Iterator[Check]:
-    build = torch_cuda_build()
-    if build is None:
-        level: Level = "fail" if hardware.gpus else "ok"
-        remedy = (
-            "install the CUDA build of torch: see https://pytorch.org/get-started/locally" if hardware.gpus else None
-        )
-        yield Check("torch build", level, "for the CPU only", remedy)
-    elif hardware.cuda and _version(build)[:1] > _version(hardware.cuda)[:1]:
-        yield Check("torch build", "fail", f"for CUDA {build}; the driver ends at {hardware.cuda}",
-                    f"update the driver, or install torch for CUDA {hardware.cuda}")  # fmt: skip
-    else:
-        yield Check("torch build", "ok", f"for CUDA {build}")
+    build = installed_torch()
+    if build is None or not hardware.gpus:
+        yield Check("torch build", "ok" if build else "fail", build.words if build else "torch is not installed",
+                    None if build else "install ft-tui again, as its README says")  # fmt: skip
+        return
+    tried = try_kernel(hardware)
+    for gpu in hardware.gpus:
+        fit = fits(gpu, hardware.driver, build, tried)
+        yield Check(f"torch on GPU {gpu.index}", "ok" if fit.ok else "fail", fit.text, fit.remedy)
+        yield from _quantisation(gpu)
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text))
+def _quantisation(gpu: Gpu) -> Iterator[Check]:
+    """What bitsandbytes computes on this card, where that is not all of it."""
+    card = gpu.compute_capability
+    if card is None or card >= INT8_CAPABILITY:
+        return
+    missing = "int8" if card >= NF4_CAPABILITY else "nf4, int8 and the 8-bit optimizer"
+    lowest = ".".join(map(str, INT8_CAPABILITY if card >= NF4_CAPABILITY else NF4_CAPABILITY))
+    yield Check("bitsandbytes", "warn", f"{missing}: not on GPU {gpu.index}; they need compute capability {lowest}",
+                "leave quantization.method and training.optimizer on another value there")  # fmt: skip
 
 
 def _host(hardware: Hardware) -> Iterator[Check]:

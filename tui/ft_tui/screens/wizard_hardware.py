@@ -13,7 +13,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
+from ft_core.hardware.installed_torch import installed_torch
 from ft_core.hardware.look import Hardware, Host, look
+from ft_core.hardware.torch_fit import NOT_TRIED, Fit, Tried, unfit
+from ft_core.plan.kernel import try_kernel
 from ft_core.text import bytes_text, clean, memory_text, one_line
 from ft_tui.screens.wizard_step import FactsChanged, Step
 from ft_tui.widgets.cells import Line, bar
@@ -45,6 +48,7 @@ class HardwareStep(Step):
     HardwareStep #device-reason { color: $text-muted; margin-left: 12; margin-bottom: 1; }
     HardwareStep #device-problem { margin-left: 12; }
     HardwareStep #no-gpu { margin-bottom: 1; }
+    HardwareStep #torch-fit { margin-bottom: 1; }
     """
 
     @dataclass
@@ -53,9 +57,16 @@ class HardwareStep(Step):
 
         hardware: Hardware
 
+    @dataclass
+    class Computed(Message):
+        """Something tiny was computed on each GPU, or not."""
+
+        tried: Tried
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._looking = False
+        self._tried: Tried | None = None
 
     def compose(self) -> ComposeResult:
         """The choice first, then what there is to choose from."""
@@ -65,6 +76,7 @@ class HardwareStep(Step):
         yield Words("Looking at the machine …", id="device-reason")
         yield Words(id="device-problem")
         yield OneLine(id="driver", classes="dim")
+        yield Words(id="torch-fit")
         yield GpuTable()
         yield Words(id="no-gpu")
         yield FlowCells(id="host")
@@ -91,10 +103,22 @@ class HardwareStep(Step):
         """New figures: tell the wizard when a choice could come out differently, else only this page."""
         self._looking = False
         old, self.session.hardware = self.session.hardware, message.hardware
+        if self._tried is None and message.hardware.gpus:
+            self._tried = NOT_TRIED
+            self._compute_in_thread(message.hardware)
         if old is None or _identity(old) != _identity(message.hardware):
             self.post_message(FactsChanged())
         else:
             self.show()
+
+    @work(thread=True, group="kernel", exit_on_error=False)
+    def _compute_in_thread(self, hardware: Hardware) -> None:
+        self.post_message(self.Computed(try_kernel(hardware)))
+
+    def on_hardware_step_computed(self, message: Computed) -> None:
+        """What was judged by versions is now known."""
+        self._tried = message.tried
+        self.show()
 
     def first_focus(self) -> Widget:
         """The choice of the device."""
@@ -122,6 +146,8 @@ class HardwareStep(Step):
     def _show_machine(self, hardware: Hardware) -> None:
         self.query_one("#driver", OneLine).say(_driver_words(hardware))
         self.query_one(GpuTable).show_gpus(hardware.gpus, self._chosen(hardware))
+        fit = unfit(hardware, installed_torch(), self._tried or NOT_TRIED)
+        self.query_one("#torch-fit", Words).say(_fit_words(fit))
         self.query_one("#no-gpu", Words).say(_no_gpu_words(hardware, on_cpu=self.session.device == "cpu"))
         lines = host_lines(hardware.host)
         self.query_one("#host", FlowCells).show(lambda _width, _height: lines)
@@ -159,6 +185,14 @@ def _driver_words(hardware: Hardware) -> str:
     return one_line(
         f"NVIDIA driver {hardware.driver or 'unknown'}{cuda}. Space takes a GPU; none taken: the freest.", 200
     )
+
+
+def _fit_words(fit: Fit | None) -> Content:
+    """Why torch does not compute on a GPU, and what to do."""
+    if fit is None:
+        return Content()
+    todo = f" To do: {clean(fit.remedy)}." if fit.remedy else ""
+    return Content.assemble(("This GPU cannot be used yet. ", "bold $error"), f"{clean(fit.text)}.{todo}")
 
 
 def _no_gpu_words(hardware: Hardware, *, on_cpu: bool) -> Content:
