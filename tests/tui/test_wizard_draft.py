@@ -257,3 +257,18 @@ def test_the_memory_of_an_untouched_draft_is_one_number_or_none_at_whatever_mome
     shown.clear()
     look()
     assert shown == [(None, None, None, "Counting tokens …")], "other rows are held out: they are counted anew"
+
+
+@pytest.mark.parametrize("field", ["model.source", "model.revision", "model.chat_template"])
+def test_an_override_of_the_template_gate_is_taken_back_with_another_model_or_template(field: str) -> None:
+    draft = Draft("one")
+    draft.type("data.source", "a.jsonl")
+    draft.type("data.template_gate", "override")
+    draft.type("data.source", "b.jsonl")
+    draft.type("data.template_gate", "override")
+    draft.type("training.epochs", "2")
+    assert draft.texts["data.template_gate"] == "override"
+    draft.type(field, "another")
+    assert "data.template_gate" not in draft.texts
+    draft.type("data.source", "a.jsonl")
+    assert "data.template_gate" not in draft.texts

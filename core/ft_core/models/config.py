@@ -56,6 +56,10 @@ _COUNT_LIMIT = 2**40
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 _SENSES = ("vision", "audio", "speech")
 _GENERATES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+# Attention dropout of decoders whose configuration classes have one other than 0 (transformers 5.23).
+_DROPPED_BY_DEFAULT: Mapping[str, float] = dict.fromkeys(
+    ("biogpt", "gpt2", "gpt_bigcode", "gpt_neox_japanese", "openai-gpt", "seed_oss", "xglm"), 0.1
+)
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "hidden": ("hidden_size", "n_embd", "d_model", "dim"),
     "intermediate": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size"),
@@ -230,6 +234,18 @@ def text_part(config: dict[str, Any]) -> dict[str, Any]:
             return config
         config = inner
     return config
+
+
+def attention_dropout(config: dict[str, Any]) -> float:
+    """The share of attention weights that the architecture drops in training; 0 where config.json has no say in it."""
+    part = text_part(config)
+    rates = [
+        float(value)
+        for key, value in part.items()
+        if "att" in key and "drop" in key and isinstance(value, int | float) and 0 < value < 1
+    ]
+    named = any("att" in key and "drop" in key for key in part)
+    return max(rates, default=0.0 if named else _DROPPED_BY_DEFAULT.get(str(part.get("model_type")), 0.0))
 
 
 def senses(config: dict[str, Any]) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ class ModelFacts:
     consent.
     `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files. `modules` are the last
     names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise. `senses` are
-    the parts beside the language model, such as vision. `figures`
-    are there for an architecture that no formula knows, once a step of it was traced.
+    the parts beside the language model, such as vision. `attention_dropout` is the share of attention weights that is
+    dropped in training. `figures` are there for an architecture that no formula knows, once a step was traced.
     """
 
     source: str
@@ -53,5 +53,6 @@ class ModelFacts:
     quantized: str | None = None
     modules: frozenset[str] = frozenset()
     senses: tuple[str, ...] = ()
+    attention_dropout: float = 0.0
     figures: Figures | None = None
     problem: Problem | None = None

@@ -10,7 +10,16 @@ from typing import Any
 
 from ft_core.errors import FtError, Problem
 from ft_core.models.catalogue import figures_like
-from ft_core.models.config import ADAPTER, check_folder, has_tokenizer, senses, shapes, text_part, text_value
+from ft_core.models.config import (
+    ADAPTER,
+    attention_dropout,
+    check_folder,
+    has_tokenizer,
+    senses,
+    shapes,
+    text_part,
+    text_value,
+)
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import kept_figures
 from ft_core.models.json_file import MISSING, read_json
@@ -76,6 +85,7 @@ def _with_config(facts: ModelFacts, config: dict[str, Any], path: Path) -> Model
         has_chat_template=_has_chat_template(path),
         quantized=one_line(str(method or "unknown"), 40) if isinstance(quantization, dict) else None,
         senses=senses(config),
+        attention_dropout=attention_dropout(config),
         **shapes(config),
     )
 

@@ -6,6 +6,7 @@ import importlib.util
 from typing import Final
 
 from ft_core.errors import Problem
+from ft_core.models.facts import ModelFacts
 from ft_core.recipe.schema import Recipe
 
 # Architectures that cap their scores or add a sink to them, which the kernels without a mask do not compute.
@@ -74,6 +75,20 @@ def attention_used(recipe: Recipe, model_type: str | None, device: str) -> str:
         return recipe.training.attention
     half = recipe.model.dtype in {"bfloat16", "float16"} or (recipe.model.dtype == "auto" and device == "cuda")
     return attention(recipe, model_type, sixteen_bits=half, device=device)[0]
+
+
+def dropout_warning(recipe: Recipe, model: ModelFacts, device: str) -> Problem | None:
+    """That attention will drop nothing although the model's config asks for it; None where nothing is left out."""
+    left_out = model.attention_dropout
+    used = attention_used(recipe, model.model_type, device)
+    if not left_out or recipe.data.packing == "none" or used != "varlen":
+        return None
+    return Problem(
+        f"attention dropout is 0, where the model's config has {left_out:g}",
+        "training.attention",
+        "the kernel for packed rows drops nothing",
+        "it is left so, or set data.packing to none to train with it",
+    )
 
 
 def masked(recipe: Recipe, model_type: str | None, device: str) -> bool:

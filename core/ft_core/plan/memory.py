@@ -165,8 +165,10 @@ class _Step:
         # When the first layer's backward pass is under way, its own and the embedding's gradients are still to come.
         nearly = all_gradients - int(all_gradients - 2 * head) // shape.layers - head if shape.full else all_gradients
         checkpoints = (shape.weight_width if self.mixed else shape.compute_width) * shape.hidden * self.tokens
+        # What its loss needs of the router is kept whether or not a layer is computed again.
+        checkpoints += self._router_kept()
         if self.recipe.training.activation_checkpointing is False:
-            layer = self.kept_layer()
+            layer = self.kept_layer() + self._router_kept()
             everything = int(shape.layers * layer + self._while_masked())
             unpacked = self._unpacked()
             return [
@@ -232,6 +234,12 @@ class _Step:
         experts, met = self.shape.mixture
         copies = 4 if self.shape.full or self.shape.delta else 2
         return self.scale * (copies * met * self.shape.hidden + 4 * experts) + 40 * met
+
+    def _router_kept(self) -> int:
+        """Bytes one layer keeps for the router's loss: a probability for each token and expert."""
+        if self.shape.mixture is None or not self.recipe.training.router_loss:
+            return 0
+        return self.tokens * self.shape.compute_width * self.shape.mixture[0]
 
     def _written_out(self) -> int:
         """Weights in the format of the products: of adapters in float32 under autocast, and of adapted experts."""

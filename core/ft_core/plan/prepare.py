@@ -98,6 +98,8 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
         found.append(unpackable)
     if needs_template and model.has_chat_template is False and recipe.model.chat_template == AUTO:
         found.append(_no_template(model))
+    if recipe.training.router_loss and model.model_type and not model.experts:
+        found.append(_no_router(model))
     if model.context and recipe.data.max_length and recipe.data.max_length > model.context:
         found.append(
             Problem(
@@ -145,6 +147,15 @@ def _no_template(model: ModelFacts) -> Problem:
         "the rows are conversations, and without a template nothing says how turns are written for this model",
         f"set model.chat_template to plain (or chatml), choose the instruct version of {model.source}, or rows with "
         "prompt and completion texts",
+    )
+
+
+def _no_router(model: ModelFacts) -> Problem:
+    return Problem(
+        "the model has no experts to use evenly",
+        "training.router_loss",
+        f"{one_line(model.source, 100)} is no mixture of experts",
+        "set training.router_loss to 0, or choose a mixture of experts",
     )
 
 

@@ -19,6 +19,7 @@ from ft_core.paths import expanded
 from ft_core.plan.advice import advise, apply, situation, steps_of
 from ft_core.plan.alternatives import Alternative, alternatives
 from ft_core.plan.amount import rank_warning, verdict_warning
+from ft_core.plan.attention import dropout_warning
 from ft_core.plan.calibration import remembered
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.fit import memory_warning
@@ -105,7 +106,8 @@ def completed(found: Resolved, more: Sequence[Problem] = ()) -> Resolved:
         too_large = replace(too_large, why=f"{too_large.why}; reckoned for {found.basis}")
     rows = found.data.rows if found.data is not None else 0
     held_out = found.data.held_out_rows if found.data is not None else 0
-    own = (code_warning(found.model), too_large, rank_warning(found.recipe, rows))
+    undropped = dropout_warning(found.recipe, found.model, now.device)
+    own = (code_warning(found.model), too_large, rank_warning(found.recipe, rows), undropped)
     few = verdict_warning(found.recipe, held_out)
     return replace(
         found,

@@ -25,7 +25,7 @@ _SECONDS: Final = 180.0
 _FIELDS: Final = (
     "model.dtype", "quantization.method", "quantization.double", "adapter.kind", "adapter.rank", "adapter.dropout",
     "adapter.target_modules", "data.max_length", "data.packing", "training.micro_batch", "training.accumulation",
-    "training.optimizer", "training.activation_checkpointing", "training.float32_weights",
+    "training.optimizer", "training.activation_checkpointing", "training.float32_weights", "training.router_loss",
 )  # fmt: skip
 _LIBRARIES: Final = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 _ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -194,6 +194,12 @@ class Training(Section):
     )
     weight_decay: float = setting(0.0, "Pull of the trained weights towards zero, per step.", ge=0, le=1)
     max_grad_norm: float = setting(1.0, "Gradients are scaled down to this norm; 0 never scales.", ge=0, le=1000)
+    router_loss: float = setting(
+        0.0,
+        "Weight of a mixture's loss for even use of its experts, added to that of the tokens; 0 leaves it out.",
+        ge=0,
+        le=1,
+    )
     seed: int = setting(42, "Seed of the shuffle, of the adapter's start and of dropout.", ge=0, le=2**32 - 1)
     activation_checkpointing: AutoBool = setting(
         None, "Recompute activations instead of keeping them: far less memory, about 1.4 times the time."

@@ -60,8 +60,8 @@ def sft_config(recipe: Recipe, device: Device, folder: Path) -> SFTConfig:
         **_optimisation(recipe, device),
         **_precision(recipe, device),
         seed=recipe.training.seed,
-        # A mixture's own loss for balance is for pretraining; TRL would add it, and from a config the head cannot read.
-        router_aux_loss_coef=0.0,
+        # A mixture's own loss for balance is for pretraining: unless asked for TRL would add it as its config says.
+        router_aux_loss_coef=recipe.training.router_loss,
         dataloader_pin_memory=device.kind == "cuda",
         logging_strategy="steps",
         logging_steps=1,

@@ -32,6 +32,7 @@ from ft_core.worker.code import use_private_modules
 from ft_core.worker.count import count
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.timely import TOO_SLOW, encode
+from ft_core.worker.vocabulary import UNKNOWN_TOKEN, embeddings_of, unknown_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,10 +50,11 @@ Answer = dict[str, Any]
 
 
 class Asked:
-    """The questions and their answers, over one tokenizer."""
+    """The questions and their answers, over one tokenizer and the number of embeddings its model has, where known."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, known: int | None = None) -> None:
         self._tokenizer = tokenizer
+        self._known = known
         self._encoders: dict[tuple[str, str], Encoder] = {}
 
     def answers(self, request: Answer) -> Iterator[Answer]:
@@ -84,7 +86,7 @@ class Asked:
     def _encode(self, row: TrainingRow, request: Answer, gate: Gate | None = None) -> Encoded:
         encoder = self._encoder(request)
         try:
-            return encode(row, encoder, gate)
+            encoded = encode(row, encoder, gate)
         except MemoryError:
             raise problem(
                 f"row {row.number} took too much memory to turn into tokens",
@@ -92,6 +94,12 @@ class Asked:
                 why=f"it needed more than {MEMORY // 2**30} GiB",
                 remedy="shorten the row, or choose another model: its chat template may be damaged or hostile",
             ) from None
+        if (
+            self._known is not None
+            and (found := unknown_tokens(self._known, encoder.tokenizer, encoded.input_ids)) is not None
+        ):
+            raise FtError(found)
+        return encoded
 
     def _preview(self, row: Answer, request: Answer) -> Answer:
         asked = _from_wire(row)
@@ -198,8 +206,9 @@ class _Tally:
     def leave_out(self, found: Problem) -> None:
         self._left_out += 1
         self._slow += found.kind == TOO_SLOW
-        if self._slow >= _SLOW_ROWS:
-            # A template that takes so long for every row would be waited for all night.
+        if self._slow >= _SLOW_ROWS or found.kind == UNKNOWN_TOKEN:
+            # A template that takes so long for every row would be waited for all night, and a run with a token that the
+            # model does not know never starts.
             raise FtError(found)
         if len(self._problems) < _TOLD_PROBLEMS:
             self._problems[found] = None
@@ -239,7 +248,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def serve(load: Callable[[], PreTrainedTokenizerBase], requests: int, send: Callable[[Answer], None]) -> None:
+def serve(load: Callable[[], Asked], requests: int, send: Callable[[Answer], None]) -> None:
     """Answer requests from a file descriptor until it ends."""
     asked: Asked | None = None
     running: dict[int, Iterator[Answer]] = {}
@@ -252,7 +261,7 @@ def serve(load: Callable[[], PreTrainedTokenizerBase], requests: int, send: Call
                 running.pop(number, None)
                 continue
             try:
-                asked = asked or Asked(load())
+                asked = asked or load()
             except FtError as error:
                 send(_failure(number, error))
             else:
@@ -324,10 +333,10 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
-    def load() -> PreTrainedTokenizerBase:
+    def load() -> Asked:
         tokenizer = load_tokenizer(folder)
         _limit_memory(MEMORY)
-        return tokenizer
+        return Asked(tokenizer, embeddings_of(folder))
 
     try:
         serve(load, 0, send)

@@ -38,6 +38,8 @@ class Telemetry:
         self.tokens = 0
         self.seconds = 0.0
         self.finite = True
+        # What the router's loss is multiplied by before it is added to the tokens', which alone is called the loss.
+        self.router_weight = 0.0
         # Tokens the loss of the present step was taken on, where somebody counts them.
         self.trained_tokens: Callable[[], torch.Tensor | int | None] = lambda: None
 
@@ -58,12 +60,14 @@ class Telemetry:
         # TRL counts since the start of this process.
         tokens = self._earlier_tokens + int(logs.get("num_tokens", 0))
         self.seconds += seconds
-        loss = float(logs["loss"])
+        router = logs.get("aux_loss")
+        loss = float(logs["loss"]) - self.router_weight * (router or 0.0)
         self._reporter.event(
             "step",
             step=state.global_step,
             epoch=state.epoch,
             loss=loss,
+            **({} if router is None else {"router_loss": router}),
             learning_rate=logs.get("learning_rate"),
             grad_norm=logs.get("grad_norm"),
             tokens=tokens,

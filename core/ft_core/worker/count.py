@@ -16,6 +16,7 @@ from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import FtError
 from ft_core.recipe.schema import Data
 from ft_core.worker.timely import TOO_SLOW
+from ft_core.worker.vocabulary import UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
     from ft_core.worker.tokenise import Encoded
@@ -105,7 +106,7 @@ def _counted(
         try:
             trained = encode(row).trained
         except FtError as error:
-            if error.problems[0].kind == TOO_SLOW:
+            if error.problems[0].kind in {TOO_SLOW, UNKNOWN_TOKEN}:
                 raise
             refused = error
         else:

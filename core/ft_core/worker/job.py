@@ -88,6 +88,7 @@ class Job:
         self.ready = ready = set_up(self.recipe, self.report, self.controls, self.resumed)
         self.recipe = self.keeper.recipe = ready.recipe
         self.telemetry = Telemetry(self.report, ready.device)
+        self.telemetry.router_weight = ready.recipe.training.router_loss
         self.telemetry.trained_tokens = lambda: ready.trainer.trained_tokens
         generator = Generator(ready.model, ready.tokenizer, ready.stops, ready.autocast)
         self.samples = Samples(self.recipe, ready.model, generator, self.report, ready.data)

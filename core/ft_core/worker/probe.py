@@ -23,6 +23,7 @@ from ft_core.worker.attention import packed_rows
 from ft_core.worker.dataset import Tokens
 from ft_core.worker.device import Device
 from ft_core.worker.evaluate import longest_batch
+from ft_core.worker.router import with_router
 
 # The first pass makes what later ones find; on a CPU they are dear.
 _PASSES: Final = {"cuda": 4, "cpu": 2}
@@ -67,7 +68,7 @@ def probe(
         seconds = []
         for number in range(_PASSES[device.kind]):
             begun = time.perf_counter()
-            _pass(model, batch, autocast, packed=trainer.padding_free)
+            _pass(trainer, batch, autocast)
             _wait(device)
             seconds.append(time.perf_counter() - begun)
             if not summed:
@@ -90,15 +91,14 @@ def _longest_training_batch(trainer: Any) -> tuple[dict[str, Any], int]:  # noqa
 
 
 def _pass(
-    model: Any,  # noqa: ANN401 - as above
+    trainer: Any,  # noqa: ANN401 - as above
     batch: dict[str, Any],
     autocast: Callable[[], AbstractContextManager[Any]],
-    *,
-    packed: bool,
 ) -> None:
     """One forward and backward pass; the trainer's own would count its tokens as trained."""
-    with packed_rows() if packed else nullcontext(), autocast():
-        loss = model(**batch, fused_lm_head=True, use_cache=False).loss
+    with packed_rows() if trainer.padding_free else nullcontext(), autocast():
+        asked = with_router(batch, trainer.args.router_aux_loss_coef)
+        loss = trainer.model(**asked, fused_lm_head=True, use_cache=False).loss
     loss.backward()
 
 

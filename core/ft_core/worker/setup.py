@@ -27,6 +27,7 @@ from ft_core.worker.head import refuse_another_loss
 from ft_core.worker.load import load_model, load_tokenizer
 from ft_core.worker.prepare import Base, Data, cut_rows, find_base, kept_template, read_rows
 from ft_core.worker.report import Reporter
+from ft_core.worker.router import name_experts, refuse_without_router
 from ft_core.worker.settle import settled, settled_again
 from ft_core.worker.trainer import Trainer, keep_adapter_in_float32, keep_in_float32, without_triton
 from ft_core.worker.unpacked import leave_unpacked, longest, unpacked
@@ -107,6 +108,7 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     refuse_unknown_tokens(model, tokenizer, data.train, data.held_out)
     check_targets(recipe, model)
     own_config = copy.deepcopy(model.config)
+    name_experts(model.config)
     _repair_generation(model, recipe, report)
     levers.set_precision(chosen)
     earlier = began(notes, packed=recipe.data.packing != "none")
@@ -119,6 +121,8 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     trainer = _trainer(model, recipe, chosen, report, tokenizer, data)
     if earlier is None:
         refuse_another_loss(trainer.model, partial(autocast, chosen))
+        if recipe.training.router_loss:
+            refuse_without_router(trainer.model, partial(autocast, chosen))
     trainer.rises_from_zero, trainer.own_config = start.rises_from_zero, own_config
     taken |= _more_levers(trainer.model, recipe, chosen, no_triton)
     _log_levers(taken, report)
@@ -189,6 +193,9 @@ def _trainer(
         peft_config=lora_config(recipe, model),
     )
     trainer.remove_callback(PrinterCallback)
+    if hasattr(text := model.config.get_text_config(), "output_router_logits"):
+        # Asked for in each step; what else the model computes has no loss of its router.
+        text.output_router_logits = False
     return trainer
 
 

@@ -45,6 +45,7 @@ from ft_core.text import one_line
 from ft_core.worker.arguments import lora_config
 from ft_core.worker.code import use_private_modules
 from ft_core.worker.packed import fake_4bit
+from ft_core.worker.router import name_experts, with_router
 
 # CUDA's caching allocator gives out multiples of this (kMinBlockSize in c10/cuda/CUDACachingAllocator.cpp).
 _ROUNDED_TO = 512
@@ -297,6 +298,7 @@ def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTens
     It is put together of meta tensors, which PEFT can move about, and becomes fake then.
     """
     config._attn_implementation = _attention_name(config, recipe, device)
+    name_experts(config)
     folder = folder_of(config)
     with unset_fake_temporarily():
         with torch.device("meta"):
@@ -410,7 +412,8 @@ def _forward_backward(model: Any, recipe: Recipe, device: str) -> None:  # noqa:
     dtype = weights_dtype(recipe, device)
     half = _DTYPES[recipe.model.dtype] if recipe.model.dtype != "auto" else dtype
     with torch.autocast("cpu", dtype=half if half != torch.float32 else torch.bfloat16, enabled=half != torch.float32):
-        loss = model(**inputs, fused_lm_head=True, use_cache=False).loss
+        asked = with_router(inputs, recipe.training.router_loss)
+        loss = model(**asked, fused_lm_head=True, use_cache=False).loss
     loss.backward()
 
 

@@ -91,6 +91,24 @@ def test_older_names_of_shapes_are_understood(tmp_path: Path) -> None:
     assert (facts.intermediate, facts.head_dim, facts.context) == (384, 16, 1024)
 
 
+@pytest.mark.parametrize(
+    ("config", "dropout"),
+    [
+        ({}, 0.0),
+        ({"attention_dropout": 0.1}, 0.1),
+        ({"attention_dropout": 0}, 0.0),
+        ({"model_type": "gpt2", "attn_pdrop": 0.2, "resid_pdrop": 0.5}, 0.2),
+        ({"model_type": "gpt2"}, 0.1),
+        ({"model_type": "gpt2", "attn_pdrop": 0.0}, 0.0),
+        ({"attention_dropout": "0.1"}, 0.0),
+    ],
+)
+def test_the_share_of_attention_that_is_dropped_in_training_is_known(
+    tmp_path: Path, config: dict[str, Any], dropout: float
+) -> None:
+    assert inspect(model_folder(tmp_path, config=config)).attention_dropout == dropout
+
+
 def test_the_experts_a_token_meets_give_the_width_of_a_mixture(tmp_path: Path) -> None:
     config = {"model_type": "qwen3_moe", "num_experts_per_tok": 8, "moe_intermediate_size": 768, "num_experts": 128}
     assert inspect(model_folder(tmp_path, config=config)).intermediate == 8 * 768

@@ -302,6 +302,16 @@ def test_a_run_that_is_too_large_for_the_gpu_is_warned_of(parts: dict[str, objec
     assert "are free" in plan.warnings[0].what
 
 
+@pytest.mark.parametrize("how", [{}, {"data.packing": "none"}, {"training.attention": "sdpa"}])
+def test_attention_dropout_that_packed_rows_leave_out_is_warned_of(
+    parts: dict[str, object], tmp_path: Path, how: dict[str, object]
+) -> None:
+    base = str(model_folder(tmp_path / "dropping", config={"attention_dropout": 0.1}))
+    told = prepare(recipe({"data.packing": "bfd", **parts, "model.source": base, **how}), hardware=machine(gpu()))
+    assert any("attention dropout is 0" in one.what and "0.1" in one.what for one in told.warnings) is (not how)
+    assert not any("dropout" in one.what for one in prepare(recipe(parts), hardware=machine(gpu())).warnings)
+
+
 def test_planning_imports_nothing_of_the_training_stack(parts: dict[str, object]) -> None:
     script = (
         "import sys; from ft_core.plan.prepare import prepare; from ft_core.recipe.check import with_values;"

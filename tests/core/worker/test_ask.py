@@ -12,6 +12,7 @@ import pytest
 
 from ft_core.data.rows import Message
 from ft_core.errors import FtError
+from ft_core.recipe.schema import Data
 from ft_core.worker import ask, timely
 from tests.core.data.tokenizers_made_here import make_model_folder, make_tokenizer
 
@@ -152,3 +153,23 @@ def test_when_every_row_is_refused_the_reasons_are_raised(tmp_path: Path) -> Non
     }
     with pytest.raises(FtError, match="answer is empty"):
         list(ask.Asked(make_tokenizer(None)).answers(request))
+
+
+def test_a_token_the_model_has_no_embedding_for_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    folder = make_model_folder(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 200}))
+    answers, _ = spoken(folder, PREVIEW)
+    shown = answers[0]["row"]["problem"]
+    assert "the model does not know: `Ċ` (2" in shown["what"]
+    assert "ids 0 to 199" in shown["why"]
+    assert shown["where"] == "model.source"
+    source = tmp_path / "rows.jsonl"
+    source.write_text(json.dumps({"messages": ROW["messages"]}) + "\n")
+    lengths = {"do": "lengths", "source": str(source), "held_out": False, **AUTO, "train_on": "all", "max_length": None}
+    data = Data(source=str(source), held_out_share=0.0).model_dump(mode="json")
+    for request in (lengths, {**PREVIEW, "do": "count", "data": data, "seed": 0}):
+        with pytest.raises(FtError) as refused:
+            list(ask.Asked(ask.load_tokenizer(folder), 200).answers(request))
+        assert asdict(refused.value.problems[0]) == shown
+        assert list(ask.Asked(ask.load_tokenizer(folder), 400).answers(request))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ft_core.errors import FtError
+from ft_core.plan.prepare import prepare
+from ft_core.worker.router import refuse_without_router
 from tests.bench.architectures import small_config
 from tests.core.worker import tiny
 
@@ -60,6 +64,41 @@ def test_a_mixture_whose_config_counts_its_experts_by_another_name_trains(data: 
     assert plan["adapters"] == {"k_proj": 2, "o_proj": 2, "q_proj": 2, "v_proj": 2}
     assert "the experts" in plan["no_adapter"]
     assert "none on the experts" in run.log_file.read_text() if run.log_file.exists() else True
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "granitemoe"])
+def test_the_loss_of_a_router_is_added_where_it_is_asked_for_and_kept_apart(
+    kind: str, data: Path, tmp_path: Path
+) -> None:
+    base = make_mixture(kind, tmp_path / "base")
+    plain, asked = (
+        run_of(base, data, tmp_path / f"{weight}", training__router_loss=weight, adapter__kind="none")
+        for weight in (0.0, 0.5)
+    )
+    (first, second), (alike, other) = (tiny.events(run, "step") for run in (plain, asked))
+    # The loss of the tokens before anything was trained is the same; what it is after that step no longer is.
+    assert alike["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    # Even use is 1 in a Switch Transformer's loss, times the experts a token meets (arXiv:2101.03961, equation 4).
+    assert alike["router_loss"] == pytest.approx(2.0, rel=0.2)
+    assert alike["grad_norm"] != pytest.approx(first["grad_norm"], rel=1e-4)
+    assert other["loss"] != second["loss"]
+    assert "router_loss" not in first
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, asked.result))
+    assert after == before
+
+
+def test_the_loss_of_a_router_is_refused_where_there_is_none(data: Path, model: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from trl.trainer.utils import add_fused_lm_head
+
+    recipe = tiny.make_recipe(model, data, training__router_loss=0.1)
+    with pytest.raises(FtError, match="no experts to use evenly"):
+        prepare(recipe)
+    silent = AutoModelForCausalLM.from_config(small_config("deepseek_v3"), dtype=torch.float32)
+    add_fused_lm_head(silent)
+    with pytest.raises(FtError, match="models of the type deepseek_v3 have no loss of a router"):
+        refuse_without_router(silent, nullcontext)
 
 
 def test_a_generation_config_that_cannot_be_mended_keeps_its_tokens() -> None:

@@ -92,14 +92,20 @@ def facts_of(config: Any) -> ModelFacts:
     return ModelFacts(source=kind, kind="hub", model_type=kind, tied=config.tie_word_embeddings, **shapes(found))
 
 
-def error(config: Any, values: dict[str, object], device: str = "cuda") -> float:
-    """By what share the closed form is off the trace."""
+def peaks(config: Any, values: dict[str, object], device: str = "cuda") -> tuple[int, int]:
+    """The peak of a step in bytes: traced, and by the closed form."""
     from ft_core.worker.trace import trace
 
     asked = recipe({"model.dtype": "bfloat16", "training.micro_batch": 1, **values})
     guess = estimate(facts_of(config), asked, device)
     assert guess is not None
-    return guess.peak / trace(config, asked, device).peak - 1
+    return trace(config, asked, device).peak, guess.peak
+
+
+def error(config: Any, values: dict[str, object], device: str = "cuda") -> float:
+    """By what share the closed form is off the trace."""
+    traced_peak, guess = peaks(config, values, device)
+    return guess / traced_peak - 1
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -117,6 +123,16 @@ def test_the_closed_form_is_within_5_percent_of_the_trace_and_1_at_the_median(ki
 def test_the_closed_form_follows_every_setting(variant: str) -> None:
     values = {"training.activation_checkpointing": False, "data.max_length": 2048, **VARIANTS[variant]}
     assert abs(error(config_of("llama"), values)) < 0.05
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_what_the_loss_of_a_router_keeps_is_counted(checkpointing: bool) -> None:
+    config = config_of("qwen3_moe")
+    values: dict[str, object] = {"training.activation_checkpointing": checkpointing, "data.max_length": 2048}
+    without, asked = (peaks(config, {**values, "training.router_loss": weight}) for weight in (0.0, 0.01))
+    # A probability in 16 bits for each of 128 experts and 2048 tokens, of all layers where nothing is computed again.
+    assert asked[0] - without[0] == pytest.approx(2 * 128 * 2048 * (1 if checkpointing else 48), rel=0.02)
+    assert asked[1] - without[1] == pytest.approx(asked[0] - without[0], rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text", "phi3", "olmo2"])

@@ -345,7 +345,7 @@ class DataStep(Step):
             return
         data.progress = message.progress
         if not message.progress:
-            data.counted, data.counted_for = message.counted, message.key
+            data.counted, data.counted_for, data.refused = message.counted, message.key, message.problems
         self.post_message(FactsChanged())
 
     # Showing

@@ -104,11 +104,15 @@ class Previewed(Message):
 
 @dataclass
 class TokensCounted(Message):
-    """The rows of the recipe are counted in tokens, or cannot be (None); `progress` while they are counted."""
+    """The rows of the recipe are counted in tokens, or cannot be (None, with the `problems` that refuse them).
+
+    `progress` while they are counted.
+    """
 
     key: CountKey
     counted: TokenCount | None
     progress: str = ""
+    problems: tuple[Problem, ...] = ()
 
     def can_replace(self, message: Message) -> bool:
         """Only the newest progress matters."""

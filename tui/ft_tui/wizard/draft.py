@@ -16,7 +16,7 @@ from ft_core.recipe.check import check, from_text, with_values
 from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.text import plural
-from ft_tui.wizard.per_file import SOURCE, Kept, Switched, newer, switch
+from ft_tui.wizard.per_file import SOURCE, WRITES_ROWS, Kept, Switched, forget_override, newer, switch
 
 DRAFT_VERSION = 1
 KEPT_DRAFTS = 20
@@ -48,7 +48,8 @@ class Draft:
     def type(self, path: str, text: str) -> bool:
         """Take down what was typed for a field; False when it already stood so. Empty means: as if never touched.
 
-        Another file of rows takes what was said of it in place of what was said of the one before.
+        Another file of rows takes what was said of it in place of what was said of the one before, and another model or
+        template takes back the override of the template gate.
         """
         before = self.texts.get(path, "")
         if before == text:
@@ -59,6 +60,8 @@ class Draft:
             del self.texts[path]
         if path == SOURCE:
             self.switched = newer(self.switched, switch(self.texts, self.kept, before, text))
+        if path in WRITES_ROWS:
+            forget_override(self.texts, self.kept)
         self.edited = True
         return True
 

@@ -15,10 +15,12 @@ from ft_core.recipe.schema import DEMO
 from ft_core.text import one_line
 
 SOURCE: Final = "data.source"
-# An override of the template gate is consent for rows that were looked at.
+# An override of the template gate is consent for rows that were looked at, as one template writes them.
+GATE: Final = "data.template_gate"
+WRITES_ROWS: Final = frozenset({"model.source", "model.revision", "model.chat_template"})
 OF_A_FILE: Final[tuple[str, ...]] = (
     "data.shape", "data.mapping", "data.fixes", "data.held_out", "data.only", "data.without", "data.min_characters",
-    "data.max_characters", "data.template_gate",
+    "data.max_characters", GATE,
 )  # fmt: skip
 _AUTOMATIC: Final = frozenset({"data.shape", "data.mapping", "data.fixes"})
 _WORDS: Final[dict[str, str]] = {
@@ -27,7 +29,7 @@ _WORDS: Final[dict[str, str]] = {
     "data.without": "filters",
     "data.min_characters": "filters",
     "data.max_characters": "filters",
-    "data.template_gate": "the override of the template gate",
+    GATE: "the override of the template gate",
 }
 
 # Texts by field path, by the file they were typed for.
@@ -81,6 +83,12 @@ def switch(texts: dict[str, str], kept: Kept, before: str, after: str) -> Switch
     back = kept.pop(new, {})
     texts.update(back)
     return Switched(before, after, tuple(aside), tuple(back))
+
+
+def forget_override(texts: dict[str, str], kept: Kept) -> None:
+    """Take back every override of the template gate: another model writes the rows another way."""
+    for said in (texts, *kept.values()):
+        said.pop(GATE, None)
 
 
 def file_key(text: str) -> str:

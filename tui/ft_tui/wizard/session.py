@@ -60,7 +60,7 @@ class DataLook:
     """What is known of the data file so far: rows and their number first, the rows in tokens later.
 
     `lengths` are of the whole file, `counted` of the rows of the recipe `counted_for`, None where they cannot be
-    counted; `progress` says how far the count is.
+    counted: `refused` says why the model cannot be trained on them. `progress` says how far the count is.
     """
 
     source: str
@@ -69,6 +69,7 @@ class DataLook:
     lengths: Lengths | None = None
     counted: TokenCount | None = None
     counted_for: CountKey | None = None
+    refused: tuple[Problem, ...] = ()
     progress: str = ""
     problems: tuple[Problem, ...] = ()
 
@@ -207,6 +208,7 @@ class Session:
             *((path, one) for path, found in self.reading.problems.items() for one in found),
             *((path, one) for path, found in self.found.items() for one in found),
             *(("data.source", one) for one in data),
+            *((self._place(one), one) for one in self._refused()),
             *((one.where, one) for one in self._gate_problems()),
             *((self._place(one), one) for one in self.dry_run),
         ]
@@ -221,6 +223,11 @@ class Session:
         """Whether nothing but the template gate keeps the run from being started."""
         gate = self._gate_problems()
         return bool(gate) and sum(map(len, self.problems().values())) == len(gate)
+
+    def _refused(self) -> tuple[Problem, ...]:
+        """Why this model cannot be trained on these rows, where their count met it: the run would refuse them too."""
+        look = self.data
+        return look.refused if look is not None and look.counted_for == self.count_key else ()
 
     def _gate_problems(self) -> tuple[Problem, ...]:
         """Why the chat template keeps this run from being started."""

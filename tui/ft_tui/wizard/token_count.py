@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
-from ft_core.errors import FtError
+from ft_core.errors import FtError, Problem
+from ft_core.plan.facts import TokenCount
 from ft_core.recipe.schema import Recipe
 from ft_tui.wizard.data_news import Asked, TokensCounted
 from ft_tui.wizard.session import CountKey
@@ -33,9 +33,11 @@ def count_tokens(
             told = time.monotonic()
             post(TokensCounted(key, None, f"{done} of {total} rows"))
 
-    counted = None
-    with suppress(FtError):
-        # What refuses the rows is told where they are measured.
+    counted: TokenCount | None = None
+    problems: tuple[Problem, ...] = ()
+    try:
         counted = link.count(recipe, asked, progress, cancelled)
+    except FtError as error:
+        problems = error.problems
     if not cancelled():
-        post(TokensCounted(key, counted))
+        post(TokensCounted(key, counted, problems=problems))
