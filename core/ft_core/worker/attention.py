@@ -13,11 +13,12 @@ from itertools import pairwise
 from typing import Any, Final
 
 import torch
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from ft_core.worker.torch_versions import attend_to_packed
 
 VARLEN: Final = "ft_varlen"
 # What only other kernels compute; trying rows would find it too, but not say why.
@@ -80,21 +81,9 @@ def _attend(
     window = int(sliding_window) if sliding_window else None
     if query.is_cuda:
         bounds = cu_seq_lens_q.to(query.device)
-        attended = varlen_attn(
-            heads[0],
-            heads[1],
-            heads[2],
-            bounds,
-            bounds,
-            int(max_length_q),
-            int(max_length_q),
-            scale=scaling,
-            window_size=(window - 1 if window else -1, 0),
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        attended = attend_to_packed(heads, bounds, int(max_length_q), scaling, window)
     else:
         attended = _row_by_row(heads, cu_seq_lens_q, scaling, window)
-    assert isinstance(attended, torch.Tensor)
     return attended[None], None
 
 
