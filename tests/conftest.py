@@ -80,4 +80,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # A worker that waits for a launch takes seconds to import; the tests of it let it.
     monkeypatch.setenv("FT_TUI_WARM", "0")
+    # Whatever other cards a developer's machine has.
+    monkeypatch.setattr("ft_core.hardware.look.other_card", lambda _build: None)
     return folder

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from ft_core.errors import FtError
 from ft_core.hardware.installed_torch import installed_torch
 from ft_core.hardware.look import Gpu, Hardware, look
+from ft_core.hardware.other_cards import in_wsl
 from ft_core.hardware.torch_builds import INT8_CAPABILITY, NF4_CAPABILITY
 from ft_core.hardware.torch_fit import fits
 from ft_core.models.find import hub_cache, hub_forbidden_by
@@ -77,6 +78,10 @@ def _python() -> Iterator[Check]:
         yield Check("python", "fail", text, "install Python 3.11 or newer")
     else:
         yield Check("python", "ok", text)
+    if in_wsl():
+        text = "Linux inside Windows (WSL): runs end when Windows restarts, sleeps or ends it"
+        remedy = "keep Windows awake while a run goes on; `ft-tui resume` goes on from its last checkpoint"
+        yield Check("system", "warn", text, remedy)
 
 
 def _packages() -> Iterator[Check]:

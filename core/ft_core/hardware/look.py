@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ft_core.hardware.host import Host, look_at_host
+from ft_core.hardware.installed_torch import installed_torch
 from ft_core.hardware.nvml import FIRST_BF16_CAPABILITY, Nvml, NvmlUnavailable, PyNvml
+from ft_core.hardware.other_cards import WSL_DRIVER, in_wsl, other_card
 from ft_core.text import one_line
 
 __all__ = ["Gpu", "GpuProcess", "Hardware", "Host", "look"]
@@ -64,11 +66,19 @@ def look(nvml: Nvml | None = None) -> Hardware:
     try:
         library.open()
     except NvmlUnavailable as error:
-        return Hardware((), None, None, str(error), host)
+        return Hardware((), None, None, _without_nvidia(str(error)), host)
     try:
         return _with_gpus(library, host)
     finally:
         library.close()
+
+
+def _without_nvidia(why: str) -> str:
+    """Why no GPU is seen: another maker's card is named first, and in WSL where its driver belongs."""
+    other = other_card(installed_torch())
+    if other is not None:
+        return other
+    return f"{why} {WSL_DRIVER}" if in_wsl() else why
 
 
 def _with_gpus(nvml: Nvml, host: Host) -> Hardware:

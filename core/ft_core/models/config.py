@@ -145,7 +145,20 @@ def check_config(config: dict[str, Any], path: Path) -> None:
         )
     elif _maps_model(config) and not _writes(kind):
         _require_consent(path, f"transformers itself has no model of the type `{kind}` that writes on", files)
+    elif not _writes(kind):
+        _refuse_other_senses(config, path)
     _check_generates(config, path)
+
+
+def _refuse_other_senses(config: dict[str, Any], path: Path) -> None:
+    """Refuse a model for pictures or sound that cannot be loaded as a language model alone. Raises FtError."""
+    if found := senses(config):
+        raise problem(
+            f"`{config.get('model_type')}` is a {'- and '.join(found)}-language model, which is out of scope here",
+            where=str(path),
+            why="tuning here is on rows of text, and transformers loads this type only together with its other parts",
+            remedy="choose a language model; of Gemma 3 and 4, Llama 4 and Qwen 3.5 the language part can be tuned",
+        )
 
 
 def _require_consent(path: Path, why: str, files: tuple[str, ...]) -> None:

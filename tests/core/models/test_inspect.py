@@ -334,3 +334,13 @@ def test_a_tensor_that_cannot_be_what_its_header_says_is_refused(tmp_path: Path,
     assert facts.parameters is None
     assert facts.problem is not None
     assert "in no known form" in facts.problem.why
+
+
+@pytest.mark.parametrize("kind", ["qwen2_5_vl", "llava", "idefics3", "qwen3_vl_moe"])
+def test_a_vision_language_model_that_is_no_language_model_alone_is_out_of_scope(tmp_path: Path, kind: str) -> None:
+    config = {"model_type": kind, "architectures": ["XForConditionalGeneration"], "vision_config": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    problem = inspect_folder(tmp_path, source="x", kind="folder").problem
+    assert problem is not None
+    assert "vision-language model" in problem.what
+    assert "out of scope" in problem.what

@@ -445,5 +445,8 @@ def _known(model: ModelFacts) -> str:
         {True: "has a chat template", False: "no chat template", None: "chat template unknown"}[
             model.has_chat_template
         ],
+        f"tuned on text alone: its {' and '.join(model.senses)} part is out of scope and stays"
+        if model.senses
+        else None,
     ]
     return one_line(", ".join(fact for fact in facts if fact), 600)
