@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Select, Tree
 
+from ft_core.data.shapes import Choice
 from ft_core.errors import FtError, Problem
+from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
 from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import list_runs
@@ -23,7 +26,9 @@ from ft_tui.screens import wizard
 from ft_tui.screens.help import HelpScreen
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
+from ft_tui.screens.mix_rows import MixRows
 from ft_tui.screens.prompt import SamplePrompt
+from ft_tui.screens.trust_code import TrustCode
 from ft_tui.screens.wizard import WizardScreen
 from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.path_input import PathInput
@@ -237,6 +242,39 @@ async def test_a_long_text_typed_at_once_arrives_whole() -> None:
         text = "manylettersintoafield" * 12
         await burst(pilot, 0, *text)
         assert pilot.app.screen.query_one(Input).value == text
+
+
+@pytest.mark.parametrize(
+    ("opened", "keys", "why"),
+    [
+        (SamplePrompt, ("space", "enter"), "Type a question first"),
+        (lambda: MapColumns([], Choice("alpaca"), Choice("alpaca")), ("f2",), "No row can be read so"),
+        (lambda: MixRows(with_values(Recipe(), {"data.held_out_share": 0.2})), ("x", "f2"), "No rows come of this"),
+        (lambda: TrustCode("here/none", None), ("f2",), "There is no code to trust here"),
+    ],
+)
+async def test_a_key_of_a_dialog_that_cannot_act_says_why(
+    opened: Callable[[], Screen[Any]], keys: tuple[str, ...], why: str
+) -> None:
+    app = FtApp()
+    async with app.run_test(notifications=True) as pilot:
+        dialog = opened()
+        app.push_screen(dialog)
+        await rest(pilot)
+        await burst(pilot, 0, *keys)
+        assert app.screen is dialog
+        assert any(why in notice.message for notice in app._notifications)
+
+
+async def test_rows_that_are_held_out_are_those_typed_just_before_the_key_that_takes_them() -> None:
+    app = FtApp()
+    taken: list[dict[str, str] | None] = []
+    async with app.run_test() as pilot:
+        app.push_screen(MixRows(Recipe()), taken.append)
+        await rest(pilot)
+        await burst(pilot, 0, "end", "backspace", "2", "0", "f2")
+        await rest(pilot)
+        assert taken == [{"data.held_out_share": "0.2"}]
 
 
 @pytest.mark.parametrize(("opening", "key", "why"), [("home", "c", "No run is chosen"), ("wizard", "l", "Review")])

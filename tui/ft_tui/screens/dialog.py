@@ -12,6 +12,8 @@ from textual.css.query import NoMatches
 from textual.errors import NoWidget
 from textual.screen import ModalScreen, Screen
 
+from ft_core.text import one_line
+
 Result = TypeVar("Result")
 _GATHER = CommandPalette._gather_commands.__wrapped__  # type: ignore[attr-defined]
 
@@ -22,6 +24,10 @@ class Dialog(ModalScreen[Result]):
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
         """Leave with this answer; nothing when it has been left already."""
         return super().dismiss(result) if _uncovered(self) else AwaitComplete()
+
+    def refuse(self, why: str) -> None:
+        """Say why a key cannot act now."""
+        self.notify(one_line(why, 300), severity="warning", markup=False)
 
 
 class Palette(CommandPalette):

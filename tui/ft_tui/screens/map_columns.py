@@ -151,11 +151,13 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
 
     def action_take(self) -> None:
         """Give what was chosen, when rows can be read so."""
-        if not self.query_one("#take", Button).disabled:
-            choice = self._choice
-            # What was recognised, taken as it is, stays automatic.
-            same = self._was_auto and (choice.shape, choice.mapping) == (self._told.shape, self._told.mapping)
-            self.dismiss((AUTO, {}) if same else (choice.shape, dict(choice.mapping)))
+        if self.query_one("#take", Button).disabled:
+            self.refuse("No row can be read so: see below the columns what is missing.")
+            return
+        choice = self._choice
+        # What was recognised, taken as it is, stays automatic.
+        same = self._was_auto and (choice.shape, choice.mapping) == (self._told.shape, self._told.mapping)
+        self.dismiss((AUTO, {}) if same else (choice.shape, dict(choice.mapping)))
 
     def action_leave(self) -> None:
         """Change nothing."""

@@ -95,6 +95,13 @@ class MixRows(Dialog[dict[str, str] | None]):
         self._recipe = recipe
         self._pause: Timer | None = None
         self._asked: dict[str, object] | None = None
+        # What was counted last, and whether it is taken as soon as that is what the fields say.
+        self._counted: dict[str, object] | None = None
+        self._taking = False
+
+    def makes_wait(self, key: str) -> bool:
+        """What is typed behind F2 is for what comes after the dialog."""
+        return self._taking and key != "escape"
 
     def compose(self) -> ComposeResult:
         """What is held out, what is mixed in, and the rows that come of it."""
@@ -181,8 +188,12 @@ class MixRows(Dialog[dict[str, str] | None]):
 
     def on_mix_rows_counted(self, message: Counted) -> None:
         """Show what it comes to, unless something else was typed meanwhile."""
-        if message.values == self._asked:
-            self._show(message.facts, message.problems)
+        if message.values != self._asked:
+            return
+        self._counted = message.values
+        self._show(message.facts, message.problems)
+        if self._taking:
+            self.action_take()
 
     def _show(self, facts: DataFacts | None, problems: tuple[Problem, ...]) -> None:
         self.query_one("#take", Button).disabled = facts is None
@@ -235,11 +246,19 @@ class MixRows(Dialog[dict[str, str] | None]):
         self._count_now()
 
     def action_take(self) -> None:
-        """Give the fields, when rows come of them."""
-        if not self.query_one("#take", Button).disabled and self._asked is not None:
-            before = {path: self._recipe.get(path) for path in _FIELDS}
-            changed = {path: value for path, value in self._asked.items() if value != before[path]}
-            self.dismiss({path: text_of(value) if value not in (None, {}) else "" for path, value in changed.items()})
+        """Give the fields as they stand, once they are counted and rows come of them."""
+        if self._pause is not None:
+            self._pause.stop()
+        self._count_now()
+        self._taking = self._asked is not None and self._asked != self._counted
+        if self._taking:
+            return
+        if self._asked is None or self.query_one("#take", Button).disabled:
+            self.refuse("No rows come of this: see below the files what is wrong.")
+            return
+        before = {path: self._recipe.get(path) for path in _FIELDS}
+        changed = {path: value for path, value in self._asked.items() if value != before[path]}
+        self.dismiss({path: text_of(value) if value not in (None, {}) else "" for path, value in changed.items()})
 
     def action_leave(self) -> None:
         """Change nothing."""

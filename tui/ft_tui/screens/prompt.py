@@ -53,6 +53,8 @@ class SamplePrompt(Dialog[str | None]):
         text = self.query_one(Input).value.strip()
         if text:
             self.dismiss(text)
+        else:
+            self.refuse("Type a question first; Esc leaves without one.")
 
     def action_leave(self) -> None:
         """No question."""

@@ -134,7 +134,11 @@ class TrustCode(Dialog[bool]):
 
     def action_trust(self) -> None:
         """Consent to the files as they were shown."""
-        if self._code is None or self.query_one("#code-name", Input).value != self._code.name:
+        if self._code is None or self._code.consent is not None:
+            self.refuse("There is no code to trust here." if self._code is None else "This code is trusted already.")
+            return
+        if self.query_one("#code-name", Input).value != self._code.name:
+            self.refuse(f"Type the model's name first, exactly as it stands: {self._code.name}")
             return
         try:
             self._code.trust()
