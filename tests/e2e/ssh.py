@@ -103,10 +103,19 @@ def _options(options: Mapping[str, object]) -> list[str]:
     return [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
 
 
+def _answers(ssh: list[str], seconds: float) -> bool:
+    """Whether a command runs at the other end within so many seconds: a server that hangs is none."""
+    try:
+        done = subprocess.run([*ssh, "true"], capture_output=True, check=False, timeout=max(seconds, 0.1))
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
 def connect(ssh: list[str], environment: Mapping[str, str], *command: str, cwd: Path) -> PtyTerminal:
     """A terminal with the command at the other end, once sshd answers."""
     deadline = time.monotonic() + 10
-    while subprocess.run([*ssh, "true"], capture_output=True, check=False).returncode != 0:
+    while not _answers(ssh, deadline - time.monotonic()):
         assert time.monotonic() < deadline, "sshd does not answer"
     return reconnect(ssh, environment, *command, cwd=cwd)
 

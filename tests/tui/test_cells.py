@@ -10,6 +10,7 @@ from ft_core.runs.view import RunView
 from ft_tui.widgets.cells import Line, fitted, line_width, spread, within
 from ft_tui.widgets.chart import Axes, Curve, render
 from ft_tui.widgets.event_list import event_lines
+from ft_tui.widgets.key_bar import KeyBar, ShownKey
 from ft_tui.widgets.run_header import header_lines
 from tests.tui.made_runs import MadeRun, running
 
@@ -128,3 +129,23 @@ def test_what_was_asked_for_is_told_once_and_said_to_be_asked_for() -> None:
         "✓ paused after step 36",
         "≡ step 36: 1 answer, as asked",
     ]
+
+
+def test_what_was_settled_from_the_rows_is_listed_by_name_with_the_steps_it_came_to() -> None:
+    made = running()
+    fields = {"data.max_length": 192, "training.learning_rate": 0.0002, "data.packing": "bfd", "training.epochs": None}
+    made.write("settled", fields=fields, total_steps=48, sequences=9, rows=100)
+    assert (
+        text(event_lines(view_of(made), 120)[-1])
+        .strip()
+        .endswith("settled from the rows: max_length 192, learning_rate 2e-4, packing bfd: 48 steps")
+    )
+
+
+@pytest.mark.parametrize("width", range(1, 60))
+async def test_the_bar_of_keys_never_cuts_a_word(width: int) -> None:
+    bar = KeyBar()
+    bar._shown = tuple(ShownKey(key, key, words, "") for key, words in (("a", "Alpha"), ("b", "Beta"), ("c", "Gamma")))
+    shown = bar._joined(width).plain
+    assert shown in {"", " a Alpha ", " a Alpha  b Beta ", " a Alpha  b Beta  c Gamma "}
+    assert len(shown) <= width

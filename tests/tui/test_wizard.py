@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, Collapsible, Input, Select
+from textual.widgets import Button, Collapsible, Input, OptionList, Select
 
 from ft_core import demo
 from ft_core.data import far_rows
@@ -44,13 +44,14 @@ from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, Typed, id_of
 from ft_tui.widgets.gpu_table import GpuCard
-from ft_tui.widgets.row_view import RowView
+from ft_tui.widgets.row_view import PAGE, RowView
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
 from ft_tui.wizard.token_link import TokenLink
 from tests.core.worker.test_steps_promised import rows_of
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
+from tests.tui.walking import send_keys
 from tests.tui.wizard_driver import PATIENCE, WizardApp, demo_recipe, ready, sees, session, types, until, wizard
 
 SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
@@ -504,6 +505,23 @@ async def test_the_dialog_of_columns_shows_what_was_recognised_and_taking_that_s
         await pilot.press("f2")
         await pilot.pause()
         assert (session(pilot).recipe.data.shape, session(pilot).recipe.data.mapping) == ("auto", {})
+
+
+async def test_steps_to_the_next_row_go_across_a_page_however_fast_they_come(here: Path) -> None:
+    rows_file(here, *(f"question {number}" for number in range(1, 3 * PAGE)))
+    app = WizardApp("wizard")
+    async with app.run_test(size=(100, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "rows.jsonl")
+        view = app.screen.query_one(RowView)
+        await until(pilot, lambda: len(view.rows) == PAGE, "the first page")
+        view.query_one(OptionList).focus()
+        await pilot.pause()
+        for _ in range(PAGE + 3):
+            send_keys(app, "right_square_bracket")
+        await until(pilot, lambda: view.number >= PAGE + 4, "every step was taken")
+        assert view.number == PAGE + 4
 
 
 async def test_another_file_begins_with_auto_and_the_first_one_has_its_own_again(here: Path) -> None:

@@ -82,6 +82,7 @@ class RunView:
         self.controls: list[Event] = []
         self.alarms: list[Event] = []
         self.states: list[Event] = []
+        self.settled: list[Event] = []
         self.verdict: dict[str, Any] | None = None
         self.result: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
@@ -96,6 +97,7 @@ class RunView:
             "control": self.controls,
             "alarm": self.alarms,
             "state": self.states,
+            "settled": self.settled,
         }
 
     @cached_property
@@ -167,7 +169,7 @@ class RunView:
         self._pace.extend((step, mono) for step, mono in found["pace"])
         self._work = WorkTime.from_data(found["work"])
         for kind, events in self._lists.items():
-            events[:] = found["lists"][kind]
+            events[:] = found["lists"].get(kind, [])
         self.series = {name: Series(steps, values) for name, (steps, values) in found["curves"].items()}
 
     def poll(self, limit_bytes: int | None = None) -> bool:
@@ -255,6 +257,9 @@ class RunView:
             self._lists[kind].append(event)
             if kind == "eval":
                 self._add("eval_loss", _whole(event.get("step")), event.get("loss"))
+            elif kind == "settled":
+                # Its file holds other values now.
+                self.__dict__.pop("recipe", None)
         elif kind == "plan":
             self._fold_plan(event)
         else:
@@ -263,9 +268,6 @@ class RunView:
     def _fold_outcome(self, kind: str, event: Event) -> None:
         if kind == "verdict":
             self.verdict = event
-        elif kind == "settled":
-            # Its file holds other values now.
-            self.__dict__.pop("recipe", None)
         elif kind == "result":
             # The journal keeps the result's own kind apart from the event's.
             self.result = dict(event)

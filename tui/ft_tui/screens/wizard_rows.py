@@ -21,6 +21,7 @@ from ft_tui.wizard.data_words import token_words
 from ft_tui.wizard.row_facts import Opened
 from ft_tui.wizard.token_link import TokenLink
 
+_BY_ONE = frozenset({"left_square_bracket", "right_square_bracket"})
 _STARTING = "Starting the tokenizer: the first time takes some seconds …"
 
 
@@ -38,6 +39,12 @@ class RowPages(Vertical):
         self._preview: Preview | None = None
         self._problems: tuple[Problem, ...] = ()
         self._without = ""
+        # The page that is read from where the file is known to have rows.
+        self._reading: Worker[None] | None = None
+
+    def makes_wait(self, key: str) -> bool:
+        """A step to the next row or the one before goes from the row that is still being read."""
+        return key in _BY_ONE and self._reading is not None and not self._reading.is_finished
 
     def compose(self) -> ComposeResult:
         """The view; all of its words come from here."""
@@ -72,7 +79,7 @@ class RowPages(Vertical):
             self._ask()
         else:
             start = max(1, message.number - (PAGE - 1 if shown and message.number < shown[0] else 0))
-            self._read_page(self._opened, message.number, start)
+            self._reading = self._read_page(self._opened, message.number, start)
 
     @work(thread=True, exclusive=True, group="page", exit_on_error=False)
     def _read_page(self, opened: Opened, number: int, start: int) -> None:
@@ -127,6 +134,8 @@ class RowPages(Vertical):
         """Go to the row that was found, or say that there is none."""
         if self._opened is None or message.source != self._opened.source:
             return
+        # A row that is far off is not waited for: any other one gives it up.
+        self._reading = None
         if message.number is not None:
             self.on_row_view_wanted(RowView.Wanted(message.number))
         else:

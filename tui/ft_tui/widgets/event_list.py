@@ -24,7 +24,7 @@ def event_lines(view: RunView, width: int) -> list[Line]:
     """The newest 500 events in order of time; steps are in the charts, not here. What is said is wrapped."""
     # The plan is not in the journal, so the view lays it beside what was measured.
     probes = [{**event, "words": measured_words(view.plan, event)} for event in view.probes]
-    lists = (probes, view.states, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
+    lists = (probes, view.states, view.settled, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
     # A view tells in a result's `kind` what it is.
     result = {**view.result, "kind": "result", "what": view.result.get("kind")} if view.result else None
     single = (view.verdict, result, view.end)
@@ -109,6 +109,21 @@ def _answer(event: Event) -> tuple[Span, ...]:
     return ((f"{word}{text}", "good" if event.get("ok") else "warn"),)
 
 
+def settled_words(event: dict[str, Any]) -> str:
+    """What was settled when the rows were counted: each field by its name, and the steps it comes to."""
+    fields = event.get("fields")
+    values = fields.items() if isinstance(fields, dict) else ()
+    said = [f"{str(field).rpartition('.')[2]} {_value(value)}" for field, value in values if value is not None]
+    steps = number(event.get("total_steps"))
+    end = f": {steps:.0f} {plural(int(steps), 'step')}" if steps is not None else ""
+    return one_line("settled from the rows: " + ", ".join(said) + end, _WORDS)
+
+
+def _value(value: object) -> str:
+    figure = None if isinstance(value, bool) else number(value)
+    return str(value) if figure is None else number_text(figure)
+
+
 def _plain_words(kind: str, event: dict[str, Any]) -> str:
     step, seconds = event.get("step"), number(event.get("seconds"))
     took = f", took {duration_text(seconds)}" if seconds is not None and seconds >= 5 else ""
@@ -123,6 +138,8 @@ def _plain_words(kind: str, event: dict[str, Any]) -> str:
             return f"{glyph('≡', '=')} step {step}: {count:.0f} {plural(count, 'answer')}"
         case "checkpoint":
             return f"{glyph('▼', 'v')} step {step}: checkpoint{weight}{took}"
+        case "settled":
+            return f"{glyph('◷', 'o')} {settled_words(event)}"
         case "probe":
             return f"{glyph('◷', 'o')} {one_line(str(event['words']), _WORDS)}"
         case "result":

@@ -78,14 +78,24 @@ class KeyBar(Widget, can_focus=False):
 
     def render(self) -> Content:
         """Every key that has room."""
-        keys = [shown.content(compact=self.compact) for shown in self._shown]
-        left = Content(" " if self.compact else "").join(keys)
         if self._at_right is None:
-            return left
+            return self._joined(self.size.width)
         end = "" if self.compact else " "
         right = Content.assemble(("▏", "$foreground 20%"), self._at_right.content(compact=True), end)
         room = max(self.size.width - right.cell_length, 0)
-        return Content.assemble(left.truncate(room, pad=True), right)
+        return Content.assemble(self._joined(room).truncate(room, pad=True), right)
+
+    def _joined(self, room: int) -> Content:
+        """The keys side by side, as many as there is room for."""
+        gap = Content(" " if self.compact else "")
+        left = Content("")
+        for shown in self._shown:
+            key = shown.content(compact=self.compact)
+            more = Content.assemble(left, gap, key) if left else key
+            if more.cell_length > room:
+                break
+            left = more
+        return left
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         """A click on a key is that key."""
