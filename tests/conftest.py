@@ -80,6 +80,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # A worker that waits for a launch takes seconds to import; the tests of it let it.
     monkeypatch.setenv("FT_TUI_WARM", "0")
+    # Locks that every user of the machine sees would be seen by other tests.
+    shared = tmp_path / "shared-locks"
+    shared.mkdir()
+    monkeypatch.setenv("FT_TUI_SHARED_LOCKS", str(shared))
     # Whatever other cards a developer's machine has.
     monkeypatch.setattr("ft_core.hardware.look.other_card", lambda _build: None)
     return folder

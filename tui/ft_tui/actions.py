@@ -107,6 +107,15 @@ ACTIONS: tuple[Action, ...] = (
         where="on the step Model (2)",
     ),
     Action(
+        "hub_token",
+        "h",
+        "Hub token",
+        "Type a token of the model hub, for gated models; the hub's own library keeps it",
+        "wizard",
+        show=False,
+        where="on the step Model (2)",
+    ),
+    Action(
         "columns",
         "c",
         "Columns",

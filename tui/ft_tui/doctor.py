@@ -17,8 +17,9 @@ from ft_core.hardware.look import Gpu, Hardware, look
 from ft_core.hardware.other_cards import in_wsl
 from ft_core.hardware.torch_builds import INT8_CAPABILITY, NF4_CAPABILITY
 from ft_core.hardware.torch_fit import fits
-from ft_core.models.find import hub_cache, hub_forbidden_by
+from ft_core.models.find import hub_cache, hub_endpoint, hub_forbidden_by
 from ft_core.paths import HOME_VARIABLE, home
+from ft_core.plan.hub_login import token_found_in
 from ft_core.plan.kernel import try_kernel
 from ft_core.runs.launch import logout_risk
 from ft_core.text import bytes_text, counted, memory_text, one_line
@@ -51,8 +52,10 @@ class Check:
 def examine() -> list[Check]:
     """Look at everything. Never raises for what it finds, and never imports the training stack."""
     hardware = look()
-    parts = (_python(), _packages(), _gpus(hardware), _torch_build(hardware), _host(hardware), _folders(), _hub(),
-             _terminal(), _logout())  # fmt: skip
+    parts = (
+        *(_python(), _packages(), _gpus(hardware), _torch_build(hardware), _host(hardware)),
+        *(_folders(), _hub(), _token(), _terminal(), _logout()),
+    )
     return [check for part in parts for check in part]
 
 
@@ -175,8 +178,16 @@ def _hub() -> Iterator[Check]:
     cache, offline = hub_cache(), hub_forbidden_by()
     count = sum(1 for _ in cache.glob("models--*")) if cache.is_dir() else 0
     yield Check("model cache", "ok", f"{cache}: {counted(count, 'model')}")
-    yield Check("model hub", "ok", f"never asked, {offline} is set" if offline else "asked when a model is not in the "
-                "cache; HF_HUB_OFFLINE=1 forbids it")  # fmt: skip
+    asked = f"{hub_endpoint()}, asked when a model is not in the cache; HF_HUB_OFFLINE=1 forbids it"
+    yield Check("model hub", "ok", f"never asked, {offline} is set" if offline else asked)
+
+
+def _token() -> Iterator[Check]:
+    """Where a token of the hub is found; never what it is."""
+    found = token_found_in()
+    yield Check(
+        "hub token", "ok", f"found in {found}" if found else "none; gated models ask for one: ft-tui models login"
+    )
 
 
 def _terminal() -> Iterator[Check]:

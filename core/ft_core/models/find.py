@@ -109,9 +109,19 @@ def hub_cache() -> Path:
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if chosen := os.environ.get(name):
             return _expanded(chosen)
+    return hub_home() / "hub"
+
+
+def hub_home() -> Path:
+    """The folder of everything that the hub's library keeps: the cache, and its login file."""
     if chosen := os.environ.get("HF_HOME"):
-        return _expanded(chosen) / "hub"
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+        return _expanded(chosen)
+    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+
+
+def hub_endpoint() -> str:
+    """The address of the hub, or of the mirror that HF_ENDPOINT names."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _expanded(text: str) -> Path:

@@ -1,7 +1,7 @@
 """One run on a GPU at a time: a lock by its UUID, held by the run's supervisor, and a queue of those that wait.
 
-The lock lies beside the runs, so it binds the runs of one user (of one FT_TUI_HOME); that somebody else computes on
-the GPU is seen by the memory he takes.
+The lock and its queue lie beside the runs, and bind the runs of one home (FT_TUI_HOME). Those of other homes and users
+are held apart by a second lock, which they all see (`ft_core.runs.shared_locks`), without a queue.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ft_core.errors import FtError, problem
 from ft_core.paths import home, private_folder
 from ft_core.runs.directory import RunDir
+from ft_core.runs.shared_locks import SharedLock, shared_holder
 from ft_core.text import one_line
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class GpuLocks:
         self._uuids = sorted(set(uuids))
         self._run_name = run_name
         self._held: dict[Path, int] = {}
+        self._shared: list[SharedLock] = []
         self._tickets: dict[Path, int] = {}
 
     def acquire(self) -> str | None:
@@ -48,17 +50,30 @@ class GpuLocks:
         folder = private_folder(home() / "locks") if self._uuids else None
         for uuid in self._uuids:
             assert folder is not None
-            holder = self._take(folder, uuid)
+            holder = self._take(folder, uuid) or self._take_shared(uuid)
             if holder is not None:
-                _close(self._held)
+                self._let_go()
                 return f"GPU {uuid}: {holder}"
         _close(self._tickets, remove=True)
         return None
 
     def release(self) -> None:
         """Let every lock go, and give up the place in the queue."""
-        _close(self._held)
+        self._let_go()
         _close(self._tickets, remove=True)
+
+    def _let_go(self) -> None:
+        _close(self._held)
+        for shared in self._shared:
+            shared.release()
+        self._shared.clear()
+
+    def _take_shared(self, uuid: str) -> str | None:
+        shared = SharedLock(uuid)
+        holder = shared.acquire(self._run_name)
+        if holder is None:
+            self._shared.append(shared)
+        return None if holder is None else f"used by {holder}"
 
     def _take(self, folder: Path, uuid: str) -> str | None:
         before = self._before_us(folder, uuid)
@@ -143,7 +158,7 @@ def _safe(uuid: str) -> str:
 
 
 def holders(uuids: Sequence[str]) -> dict[str, str]:
-    """Which of these GPUs another process holds, with the name of its run; nothing is taken."""
+    """Which of these GPUs another process of this home holds, with the name of its run; nothing is taken."""
     found = {}
     for uuid in uuids:
         try:
@@ -193,5 +208,7 @@ def busy(holder: str) -> FtError:
 
 def taken(recipe: Recipe) -> str | None:
     """In words which run holds a GPU that a recipe names; None when all are free. Nothing is taken."""
-    found = holders(gpu_uuids(recipe))
-    return "; ".join(f"GPU {uuid}: used by run {name or '?'}" for uuid, name in found.items()) or None
+    uuids = gpu_uuids(recipe)
+    found = {uuid: f"run {name or '?'}" for uuid, name in holders(uuids).items()}
+    others = {uuid: holder for uuid in uuids if uuid not in found and (holder := shared_holder(uuid)) is not None}
+    return "; ".join(f"GPU {uuid}: used by {holder}" for uuid, holder in (found | others).items()) or None

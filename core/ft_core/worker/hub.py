@@ -23,6 +23,11 @@ _UNREACHABLE: Final = {"ConnectError", "ConnectTimeout", "ReadTimeout", "PoolTim
 _BROKEN: Final = {"RemoteProtocolError", "ReadError", "ConnectionResetError", "IncompleteRead", "XetDownloadError"}
 _FOR_GOOD: Final = {"GatedRepoError", "DisabledRepoError", "RevisionNotFoundError", "RepositoryNotFoundError"}
 _NOT_HERE: Final = {"LocalEntryNotFoundError", "IncompleteSnapshotError"}
+# How a token is given; never as an argument, which every user of the machine can read.
+WAYS_TO_GIVE: Final = "`h` in the wizard's model step, `ft-tui models login`, or HF_TOKEN"
+_REPOSITORY: Final = re.compile(
+    r"(https?://[^/?#]+)/(api/models/|api/datasets/|datasets/)?([\w.-]+/[\w.-]+)(?=[/?#]|$)"
+)
 _RESET_IN: Final = re.compile(r"\bt=(\d{1,9})\b")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _SHA1: Final = re.compile(r"[0-9a-f]{40}")
@@ -57,10 +62,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _refusal(error: BaseException, thing: Thing) -> Words | None:
     field = "the name after hub:" if thing == "data set" else "model.source"
     said: dict[str, Words] = {
-        "GatedRepoError": (
-            f"the hub refuses this {thing}: it is gated (403)",
-            "accept its licence on its page, then give a token of that account in HF_TOKEN",
-        ),
+        "GatedRepoError": _gated(error, thing),
         "DisabledRepoError": (f"the hub has disabled this {thing} (403)", f"choose another {thing}"),
         "RevisionNotFoundError": (
             f"the {thing} has no such revision (404)",
@@ -72,10 +74,36 @@ def _refusal(error: BaseException, thing: Thing) -> Words | None:
         ),
         "RepositoryNotFoundError": (
             f"the hub knows no such {thing}, or it is private (401/404)",
-            f"check the spelling of {field}; for a private {thing} give a token in HF_TOKEN that may read it",
+            f"check the spelling of {field}; for a private {thing} give a token that may read it: {WAYS_TO_GIVE}",
         ),
     }
     return said.get(type(error).__name__)
+
+
+def _gated(error: BaseException, thing: Thing) -> Words:
+    """A gated repository: the page on which its licence is accepted, and where a token goes if none was sent."""
+    response = getattr(error, "response", None)
+    page = _page(str(getattr(response, "url", "")))
+    accept = f"open {page}, and accept its licence there" if page else "accept its licence on its page of the hub"
+    if getattr(response, "status_code", None) == 401:
+        return (
+            f"the hub refuses this {thing}: it is gated, and no valid token was given (401)",
+            f"{accept}; then give a token of that account: {WAYS_TO_GIVE}",
+        )
+    given = "one that is given already is of another account, or waits for the licence to be accepted"
+    return (
+        f"the hub refuses this {thing}: it is gated (403)",
+        f"{accept}; then give a token of that account: {WAYS_TO_GIVE} ({given})",
+    )
+
+
+def _page(url: str) -> str:
+    """The page of a model or data set, of the address of one of its files or of the hub's answer about it."""
+    found = _REPOSITORY.match(url)
+    if not found:
+        return ""
+    server, kind, name = found.groups()
+    return one_line(f"{server}/{'datasets/' if kind and 'datasets' in kind else ''}{name}", 200)
 
 
 def _address(error: BaseException) -> str:
@@ -92,12 +120,12 @@ def _status(error: BaseException, thing: Thing) -> Words | None:
     if status == 401:
         return (
             "the hub does not accept the token (401)",
-            "the one in HF_TOKEN is mistyped, expired or revoked: make a new one on your page of the hub, or unset it",
+            f"it is mistyped, expired or revoked: make a new one on your page of the hub, and give it: {WAYS_TO_GIVE}",
         )
     if status == 403:
         return (
             f"the hub forbids this {thing} (403)",
-            "the token in HF_TOKEN may not read it: give it the right to, or take one of an account that may",
+            "the token in use may not read it: give it the right to, or take one of an account that may",
         )
     if status == 429:
         return _too_many(seconds_to_wait(response.headers))
@@ -110,7 +138,7 @@ def _too_many(seconds: int | None) -> Words:
     wait = f"wait {duration_text(seconds)}" if seconds else "wait some minutes"
     return (
         f"the hub was asked too often from here (429){f': it asks to {wait}' if seconds else ''}",
-        f"{wait}, then {_AGAIN}; with a token in HF_TOKEN it lets more through",
+        f"{wait}, then {_AGAIN}; with a token it lets more through ({WAYS_TO_GIVE})",
     )
 
 

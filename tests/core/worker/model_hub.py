@@ -38,6 +38,9 @@ class Hub(ThreadingHTTPServer):
         self.sizes: dict[str, int] = {}
         self.got: list[str] = []
         self.tokens: set[str] = set()
+        # The users it knows by their tokens; those named in `accepted` have accepted the licence of a gated model.
+        self.users: dict[str, str] = {}
+        self.accepted: set[str] = set()
 
     @property
     def address(self) -> str:
@@ -89,8 +92,12 @@ class _Pages(BaseHTTPRequestHandler):
         self.server.tokens.add(self.headers.get("Authorization") or "")
         if self.server.fault is not None and self.server.fault(self, path):
             return
-        if self.server.gated and "/resolve/" in path:
-            self._answer(403, b"", {"X-Error-Code": "GatedRepo"}, body=False)
+        user = self.server.users.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+        if path == "/api/whoami-v2":
+            self._whoami(user, body=body)
+        elif self.server.gated and "/resolve/" in path and user not in self.server.accepted:
+            known = user is not None or not self.server.users
+            self._answer(403 if known else 401, b"", {"X-Error-Code": "GatedRepo"}, body=False)
         elif path.startswith("/api/models/some/tiny/tree/"):
             self._json([self._entry(name, content) for name, content in self.server.files.items()], body=body)
         elif path.startswith("/api/models/some/tiny"):
@@ -106,6 +113,12 @@ class _Pages(BaseHTTPRequestHandler):
             self._file(self.server.spoilt.get(name, content), about, body=body)
         else:
             self._answer(404, b"", {"X-Error-Code": "RepoNotFound"}, body=False)
+
+    def _whoami(self, user: str | None, *, body: bool) -> None:
+        if user is None:
+            self._answer(401, b"", {"X-Error-Message": "Invalid credentials"}, body=False)
+        else:
+            self._json({"name": user, "auth": {"accessToken": {"displayName": "box", "role": "read"}}}, body=body)
 
     def _file(self, content: bytes, about: dict[str, str], *, body: bool) -> None:
         wanted = self.headers.get("Range")

@@ -11,6 +11,7 @@ import click
 from ft_core.text import count_text, memory_text, one_line
 from ft_tui.commands import output
 from ft_tui.commands.common import as_json, examples
+from ft_tui.commands.model_cache import login_command, remove_command, show_downloaded
 from ft_tui.commands.plan import memory_of
 
 if TYPE_CHECKING:
@@ -18,11 +19,38 @@ if TYPE_CHECKING:
     from ft_core.plan.verdicts import Verdict
 
 
-@click.command("models", epilog=examples("ft-tui models", "ft-tui models --gpu 24GB", "ft-tui models --json"))
+@click.group(
+    "models",
+    invoke_without_command=True,
+    epilog=examples(
+        "ft-tui models",
+        "ft-tui models --gpu 24GB",
+        "ft-tui models --downloaded",
+        "ft-tui models remove Qwen/Qwen3-0.6B",
+    ),
+)
 @click.option("--gpu", help="Judge for a GPU with this much memory, such as 24GB, instead of the one that is here.")
+@click.option("--downloaded", is_flag=True, help="Only what was downloaded, with its size, and the disk it lies on.")
 @as_json
-def models(*, gpu: str | None, as_json: bool) -> None:
-    """List models worth tuning and those on this machine, and what fits: full fine-tuning, LoRA, QLoRA."""
+@click.pass_context
+def models(ctx: click.Context, *, gpu: str | None, downloaded: bool, as_json: bool) -> None:
+    """List models worth tuning and those on this machine, and what fits: full fine-tuning, LoRA, QLoRA.
+
+    `remove` takes a downloaded one away, `login` keeps a token of the hub for gated ones.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if downloaded:
+        show_downloaded(as_json=as_json)
+    else:
+        _list(gpu, as_json=as_json)
+
+
+models.add_command(remove_command)
+models.add_command(login_command)
+
+
+def _list(gpu: str | None, *, as_json: bool) -> None:
     from ft_core.models.catalogue import provenance
 
     free, device, where = _memory(gpu)

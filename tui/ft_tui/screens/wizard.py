@@ -21,6 +21,7 @@ from ft_core.text import counted, reading_seconds
 from ft_tui.actions import bindings
 from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
+from ft_tui.screens.hub_token import HubToken
 from ft_tui.screens.trust_code import TrustCode
 from ft_tui.screens.wizard_data import DataStep
 from ft_tui.screens.wizard_draft_keeper import DraftFailed, DraftKeeper
@@ -211,6 +212,15 @@ class WizardScreen(Screen[None]):
             self._read_again(model=True)
             self._note("The model's code is trusted.")
 
+    def action_hub_token(self) -> None:
+        """Have a token kept; then the hub is asked again for the model."""
+        self.app.push_screen(HubToken(), self._token_kept)
+
+    def _token_kept(self, name: str | None) -> None:
+        if name:
+            self._read_again(model=True)
+            self._note(f"The token of {name} is kept by the hub's library.")
+
     def action_columns(self) -> None:
         """Say by hand what the rows are."""
         self.query_one(DataStep).map_columns()
@@ -238,7 +248,7 @@ class WizardScreen(Screen[None]):
         del parameters
         if action in ("save", "launch", "measure"):
             return self.draft.step == REVIEW
-        if action == "look_at_code":
+        if action in ("look_at_code", "hub_token"):
             return self.draft.step == MODEL
         if action == "browse":
             return self.draft.step in (MODEL, DATA)
