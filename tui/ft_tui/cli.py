@@ -196,15 +196,36 @@ def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, qu
         _show_app(ctx, "dashboard", run=found)
 
 
-@cli.command(epilog=examples("ft-tui doctor", "ft-tui doctor --json > report.json"))
+@cli.command(
+    epilog=examples(
+        "ft-tui doctor",
+        "ft-tui doctor --json > report.json",
+        "ft-tui doctor --bundle",
+        "ft-tui doctor --bundle 20260131-14",
+    )
+)
+@run_argument
+@click.option("--bundle", is_flag=True, help="One archive for a bug report, of RUN too where it is given.")
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="The archive's file.")
+@click.option("--yes", is_flag=True, help="Write the archive without asking.")
 @as_json
-def doctor(*, as_json: bool) -> None:
+def doctor(*, run: str | None, bundle: bool, to: Path | None, yes: bool, as_json: bool) -> None:
     """Report on this machine, and on what would go wrong.
 
-    GPU, driver, versions, the CUDA build of torch, disk, terminal, model cache, and what would end a run at logout.
+    GPU, driver, the build of torch and whether it computes, versions, disk, terminal, model cache, and what would end
+    a run at logout. With --bundle all of it goes into one archive, shown before it is written: no rows, no samples, no
+    tokens.
     """
+    from ft_core.runs.directory import find_run
     from ft_tui import doctor as report
 
+    if not bundle and (run is not None or to is not None or yes):
+        raise click.UsageError("RUN, --to and --yes belong to --bundle")
+    if bundle:
+        from ft_tui.commands.bundle import bundle as write
+
+        write(find_run(run) if run is not None else None, to, yes=yes, as_json=as_json)
+        return
     checks = report.examine()
     if as_json:
         output.data_json(report.as_data(checks))
