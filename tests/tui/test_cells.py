@@ -112,6 +112,16 @@ def test_a_long_event_is_wrapped_with_every_word_of_it() -> None:
     assert "Only 1234567 bytes are free where the run writes its checkpoints to." in told
 
 
+def test_an_event_of_a_later_version_is_shown_by_its_name_and_its_own_words() -> None:
+    made = running()
+    made.write("rollout", text="16 answers\x1b[2J were graded", grades=[0.5])
+    made.write("weather", words={"not": "text"})
+    made.write("eval", step=36, loss={"mean": 1.0}, seconds="many")
+    lines = [text(line).strip() for line in event_lines(view_of(made), 80)][-3:]
+    assert [line.split(" ", 1)[1] for line in lines[:2]] == ["rollout: 16 answers␛[2J were graded", "weather"]
+    assert "\x1b" not in "".join(lines)
+
+
 def test_what_was_asked_for_is_told_once_and_said_to_be_asked_for() -> None:
     made = running()
     made.checkpoint()

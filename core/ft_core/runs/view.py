@@ -42,6 +42,13 @@ _FIGURES = (
 _LOST = "its processes are gone without a word: they were killed, or the machine restarted"
 
 
+# The name of its list in a kept history: no event is of this kind.
+_LATER = ""
+_LATER_KEPT = 500
+# Known, and told by the status, the log or another event.
+_NOT_LISTED = frozenset({"end", "gate", "failure"})
+
+
 class RunView:
     """A reader of one run, living or ended; any number may look at the same run.
 
@@ -83,6 +90,8 @@ class RunView:
         self.alarms: list[Event] = []
         self.states: list[Event] = []
         self.settled: list[Event] = []
+        # Of kinds that only a later version knows.
+        self.later: list[Event] = []
         self.verdict: dict[str, Any] | None = None
         self.result: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
@@ -98,6 +107,7 @@ class RunView:
             "alarm": self.alarms,
             "state": self.states,
             "settled": self.settled,
+            _LATER: self.later,
         }
 
     @cached_property
@@ -245,7 +255,7 @@ class RunView:
         return CRASHED if state == "created" else str(said) if state in ACTIVE else state
 
     def _fold(self, event: Event) -> None:
-        """Take in one event; kinds of later versions are passed over."""
+        """Take in one event; those of kinds that this version does not know are kept to be shown."""
         kind = event["kind"]
         self._work.take(kind, event)
         if kind == "step":
@@ -274,6 +284,9 @@ class RunView:
             self.result["kind"] = self.result.pop("result_kind", None)
         elif kind == "end" and isinstance(event.get("state"), str) and event["state"] in ENDED:
             self.end = event
+        elif kind not in _NOT_LISTED:
+            self.later.append(event)
+            del self.later[:-_LATER_KEPT]
 
     def _fold_step(self, event: Event) -> None:
         step = _whole(event.get("step"))

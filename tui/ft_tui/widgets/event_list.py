@@ -24,7 +24,8 @@ def event_lines(view: RunView, width: int) -> list[Line]:
     """The newest 500 events in order of time; steps are in the charts, not here. What is said is wrapped."""
     # The plan is not in the journal, so the view lays it beside what was measured.
     probes = [{**event, "words": measured_words(view.plan, event)} for event in view.probes]
-    lists = (probes, view.states, view.settled, view.evals, view.samples, view.checkpoints, view.controls, view.alarms)
+    made = (view.evals, view.samples, view.checkpoints)
+    lists = (probes, view.states, view.settled, *made, view.controls, view.alarms, view.later)
     # A view tells in a result's `kind` what it is.
     result = {**view.result, "kind": "result", "what": view.result.get("kind")} if view.result else None
     single = (view.verdict, result, view.end)
@@ -145,4 +146,6 @@ def _plain_words(kind: str, event: dict[str, Any]) -> str:
         case "result":
             return f"{glyph('✓', '+')} {one_line(str(event.get('what') or 'result'), 20)} saved{weight}"
         case _:
-            return one_line(kind, 40)
+            # Of a later version: its name, and what it says of itself.
+            said = next((value for name in ("text", "words") if isinstance(value := event.get(name), str)), "")
+            return one_line(f"{kind}: {said}" if said else kind, _WORDS)
