@@ -97,6 +97,8 @@ async def test_a_wrong_token_is_told_in_the_dialog_which_stays(hub: Hub) -> None
         await ready(pilot)
         await pilot.press("2", "h")
         await sees(pilot, "Token of the model hub")
+        await pilot.press("enter")
+        await sees(pilot, "Paste a token first")
         await types(pilot, "hf_wrongwrongwrong")
         await pilot.press("enter")
         await sees(pilot, "does not accept this token")

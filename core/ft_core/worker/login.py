@@ -15,7 +15,7 @@ from typing import Any
 from ft_core.models.find import hub_forbidden_by
 from ft_core.redaction import redact
 from ft_core.text import one_line
-from ft_core.worker.hub import told
+from ft_core.worker.hub import mend_client, told
 
 _TOKENS_PAGE = "/settings/tokens"
 
@@ -34,6 +34,7 @@ def log_in(token: str) -> dict[str, Any]:
     from huggingface_hub import constants, login, whoami
 
     try:
+        mend_client()
         with contextlib.redirect_stdout(sys.stderr):
             name = whoami(token)["name"]
             login(token=token, add_to_git_credential=False)

@@ -66,9 +66,11 @@ class HubToken(Dialog[str | None]):
 
     def _keep(self) -> None:
         token = self.query_one(Input).value
-        if token.strip():
-            self.query_one("#token-problem", Words).say("Asking the hub whose token it is …")
-            self._log_in(token)
+        if not token.strip():
+            self.query_one("#token-problem", Words).say("Paste a token first; Esc leaves without one.")
+            return
+        self.query_one("#token-problem", Words).say("Asking the hub whose token it is …")
+        self._log_in(token)
 
     @work(thread=True, exclusive=True, group="token", exit_on_error=False)
     def _log_in(self, token: str) -> None:
