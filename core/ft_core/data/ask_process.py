@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+from ft_core.child_process import Helper
 from ft_core.errors import FtError, Problem, problem
 from ft_core.text import one_line
 
@@ -137,13 +137,12 @@ class _Child:
     def __init__(self, model_path: Path) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ft_core.worker.ask", str(model_path)],
+        self.process = Helper(
+            "ft_core.worker.ask",
+            [str(model_path)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment | _ENVIRONMENT,
-            start_new_session=True,
         )
         self._reading = threading.Lock()
         # A lock of its own: a writer held up by a full pipe must not keep the reader from emptying the other one.

@@ -7,20 +7,18 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from typing import IO, Any
 
+from ft_core.child_process import Helper
 from ft_core.errors import FtError, Problem, problem
 from ft_core.redaction import redact
 from ft_core.text import one_line
 
 _POLL_SECONDS = 0.05
-_END_SECONDS = 2.0
 
 Message = dict[str, Any]
 
@@ -32,24 +30,19 @@ def run_child(
     cancel: Callable[[], bool],
     environment: Mapping[str, str] = os.environ,
 ) -> Message | None:
-    """Start `python -P -m module` and give the content of its message `done`; None once `cancel` said so.
+    """Run a module as a helper and give the content of its message `done`; None once `cancel` said so.
 
     Each line the process writes is a JSON object: `{"done": {...}}` ends the work, `{"problems": [...]}` becomes an
     FtError, anything else is handed to `tell`. FtError too when the process dies.
     """
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=dict(environment),
-            start_new_session=True,
-        )
+        helper = Helper(module, arguments, stderr=errors, env=environment)
         try:
-            return _listen(process, errors, module, tell, cancel)
+            return _listen(helper, errors, module, tell, cancel)
         finally:
-            _end(process)
+            helper.end()
+            assert helper.stdout is not None
+            helper.stdout.close()
 
 
 def _listen(
@@ -76,20 +69,6 @@ def _listen(
                 return done
             tell(message)
     return None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and those it started itself, which share its session."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
 
 
 def _died(process: subprocess.Popen[bytes], errors: IO[bytes], module: str) -> FtError:

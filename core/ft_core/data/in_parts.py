@@ -12,9 +12,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection
 from typing import Generic, TypeVar
 
+from ft_core.child_process import end_with
 from ft_core.data.containers.base import RowFile
 from ft_core.data.containers.shards import Shards
 from ft_core.data.scan_parts import Part, parts
@@ -173,9 +173,4 @@ def _follow_parent() -> None:
     """End this process when the one that started it is gone, even if it was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(parent.sentinel, group=False)

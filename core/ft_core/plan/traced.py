@@ -7,11 +7,11 @@ import importlib.metadata
 import json
 import os
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ft_core.child_process import Helper
 from ft_core.errors import FtError, Problem, problem
 from ft_core.files import write_atomic
 from ft_core.models.facts import ModelFacts
@@ -94,25 +94,20 @@ def figures_of(model: ModelFacts) -> Figures | None:
 
 
 def _ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", module]
+    pipe = subprocess.PIPE
+    helper = Helper(module, stdin=pipe, stderr=pipe, env={**os.environ, **_ENVIRONMENT})
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            env={**os.environ, **_ENVIRONMENT},
-            check=False,
-        )
+        answer, errors = helper.communicate(json.dumps(request).encode(), _SECONDS)
     except subprocess.TimeoutExpired as error:
         raise _failed(f"it took more than {_SECONDS:.0f} s") from error
+    finally:
+        helper.end(0)
     with suppress(ValueError):
-        found = json.loads(done.stdout)
+        found = json.loads(answer)
         if isinstance(found, dict):
             return found
-    lines = done.stderr.strip().splitlines()
-    raise _failed(one_line(lines[-1], 200) if lines else f"its process ended with code {done.returncode}")
+    lines = errors.decode(errors="replace").strip().splitlines()
+    raise _failed(one_line(lines[-1], 200) if lines else f"its process ended with code {helper.returncode}")
 
 
 def _failed(why: str) -> FtError:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ft_core.child_process import python_command
 from ft_core.errors import FtError, problem
 from ft_core.runs.directory import RunDir, require_own_run
 from ft_core.runs.gpu_locks import busy, taken
@@ -48,7 +48,7 @@ def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None,
     if holder is not None and not queue:
         raise busy(holder)
     variables = environment(recipe)
-    command = [sys.executable, "-P", "-m", "ft_core.runs.supervise", str(run.path)]
+    command = python_command("ft_core.runs.supervise", str(run.path))
     if resume:
         command.append("--resume")
     if queue:

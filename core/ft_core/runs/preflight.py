@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from ft_core.child_process import Helper
 from ft_core.errors import FtError, problem
 from ft_core.paths import cache_root, private_folder
 from ft_core.recipe.schema import Recipe
@@ -42,10 +41,10 @@ def preflight(
 def _measured(
     run: RunDir, recipe: Recipe, told: Callable[[str], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path), "--probe"]
+    arguments = [str(run.path), "--probe"]
     with run.log_file.open("wb") as log:
-        worker = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=run.path, env=environment(recipe)
+        worker = Helper(
+            "ft_core.worker.train", arguments, stdout=log, stderr=log, cwd=run.path, env=environment(recipe)
         )
     events = Tail(run.events_file)
     found: dict[str, Any] | None = None
@@ -66,8 +65,7 @@ def _measured(
                 break
             time.sleep(_LOOK_SECONDS)
     finally:
-        worker.kill()
-        worker.wait()
+        worker.end(0)
     if failed is not None:
         raise failed
     if found is None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ft_core.child_process import python_command
 from ft_core.errors import FtError, problem
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import Ending
@@ -26,7 +27,7 @@ from ft_core.runs.warm import WarmTrainer, wait_for_run
 
 def trainer_command(run: RunDir, *, resume: bool) -> list[str]:
     """How the trainer is started: isolated from the folder the user stands in, with this very Python."""
-    command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path)]
+    command = python_command("ft_core.worker.train", str(run.path))
     return [*command, "--resume"] if resume else command
 
 

@@ -11,12 +11,12 @@ import json
 import os
 import select
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ft_core.child_process import python_command
 from ft_core.hardware.host import host_memory_now
 from ft_core.runs.directory import RunDir
 from ft_core.runs.logout import killed_at_logout
@@ -39,7 +39,7 @@ class WarmWorker:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = dict(variables)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ft_core.runs.supervise", "--warm"],
+            python_command("ft_core.runs.supervise", "--warm"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -84,7 +84,7 @@ class WarmTrainer:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ft_core.worker.warm"],
+            python_command("ft_core.worker.warm"),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -226,7 +226,7 @@ def test_a_model_in_a_folder_is_traced_by_a_process_and_remembered(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("a process was started again")
 
-    monkeypatch.setattr("ft_core.plan.traced.subprocess.run", nothing)
+    monkeypatch.setattr("ft_core.plan.traced.Helper", nothing)
     assert traced(facts, asked, "cpu") == first
     with pytest.raises(AssertionError, match="again"):
         traced(facts, tiny.make_recipe(model, model, adapter__rank=5), "cpu")
