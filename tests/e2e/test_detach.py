@@ -81,3 +81,39 @@ def test_interrupting_the_plain_command_leaves_the_run_alive_and_says_how_to_com
     wait_until(lambda: not live(run), seconds=60, what=lambda: run.log_file.read_text()[-2000:])
     assert state(run) == "stopped"
     assert list(run.result.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_schedulers_notice_to_the_command_seals_a_checkpoint_and_asks_to_be_queued_again(
+    number: signal.Signals, recipe: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = {"env": {**os.environ, **environment}, "cwd": tmp_path, "text": True, "stderr": subprocess.STDOUT}
+    command = [FT_TUI, "train", str(recipe), "--plain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **words) as process:  # type: ignore[call-overload]
+        next(line for line in process.stdout if "step" in line)
+        process.send_signal(number)
+        rest = process.stdout.read()
+    run = find_run()
+    assert process.returncode == 75, rest
+    assert f"{number.name} is handed on to the run" in rest
+    assert state(run) == "preempted"
+    assert not live(run)
+    (newest,) = sorted(run.checkpoints.iterdir())[-1:]
+    assert newest.name == f"step-{steps(run)[-1]:06}"
+    again = subprocess.run(
+        [FT_TUI, "resume", "--plain"], capture_output=False, stdout=subprocess.PIPE, check=False, **words
+    )  # type: ignore[call-overload]
+    assert again.returncode == 0, again.stdout
+    assert steps(run) == list(range(1, len(steps(run)) + 1))
+
+
+def test_detaching_inside_a_schedulers_job_says_that_the_job_ends_with_the_command(
+    recipe: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [FT_TUI, "train", str(recipe), "--detach"], env={**os.environ, **environment, "SLURM_JOB_ID": "7"},
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    subprocess.run([FT_TUI, "stop", "--now"], env={**os.environ, **environment}, capture_output=True, check=True)
+    assert "Slurm ends every process of a job when its command ends" in done.stderr
+    assert "leave --detach out" in done.stderr

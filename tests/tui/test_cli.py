@@ -481,6 +481,22 @@ def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
     assert "_FT_TUI_COMPLETE" in result.stdout
 
 
+@pytest.mark.parametrize("words", ["runs", "runs --json", "models", "status", "--help", "completion bash"])
+def test_an_output_that_cannot_be_written_is_one_line_and_an_exit_code_of_its_own(words: str) -> None:
+    make_run("one")
+    done = subprocess.run(
+        f"{sys.executable} -m ft_tui.cli {words} > /dev/full", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (74, "error: the output cannot be written: No space left on device\n")
+
+
+def test_words_that_cannot_be_written_change_nothing_else() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m ft_tui.cli status none 2> /dev/full", shell=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 def test_the_shell_completes_names_of_runs_and_fields_of_the_recipe() -> None:
     run = make_run("one")
     status = read_status(run)

@@ -33,6 +33,8 @@ from ft_tui.commands.trust import trust
 from ft_tui.commands.verdict import verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ft_core.recipe.given import Given
     from ft_core.recipe.schema import Recipe
     from ft_core.runs.directory import RunDir
@@ -47,6 +49,8 @@ Exit codes:
   2    wrong use, or a recipe or run that cannot be used
   3    the run failed
   4    verdict: cannot tell
+  74   the output cannot be written
+  75   the run was preempted: it sealed a checkpoint, and `ft-tui resume` goes on
   130  interrupted (a run goes on)
 
 \b
@@ -185,15 +189,19 @@ def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, qu
     from ft_tui.start import continue_run
 
     found = find_run(run)
-    with interrupts.interrupted_afterwards():
-        continue_run(found, queue=queue)
-        interrupts.going_on(found)
+
+    def go_on() -> RunDir:
+        with interrupts.interrupted_afterwards():
+            continue_run(found, queue=queue)
+            interrupts.going_on(found)
+        return found
+
     if detach:
-        _detach(found, as_json=as_json)
+        _detach(go_on(), as_json=as_json)
     elif plain or as_json or _no_app():
-        _follow(ctx, found, as_json=as_json)
+        _start_and_follow(ctx, go_on, as_json=as_json)
     else:
-        _show_app(ctx, "dashboard", run=found)
+        _show_app(ctx, "dashboard", run=go_on())
 
 
 @cli.command(
@@ -318,6 +326,14 @@ def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
 
 
 def _detach(run: RunDir, *, as_json: bool) -> None:
+    from ft_core.runs.logout import batch_job
+
+    if (scheduler := batch_job()) is not None:
+        output.words(
+            f"warning: {scheduler} ends every process of a job when its command ends, and that is now\n"
+            f"  fix:   leave --detach out of a job script: the command then waits for the run, and hands {scheduler}'s "
+            "notice on to it"
+        )
     if as_json:
         output.data_json({"run": run.name, "directory": str(run.path)})
         return
@@ -326,7 +342,13 @@ def _detach(run: RunDir, *, as_json: bool) -> None:
 
 
 def _train_plain(ctx: click.Context, recipe: Recipe | Given, *, as_json: bool, queue: bool = False) -> None:
-    _follow(ctx, _start(recipe, queue=queue), as_json=as_json)
+    _start_and_follow(ctx, lambda: _start(recipe, queue=queue), as_json=as_json)
+
+
+def _start_and_follow(ctx: click.Context, start: Callable[[], RunDir], *, as_json: bool) -> None:
+    """Follow the run that this command starts: what a scheduler tells the command is for the run."""
+    with interrupts.handing_on():
+        _follow(ctx, start(), as_json=as_json)
 
 
 def _follow(ctx: click.Context, run: RunDir, *, as_json: bool) -> None:
@@ -345,6 +367,12 @@ def main() -> None:
         # The reader (`head`, `less`) has gone: that is no fault, and Python must not flush into it at exit.
         sys.stdout = None
         sys.exit(output.FINE)
+    except OSError as error:
+        if not output.is_broken():
+            raise
+        sys.stdout = None
+        output.words(f"error: the output cannot be written: {error.strerror or error}")
+        sys.exit(output.NOT_WRITTEN)
 
 
 if __name__ == "__main__":

@@ -27,15 +27,20 @@ def logout_risk(root: Path = Path("/"), environment: Mapping[str, str] | None = 
     `root` is the file system looked at, `environment` the variables of the shell (this process's own when None).
     """
     variables = os.environ if environment is None else environment
-    for variable, scheduler in _BATCH_JOBS.items():
-        if variables.get(variable):
-            return Problem(
-                f"a run started here ends with the {scheduler} job",
-                where=f"${variable}",
-                why=f"{scheduler} ends every process of a job when the job is over",
-                remedy="ask for a job long enough for the run, or start it as a batch job of its own",
-            )
+    if (scheduler := batch_job(variables)) is not None:
+        return Problem(
+            f"a run started here ends with the {scheduler} job",
+            where=f"${next(name for name, found in _BATCH_JOBS.items() if found == scheduler)}",
+            why=f"{scheduler} ends every process of a job when the job is over",
+            remedy="ask for a job long enough for the run, or start it as a batch job of its own",
+        )
     return _end_of_session(root) or _end_by_pressure(root)
+
+
+def batch_job(environment: Mapping[str, str] | None = None) -> str | None:
+    """The scheduler whose job this process belongs to; None outside of one. `environment` as of `logout_risk`."""
+    variables = os.environ if environment is None else environment
+    return next((scheduler for variable, scheduler in _BATCH_JOBS.items() if variables.get(variable)), None)
 
 
 def _end_by_pressure(root: Path) -> Problem | None:

@@ -1,4 +1,4 @@
-"""Ctrl+C while a run is being started: it is never lost from sight."""
+"""Ctrl+C and a scheduler's notice while a run is started and followed: it is never lost from sight."""
 
 from __future__ import annotations
 
@@ -17,6 +17,53 @@ if TYPE_CHECKING:
 _KEY: Final = "ft_tui.run"
 
 
+class Notices:
+    """SIGTERM and SIGUSR1 that came for the run of this command, until `take` gives them; in order."""
+
+    def __init__(self) -> None:
+        self._noted: list[signal.Signals] = []
+        self.starting = False
+        self.run: RunDir | None = None
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        """Keep it for the run; before there is one, the command ends as it would by itself."""
+        if self.run is None and not self.starting:
+            raise SystemExit(128 + number)
+        self._noted.append(signal.Signals(number))
+
+    def take(self) -> signal.Signals | None:
+        """The next one that was not handed on yet."""
+        return self._noted.pop(0) if self._noted else None
+
+    def put_back(self, number: signal.Signals) -> None:
+        """It could not be handed on yet."""
+        self._noted.insert(0, number)
+
+
+_notices = Notices()
+
+
+@contextmanager
+def handing_on() -> Iterator[None]:
+    """SIGTERM and SIGUSR1, by which a scheduler announces a job's end, are for the run that is started inside."""
+    global _notices  # noqa: PLW0603 - signals belong to the process
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _notices = Notices()
+    before = {number: signal.signal(number, _notices.note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def notices() -> Notices:
+    """What came for the run of this command."""
+    return _notices
+
+
 @contextmanager
 def interrupted_afterwards() -> Iterator[None]:
     """Ctrl+C inside counts at the end: what is begun here (well under a second) is done whole and has its name."""
@@ -31,9 +78,11 @@ def interrupted_afterwards() -> Iterator[None]:
         pressed = True
 
     before = signal.signal(signal.SIGINT, note)
+    _notices.starting = True
     try:
         yield
     finally:
+        _notices.starting = False
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
@@ -42,6 +91,7 @@ def interrupted_afterwards() -> Iterator[None]:
 def going_on(run: RunDir) -> None:
     """Remember which run the present command has to do with, for the words after a Ctrl+C."""
     click.get_current_context().meta[_KEY] = run
+    _notices.run = run
 
 
 def words_after(ctx: click.Context) -> str:

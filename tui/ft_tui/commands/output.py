@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -18,12 +20,27 @@ NOT_MET: Final = 1
 WRONG_USE: Final = 2
 RUN_FAILED: Final = 3
 CANNOT_TELL: Final = 4
+# EX_IOERR and EX_TEMPFAIL of sysexits.h: the latter means try again later, which a scheduler's requeue does.
+NOT_WRITTEN: Final = 74
+PREEMPTED: Final = 75
 INTERRUPTED: Final = 130
 
 
 def words(text: str) -> None:
     """Print to standard error: what a person reads and a script does not."""
-    click.echo(redact(clean(text)), err=True)
+    # Who cannot be spoken to is still worked for.
+    with suppress(OSError):
+        click.echo(redact(clean(text)), err=True)
+
+
+def is_broken() -> bool:
+    """Whether standard output takes nothing any more, tried with the end of a line."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def data(text: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ft_core.errors import FtError, problem
 from ft_core.runs import history
 from ft_core.runs.glance import Glance, is_long
+from ft_core.runs.hand_on import hand_on
 from ft_core.runs.journal import number
 from ft_core.runs.outcome import change_of, words_of
 from ft_core.runs.status import ACTIVE, CRASHED, ENDED, live
@@ -42,7 +43,10 @@ def follow(run: RunDir, *, as_json: bool = False) -> int:
         return output.INTERRUPTED
     if as_json:
         output.data_json(follower.result())
-    return output.RUN_FAILED if follower.view.state in {"failed", CRASHED} else output.FINE
+    state = follower.view.state
+    if state == "preempted":
+        return output.PREEMPTED
+    return output.RUN_FAILED if state in {"failed", CRASHED} else output.FINE
 
 
 class Follower:
@@ -65,11 +69,23 @@ class Follower:
         self._say(f"run {self.run.name}\n    {self.run.path}")
         self._tell_present()
         while not self._ended():
+            self._hand_on()
             self.tell_news()
             self._refuse_unstarted()
             time.sleep(_LOOK_SECONDS)
         self.tell_news()
         self._tell_end()
+
+    def _hand_on(self) -> None:
+        """A scheduler's notice to this command is for the run, which is waited for then."""
+        noted = interrupts.notices()
+        number = noted.take()
+        if number is None:
+            return
+        if hand_on(self.run, number):
+            self._say(f"{number.name} is handed on to the run: it finishes its step and seals a checkpoint ...")
+        else:
+            noted.put_back(number)
 
     def _tell_present(self) -> None:
         """Where a long run is, before all that came before has been read."""
