@@ -44,6 +44,7 @@ _SLOW = (
     "tui/test_hostile_strings.py",
     "tui/test_random_walk.py",
     "tui/test_review_rows.py",
+    "tui/test_styling.py",
     "tui/test_trust_code.py",
     "tui/test_typeahead.py",
     "tui/test_wizard",

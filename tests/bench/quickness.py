@@ -164,10 +164,13 @@ def bench_keys() -> None:
 
 async def _key_costs(app: FtApp) -> list[tuple[str, float]]:
     """Name and CPU seconds of each key; a step is `first` when it is looked at for the first time."""
+    from ft_tui import readiness
+
     found: list[tuple[str, float]] = []
     seen: set[str] = set()
     async with app.run_test(size=(80, 24)):
-        await _at_rest(app, 1.0)
+        await _at_rest(app, 2.0)
+        readiness.collect_less_often()
         for name, key, undo in KEYS:
             told = f"{name}, first" if name.startswith("step") and name not in seen else name
             seen.add(name)

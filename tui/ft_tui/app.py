@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -27,6 +30,7 @@ from ft_tui.place import keep as keep_place
 from ft_tui.screens.dialog import Palette
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
+from ft_tui.styling import QuickStylesheet
 from ft_tui.typeahead import Typeahead
 
 if TYPE_CHECKING:
@@ -63,6 +67,7 @@ class FtApp(App[int]):
     ) -> None:
         super().__init__(ansi_color=True if theming.no_colour() else None)
         guard.install()
+        self.stylesheet: QuickStylesheet = QuickStylesheet(variables=self.get_css_variables())
         self.animation_level = "none"
         self._opening: Opening = open
         self._run = run
@@ -95,8 +100,29 @@ class FtApp(App[int]):
         elif self._opening == "review" and self._rows is not None:
             self.open_review(self._rows)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+        self.call_after_refresh(self._get_ready)
         if not self.is_headless:
             self._watch_terminal()
+
+    def _get_ready(self) -> None:
+        """Have what keys open imported and its styles parsed, in a thread that an end of the app does not wait for."""
+        variables = self.get_css_variables()
+
+        def prepare() -> None:
+            from ft_tui import readiness
+
+            sheet = readiness.prepare(variables)
+            if not self.is_headless:
+                readiness.collect_less_often()
+            with suppress(RuntimeError):  # the loop is closed where the app has ended meanwhile
+                loop.call_soon_threadsafe(take, sheet)
+
+        def take(sheet: QuickStylesheet) -> None:
+            if not self._exit and self.get_css_variables() == variables:
+                self.stylesheet.take(sheet)
+
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=prepare, name="get ready", daemon=True).start()
 
     def _keep_theme(self, name: str) -> None:
         if name not in {theming.NO_COLOUR, theming.read_choice()}:
@@ -212,9 +238,18 @@ class FtApp(App[int]):
         """Put a screen above the others, and below the notice that the terminal is too small."""
         if self._is_covered:
             self.pop_screen()
+        self._tell_size(args[0])
         pushed = super().push_screen(*args, **extra)
         self._cover()
         return pushed
+
+    def _tell_size(self, screen: Screen[Any]) -> None:
+        """Give a screen the classes of the terminal's size before it is built.
+
+        Textual gives them when it has laid the screen out, and styles all of its parts anew then.
+        """
+        for cells, points in zip(self.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True):
+            screen.add_class(*screen._get_breakpoint_classes(cells, points), update=False)
 
     @property
     def _background_screens(self) -> list[Screen[Any]]:
@@ -231,6 +266,7 @@ class FtApp(App[int]):
         while len(self.screen_stack) > 2:
             self.pop_screen()
         if len(self.screen_stack) == 2:
+            self._tell_size(screen)
             self.switch_screen(screen)
             self._cover()
         else:
