@@ -129,8 +129,11 @@ async def test_the_wizard_may_be_left_before_its_fields_are_there() -> None:
     async with app.run_test() as pilot:
         await shows(pilot, WizardScreen)
         step = app.screen.query_one(SettingsStep)
+        app.screen.action_step(4)  # type: ignore[attr-defined]
         await app.pop_screen()
+        await step.build()
         step._fill()
+        await shows(pilot, HomeScreen)
 
 
 async def test_what_comes_when_the_screens_are_gone_is_passed_over() -> None:

@@ -30,8 +30,10 @@ from ft_tui.screens.mix_rows import MixRows
 from ft_tui.screens.prompt import SamplePrompt
 from ft_tui.screens.trust_code import TrustCode
 from ft_tui.screens.wizard import WizardScreen
+from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.file_browser import FileBrowser
 from ft_tui.widgets.path_input import PathInput
+from ft_tui.wizard.draft import draft_of, save_draft
 from tests.tui.listed_runs import make_run
 from tests.tui.walking import send_event, send_keys
 from tests.tui.wizard_driver import WizardApp, demo_recipe, session, until
@@ -199,6 +201,28 @@ async def test_a_value_typed_just_before_it_is_launched_or_saved_is_in_the_recip
             launched.append(load(tmp_path / "saved.yaml"))
         await until(pilot, lambda: launched, "the recipe")
         assert launched[0].training.epochs == 7
+
+
+async def test_keys_typed_at_once_after_the_wizard_is_opened_act_on_the_step_they_lead_to(
+    launched: list[Recipe],
+) -> None:
+    save_draft(draft_of(demo_recipe()))
+    app = WizardApp()
+    async with app.run_test() as pilot:
+        await burst(pilot, 0, "n", "1", "4", *["tab"] * 4, "end", *["backspace"] * 4, "7", "escape", "5", "l")
+        await until(pilot, lambda: launched, "the recipe")
+        assert launched[0].training.epochs == 7
+
+
+async def test_a_step_has_its_parts_once_it_was_gone_to() -> None:
+    app = WizardApp("wizard")
+    async with app.run_test() as pilot:
+        await rest(pilot)
+        steps = list(app.screen.query(Step))
+        assert [bool(step.children) for step in steps] == [True, False, False, False, False]
+        await burst(pilot, 0, "4", "2")
+        assert [bool(step.children) for step in steps] == [True, True, False, True, False]
+        assert [step.display for step in steps] == [False, True, False, False, False]
 
 
 async def test_an_app_that_never_comes_to_rest_holds_no_key_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, HorizontalGroup
+from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
@@ -17,7 +17,7 @@ from textual.worker import Worker
 from ft_core.errors import FtError, Problem
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
-from ft_core.text import counted, reading_seconds
+from ft_core.text import counted
 from ft_tui.actions import bindings
 from ft_tui.place import Place
 from ft_tui.screens.confirm import Confirm
@@ -31,11 +31,11 @@ from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.screens.wizard_settings import SettingsStep
 from ft_tui.screens.wizard_step import PageMoved, Step, StepWanted, name_keys, tell_failure
+from ft_tui.screens.wizard_ways import Ways
 from ft_tui.start import Known, start_run
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.steps_list import StepsList, StepState
-from ft_tui.widgets.words import Line
 from ft_tui.wizard.data_words import gate_question
 from ft_tui.wizard.disk_stamp import Stamp, data_stamp, model_stamp
 from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft
@@ -85,7 +85,6 @@ class WizardScreen(Screen[None]):
         self.session = Session(draft)
         self._steps: tuple[Step, ...] = ()
         self._reread_timer: Timer | None = None
-        self._note_timer: Timer | None = None
         self._launching = False
         self._warm = WarmLink()
         self._keeper = DraftKeeper(self, lambda: None if self._launching else self.draft)
@@ -114,13 +113,7 @@ class WizardScreen(Screen[None]):
             yield StepsList(id="steps")
             with ContentSwitcher(initial=self._steps[self.draft.step].id, id="pages"):
                 yield from self._steps
-        with HorizontalGroup(id="ways"):
-            yield Button("Back", id="way-back", compact=True)
-            with Container(id="note-place"):
-                yield Line(id="note", classes="dim")
-            yield Button("Save", id="way-save", compact=True)
-            yield Button("Launch", id="way-launch", compact=True, variant="success")
-            yield Button("Next", id="way-next", compact=True, variant="primary")
+        yield Ways()
         yield KeyBar(palette=True)
 
     def on_mount(self) -> None:
@@ -161,16 +154,29 @@ class WizardScreen(Screen[None]):
             self._note("")
         self.draft.step = number
         self.draft.visited.add(number)
+        self._keeper.save_soon()
+        if self.step.built:
+            self._arrive()
+        else:
+            self.call_next(self._build, self.step)
+
+    async def _build(self, step: Step) -> None:
+        """Make the parts of a step that is gone to for the first time; nothing is drawn before all of them are."""
+        with self.app.batch_update():
+            await step.build()
+            if step.built and step is self.step:
+                self._arrive()
+
+    def _arrive(self) -> None:
+        """Bring the step that was gone to into view."""
+        ways = self.query_one(Ways)
         self.query_one(ContentSwitcher).current = self.step.id
-        self.query_one("#way-back", Button).disabled = number == 0
-        for name, wanted in (("next", number != REVIEW), ("save", number == REVIEW), ("launch", number == REVIEW)):
-            self.query_one(f"#way-{name}").display = wanted
+        ways.show(self.draft.step)
         self._refresh()
         self.step.opened()
-        (self.query_one("#way-launch") if number == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
+        (ways.launch if self.draft.step == REVIEW else self.step.first_focus()).focus(scroll_visible=False)
         self._name_keys()
         self.refresh_bindings()
-        self._keeper.save_soon()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
@@ -204,6 +210,7 @@ class WizardScreen(Screen[None]):
 
     def action_look_at_code(self) -> None:
         """Look at the code that comes with the model; once it is trusted, the model is looked at again."""
+        self._reread_now()
         model = self.session.recipe.model
         self.app.push_screen(TrustCode(model.source, model.revision), self._code_trusted)
 
@@ -227,6 +234,7 @@ class WizardScreen(Screen[None]):
 
     def action_mix(self) -> None:
         """Choose what is held out and mixed in."""
+        self._reread_now()
         self.query_one(DataStep).mix_rows()
 
     def action_leave(self) -> None:
@@ -390,14 +398,7 @@ class WizardScreen(Screen[None]):
         self._warm.close()
 
     def _note(self, text: str) -> None:
-        self.query_one("#note", Line).say(text)
-        if self._note_timer is not None:
-            self._note_timer.stop()
-        self._note_timer = self.set_timer(reading_seconds(text), self._end_note) if text else None
-
-    def _end_note(self) -> None:
-        if not self._launching:
-            self._note("")
+        self.query_one(Ways).note(text, lasting=self._launching)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """The buttons below the page, and that of the model's code on its step."""
@@ -454,7 +455,7 @@ class WizardScreen(Screen[None]):
             self.query_one(ReviewStep).scroll_home(animate=False)
         elif not self._launching:
             self._launching = True
-            self.query_one("#way-launch", Button).disabled = True
+            self.query_one(Ways).launch.disabled = True
             self._note("Launching …")
             self._launch(self.session.recipe, self.query_one(ReviewStep).known)
 
@@ -491,7 +492,7 @@ class WizardScreen(Screen[None]):
     def on_wizard_screen_launch_failed(self, message: LaunchFailed) -> None:
         """Show each problem at its field."""
         self._launching = False
-        self.query_one("#way-launch", Button).disabled = False
+        self.query_one(Ways).launch.disabled = False
         self.session.dry_run = message.problems
         self._note("Not launched: see above.")
         self._refresh()

@@ -38,8 +38,8 @@ from ft_tui.widgets.finding_list import FindingList
 from ft_tui.widgets.histogram import Histogram
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.question_list import QuestionList
+from ft_tui.widgets.row_pictures import RowPictures
 from ft_tui.widgets.row_view import PAGE
-from ft_tui.widgets.share_bars import Share, ShareBars
 from ft_tui.widgets.words import Line, Words
 from ft_tui.wizard.data_news import Asked, Counted, Fetching, Measured, RowsChecked, RowsRead, TokensCounted
 from ft_tui.wizard.data_words import checked_words, gate_words, length_words
@@ -66,8 +66,6 @@ class DataStep(Step):
     DataStep #lengths-words { margin-top: 1; }
     DataStep Histogram { margin-bottom: 1; }
     DataStep #findings { margin-bottom: 1; }
-    DataStep #pictures { height: auto; }
-    DataStep #pictures ShareBars { margin: 0 2 1 0; }
     """
 
     def __init__(self, session: Session) -> None:
@@ -86,7 +84,7 @@ class DataStep(Step):
         self._looked_at = ""
         self._link = TokenLink()
 
-    def compose(self) -> ComposeResult:
+    def parts(self) -> ComposeResult:
         """The file first, then what is in it."""
         with HorizontalGroup(classes="line"):
             yield Line("rows from", classes="line-label")
@@ -110,15 +108,17 @@ class DataStep(Step):
         yield Words(id="lengths-words")
         yield Words(id="gate-words")
         yield Histogram(id="lengths")
-        with HorizontalGroup(id="pictures"):
-            yield ShareBars(id="picture-turns")
-            yield ShareBars(id="picture-roles")
-            yield ShareBars(id="picture-sources")
+        yield RowPictures(id="pictures")
         yield FieldForm(guides_of(DATA, "first"), self.session.draft.texts)
 
     def on_mount(self) -> None:
         """Open the file that is named."""
         self.open_named()
+
+    def catch_up(self) -> None:
+        """Show the rows that were read meanwhile."""
+        self.query_one(RowPages).open(self._opened)
+        self._show_total()
 
     def on_unmount(self) -> None:
         """The tokenizer's process ends with the page."""
@@ -130,7 +130,7 @@ class DataStep(Step):
 
     def first_focus(self) -> Widget:
         """The list of rows, or the field where there are none."""
-        return self.query_one("#row-list") if self._opened is not None else self
+        return self.query_one("#row-list") if self._opened is not None and self.built else self
 
     # What is read, in threads
 
@@ -241,7 +241,8 @@ class DataStep(Step):
         self._opened = message.opened
         self.session.data = DataLook(self._source, message.opened.shape if message.opened else None)
         self.session.data.problems = message.problems
-        self.query_one(RowPages).open(message.opened)
+        if self.built:
+            self.query_one(RowPages).open(message.opened)
         self._counted_for = None
         self._count_again(self.session.recipe)
         if message.opened is not None:
@@ -250,7 +251,7 @@ class DataStep(Step):
 
     def on_fetching(self, message: Fetching) -> None:
         """Say how much of a data set is here."""
-        if message.source == self._source and self._opened is None:
+        if self.built and message.source == self._source and self._opened is None:
             self.query_one("#data-summary", Words).say(f"Fetching: {message.progress}")
 
     def on_counted(self, message: Counted) -> None:
@@ -259,8 +260,12 @@ class DataStep(Step):
         if data is None or message.source != self._source:
             return
         data.facts = message.facts
-        self.query_one(RowPages).view.show_total(self._total())
+        self._show_total()
         self.post_message(FactsChanged())
+
+    def _show_total(self) -> None:
+        if self.built:
+            self.query_one(RowPages).view.show_total(self._total())
 
     def _total(self) -> int | None:
         data = self.session.data
@@ -274,11 +279,12 @@ class DataStep(Step):
         """What is wrong with which rows."""
         if message.source == self._source and message.report is not None:
             self._checked, self._looked_at = message.report, ""
-            self.query_one(RowPages).view.show_total(self._total())
+            self._show_total()
             self.show()
         elif message.source == self._source and self._checked is None:
             self._looked_at = message.progress
-            self.query_one("#row-problems", Words).say(checked_words(None, self._looked_at))
+            if self.built:
+                self.query_one("#row-problems", Words).say(checked_words(None, self._looked_at))
 
     def on_finding_list_fixed(self, message: FindingList.Fixed) -> None:
         """Something else is done about a kind of finding: that is a field of the recipe like any other."""
@@ -335,7 +341,8 @@ class DataStep(Step):
             self.post_message(FactsChanged())
         elif message.problems:
             self._template_problems = message.problems
-            self.query_one(RowPages).tell_problems(message.problems)
+            if self.built:
+                self.query_one(RowPages).tell_problems(message.problems)
         self._say_lengths()
 
     def on_tokens_counted(self, message: TokensCounted) -> None:
@@ -356,6 +363,9 @@ class DataStep(Step):
 
     def show(self) -> None:
         """Bring the page up to date."""
+        self._start_measuring()
+        if not self.built:
+            return
         session = self.session
         set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
         self.query_one("#data-problem", Words).say(problem_words(session.problems().get("data.source", ())))
@@ -370,22 +380,15 @@ class DataStep(Step):
         self.query_one(FindingList).show(self._checked.findings if self._checked else (), session.recipe.data.fixes)
         self._show_pictures()
         self.query_one(FieldForm).show(session.draft.texts, session.viewer())
-        self._start_measuring()
         self._show_preview()
         self._say_lengths()
 
     def _show_pictures(self) -> None:
-        """What the rows are made of: how many turns, who speaks, and from which file they come."""
         tally = self._checked.tally if self._checked is not None else Tally()
-        spoken = bool(tally.roles)
-        turns = [Share(words, count) for words, count in tally.turn_groups()] if spoken else []
-        self.query_one("#picture-turns", ShareBars).show_shares(turns, "rows by number of turns")
-        roles = [Share(role, count) for role, count in tally.roles.most_common()]
-        self.query_one("#picture-roles", ShareBars).show_shares(roles, "turns by role")
         data = self.session.data
         mixed, facts = list(self.session.recipe.data.mix), data.facts if data is not None else None
         sources = source_shares(self._source, mixed, facts) if facts is not None and mixed else ()
-        self.query_one("#picture-sources", ShareBars).show_shares(sources, "training rows by file")
+        self.query_one(RowPictures).show(tally, sources)
 
     def _summary(self) -> Content:
         opened = self._opened
@@ -441,6 +444,8 @@ class DataStep(Step):
             self._count_tokens(count, self.session.recipe, asked)
 
     def _say_lengths(self) -> None:
+        if not self.built:
+            return
         data = self.session.data
         lengths = data.lengths if data is not None else None
         limit = self.session.resolved.data.max_length

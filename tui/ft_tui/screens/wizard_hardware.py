@@ -68,7 +68,7 @@ class HardwareStep(Step):
         self._looking = False
         self._tried: Tried | None = None
 
-    def compose(self) -> ComposeResult:
+    def parts(self) -> ComposeResult:
         """The choice first, then what there is to choose from."""
         with HorizontalGroup(classes="line"):
             yield OneLine("Train on", classes="line-label")
@@ -126,6 +126,8 @@ class HardwareStep(Step):
 
     def show(self) -> None:
         """Bring the page up to date; only what changed is drawn."""
+        if not self.built:
+            return
         session = self.session
         self.query_one("#field-hardware-device", ChoiceRow).show(session.recipe.hardware.device)
         problems = session.problems()

@@ -119,7 +119,7 @@ class ModelStep(Step):
         self._looked_at: ModelFacts | None = None
         self._ask_again = False
 
-    def compose(self) -> ComposeResult:
+    def parts(self) -> ComposeResult:
         """A list, a field for anything else, details, quantisation, memory."""
         yield ModelTable(id="models")
         with HorizontalGroup(classes="line"):
@@ -268,6 +268,8 @@ class ModelStep(Step):
         """Bring the page up to date."""
         session = self.session
         self._judge_again()
+        if not self.built:
+            return
         self.query_one(ModelTable).show(self._listed(), self._fits, session.recipe.model.source)
         set_text(self.query_one("#field-model-source", PathInput), session.draft.texts.get("model.source", ""))
         problems = session.problems()

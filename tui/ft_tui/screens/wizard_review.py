@@ -74,7 +74,7 @@ class ReviewStep(Step):
         # What the draft's file holds, once it was saved: with the values chosen by then, and as it was asked for.
         self.saved: tuple[Recipe, ...] = ()
 
-    def compose(self) -> ComposeResult:
+    def parts(self) -> ComposeResult:
         """Words, memory, warnings, command, recipe."""
         yield Words("Checking the recipe …", id="review-words")
         yield Words(id="review-problems")
@@ -87,7 +87,7 @@ class ReviewStep(Step):
 
     def show(self) -> None:
         """Start a dry run if the recipe is another one than at the last; show what is known."""
-        if not self.display:
+        if not self.built or not self.display:
             return
         session = self.session
         asked = (session.recipe, session.counted)
@@ -157,7 +157,8 @@ class ReviewStep(Step):
                 self._prepare(self._asked, self.session.hardware)
 
     def _say_measured(self, words: str) -> None:
-        self.query_one("#review-measured", Words).say(clean(words))
+        if self.built:
+            self.query_one("#review-measured", Words).say(clean(words))
 
     class Checked(Message):
         """The dry run's result is shown; the steps may have other problems now."""

@@ -43,37 +43,31 @@ class SettingsStep(Step):
     SettingsStep Contents { padding: 0 0 0 1; }
     """
 
-    def compose(self) -> ComposeResult:
-        """What the numbers come to, stays in view; then the fields."""
-        with VerticalGroup(id="settings-head"):
-            yield Line(id="computed")
-            yield MemoryBar(id="settings-memory")
-
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._forms: list[FieldForm] = []
         self._folds: list[Fold] = []
 
-    def _build(self) -> None:
+    def parts(self) -> ComposeResult:
+        """What the numbers come to, stays in view; then the fields."""
+        with VerticalGroup(id="settings-head"):
+            yield Line(id="computed")
+            yield MemoryBar(id="settings-memory")
         first = FieldForm(guides_of(SETTINGS, "first"), self.session.draft.texts)
         first.id = "first-fields"
         self._forms = [first]
         self._folds = [Fold(section, guides) for section, guides in advanced_sections()]
-        self.mount(first, *self._folds)
+        yield first
+        yield from self._folds
 
     def show(self) -> None:
-        """Bring the page up to date; its many fields are made when it is first looked at."""
-        if not self.is_shown:
-            return
-        if not self._forms:
-            self._build()
-            self.call_after_refresh(self._fill)
-            return
-        self._fill()
+        """Bring the page up to date."""
+        if self.built and self.is_shown:
+            self._fill()
 
     def _fill(self) -> None:
         if not (self.is_attached and self.query("#computed")):
-            # The wizard was left before the fields were there; its parts go before it does.
+            # The wizard was left before the fields of a section were there; its parts go before it does.
             return
         session = self.session
         self.query_one("#computed", Line).say(computed_words(session))
@@ -86,14 +80,19 @@ class SettingsStep(Step):
         for fold in self._folds:
             if any(problems.get(guide.path) for guide in fold.guides):
                 fold.collapsed = False
+            if not fold.collapsed:
+                self._make_fields(fold)
         viewer = session.viewer()
         for form in self._forms:
             form.show(session.draft.texts, viewer)
 
     def on_collapsible_expanded(self, event: Collapsible.Expanded) -> None:
         """The fields of a section are made when it is first opened."""
-        fold = event.collapsible
-        if isinstance(fold, Fold) and not fold.filled:
+        if isinstance(event.collapsible, Fold):
+            self._make_fields(event.collapsible)
+
+    def _make_fields(self, fold: Fold) -> None:
+        if not fold.filled:
             fold.filled = True
             form = FieldForm(fold.guides, self.session.draft.texts)
             self._forms.append(form)

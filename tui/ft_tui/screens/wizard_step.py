@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from textual.app import ComposeResult
+from textual.compose import compose
 from textual.containers import VerticalScroll
 from textual.dom import DOMNode
 from textual.message import Message
@@ -43,7 +45,10 @@ def tell_failure(node: DOMNode, event: Worker.StateChanged) -> None:
 
 
 class Step(VerticalScroll):
-    """One step: a page that scrolls. Paging past its end (or its top) goes on to the next step (or back)."""
+    """One step: a page that scrolls. Paging past its end (or its top) goes on to the next step (or back).
+
+    A step looks at machine, model or data from the start; its parts are made when it is first gone to.
+    """
 
     NUMBER: ClassVar[int] = 0
     DEFAULT_CSS = """
@@ -53,9 +58,30 @@ class Step(VerticalScroll):
     def __init__(self, session: Session) -> None:
         super().__init__(id=f"step-{self.NUMBER + 1}")
         self.session = session
+        self.built = False
+
+    def parts(self) -> ComposeResult:
+        """What is on the page."""
+        yield from ()
+
+    def compose(self) -> ComposeResult:
+        """The parts at once, where the wizard opens with this step."""
+        if self.session.draft.step == self.NUMBER:
+            yield from self.parts()
+
+    async def build(self) -> None:
+        """Make the parts, where they are not there yet."""
+        if not self.built and self.is_attached:
+            await self.mount_all(compose(self, self.parts()))
+            self.built = True
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Have the new parts show what was found out before they were made, so far as `show` does not."""
 
     def on_mount(self) -> None:
         """Tell the wizard how far the page is scrolled, which says what the paging keys do."""
+        self.built = bool(self.children)
         for name in ("scroll_y", "virtual_size", "show_vertical_scrollbar"):
             self.watch(self, name, self._moved, init=False)
 

@@ -87,7 +87,10 @@ class ChoiceRow(Static, can_focus=True):
             if lines[-1] and taken + len(words) > width:
                 lines.append([])
             lines[-1].append(words)
-        self.update(Content("\n").join(Content(_GAP).join(line) for line in lines))
+        new, old = Content("\n").join(Content(_GAP).join(line) for line in lines), self.content
+        if not (isinstance(old, Content) and new.is_same(old)):
+            same_height = isinstance(old, Content) and len(lines) == old.plain.count("\n") + 1
+            self.update(new, layout=not same_height)
 
     def _words(self, index: int) -> Content:
         value, label = self.choices[index]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final
 
 from textual import events
 from textual.app import ComposeResult
-from textual.containers import HorizontalGroup, Vertical, VerticalGroup
+from textual.containers import HorizontalGroup, Vertical
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Input
 
 from ft_core.errors import Problem
@@ -20,6 +24,8 @@ from ft_tui.widgets.words import Line, Words
 
 # What these hold is told by the field's name alone.
 _PLAIN_SECTIONS = ("training", "data")
+_LABEL_WIDTH: Final = 18
+_NARROW_INDENT: Final = 2
 
 
 def label_of(path: str, *, mixed: bool) -> str:
@@ -67,6 +73,9 @@ class Typed(Message):
 class FieldInput(Input):
     """A one-row text field that neither blinks nor is left by Enter without going on to the next one."""
 
+    # Its width is given: a longer text asks for no layout of the whole page.
+    virtual_size = Reactive(Size(0, 0), layout=False)
+
     def __init__(self, value: str, placeholder: str, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.cursor_blink = False
@@ -77,38 +86,55 @@ class FieldInput(Input):
         self.screen.focus_next()
 
 
-class FieldRow(VerticalGroup):
-    """Label, control and value of one field; below them its reason, its help and its problems."""
+class FieldRow(HorizontalGroup):
+    """Label, control and value of one field; below them its reason, its help and its problems.
+
+    The row draws its words itself, around the control: a form has many of them, and each widget costs to be styled.
+    """
 
     DEFAULT_CSS = """
-    FieldRow { height: auto; margin-bottom: 1; }
-    FieldRow HorizontalGroup { height: auto; }
-    FieldRow .field-label { width: 18; }
-    FieldRow Input { width: 24; margin-right: 2; }
+    FieldRow { margin-bottom: 1; }
+    FieldRow ChoiceRow { margin-left: 18; }
+    FieldRow Input { width: 24; margin: 0 2 0 18; }
     FieldRow Input.-long { width: 2fr; }
-    FieldRow .field-help { margin-left: 18; color: $text-muted; }
-    FieldRow .field-problem { margin-left: 18; }
     """
 
     def __init__(self, guide: FieldGuide, text: str, *, mixed: bool = False) -> None:
         super().__init__(id=f"row-{guide.path.replace('.', '-')}")
         self.guide = guide
-        self._label = label_of(guide.path, mixed=mixed)
+        self._label = Content(label_of(guide.path, mixed=mixed)).truncate(_LABEL_WIDTH, ellipsis=True)
         self._choices = choices_of(guide)
         self._control = self._make_control(text)
-        self._value = Line(classes="field-value")
-        self._help = Words(classes="field-help")
-        self._problem = Words(classes="field-problem")
+        self._value = Line()
+        self._words: tuple[Content, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """A text field, or a row of choices."""
-        with HorizontalGroup():
-            yield Line(self._label, classes="field-label")
-            yield self._control
-            if isinstance(self._control, FieldInput):
-                yield self._value
-        yield self._help
-        yield self._problem
+        """A text field with its value beside it, or a row of choices."""
+        yield self._control
+        if isinstance(self._control, FieldInput):
+            yield self._value
+
+    @property
+    def plain(self) -> str:
+        """What stands below the control, without colours."""
+        return "\n".join(words.plain for words in self._words)
+
+    def _lines(self, width: int) -> list[Content]:
+        """What stands below the control, indented, in lines of at most this width."""
+        indent = _NARROW_INDENT if self.screen.has_class("-narrow") else _LABEL_WIDTH
+        shown = [words for words in self._words if words.plain]
+        return [line.pad_left(indent) for words in shown for line in words.wrap(max(width - indent, 1))]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """The rows of the control, and of the words below it."""
+        return super().get_content_height(container, viewport, width) + len(self._lines(width))
+
+    def render(self) -> Content:
+        """The words around the control, which is drawn over them."""
+        width, height = self.content_size
+        below = self._lines(width)
+        blank = [Content()] * (height - len(below) - 1)
+        return Content("\n").join([self._label, *blank, *below])
 
     def _make_control(self, text: str) -> ChoiceRow | FieldInput:
         if self._choices:
@@ -142,15 +168,17 @@ class FieldRow(VerticalGroup):
         else:
             set_text(self._control, text)
         self._value.say("" if view.problems else view.value)
-        self._help.say(self._help_words(view))
-        self._problem.say(problem_words(view.problems))
+        words = (self._help_words(view), problem_words(view.problems))
+        if not all(new.is_same(old) for new, old in zip_longest(words, self._words, fillvalue=Content())):
+            self._words = words
+            self.refresh(layout=True)
 
     def _help_words(self, view: FieldView) -> Content:
         bounds = " ".join(part for part in (self.guide.range, self.guide.unit) if part)
         help_text = self.guide.help + (f" ({bounds})" if bounds else "")
         value = "" if not self._choices or view.value == "default" else view.value.capitalize()
         head = ". ".join(part for part in (value, view.reason) if part)
-        return Content.assemble((f"{clean(head)}. " if head else "", "$foreground"), help_text)
+        return Content.assemble((f"{clean(head)}. " if head else "", "$foreground"), (help_text, "$text-muted"))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """A letter was typed."""
