@@ -22,7 +22,7 @@ from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import list_runs
 from ft_tui import typeahead
 from ft_tui.app import FtApp
-from ft_tui.screens import wizard
+from ft_tui.screens import wizard, wizard_pages
 from ft_tui.screens.help import HelpScreen
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
@@ -214,7 +214,8 @@ async def test_keys_typed_at_once_after_the_wizard_is_opened_act_on_the_step_the
         assert launched[0].training.epochs == 7
 
 
-async def test_a_step_has_its_parts_once_it_was_gone_to() -> None:
+async def test_a_step_has_its_parts_once_it_was_gone_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wizard_pages, "AHEAD_PAUSE", 600.0)
     app = WizardApp("wizard")
     async with app.run_test() as pilot:
         await rest(pilot)
@@ -223,6 +224,20 @@ async def test_a_step_has_its_parts_once_it_was_gone_to() -> None:
         await burst(pilot, 0, "4", "2")
         assert [bool(step.children) for step in steps] == [True, True, False, True, False]
         assert [step.display for step in steps] == [False, True, False, False, False]
+
+
+async def test_steps_are_made_out_of_sight_while_nobody_types_and_are_whole_when_gone_to_in_between() -> None:
+    app = WizardApp("wizard", recipe=demo_recipe())
+    async with app.run_test() as pilot:
+        steps = list(app.screen.query(Step))
+        await until(pilot, lambda: any(step.children and not step.built for step in steps), "a step is half made")
+        half = next(step for step in steps if step.children and not step.built)
+        await burst(pilot, 0, str(half.NUMBER + 1))
+        assert (half.built, half.display) == (True, True)
+        await until(pilot, lambda: all(step.built for step in steps), "all steps are made")
+        assert [step for step in steps if step.display] == [half]
+        names = [part.id for part in half.walk_children() if part.id is not None]
+        assert len(names) == len(set(names))
 
 
 async def test_an_app_that_never_comes_to_rest_holds_no_key_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

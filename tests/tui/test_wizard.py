@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Button, Collapsible, Input, OptionList, Select
+from textual.widgets import Button, Input, OptionList, Select
 
 from ft_core import demo
 from ft_core.data import far_rows
@@ -43,6 +43,7 @@ from ft_tui.screens.wizard import WizardScreen
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.widgets.field_form import FieldRow, Typed, id_of
+from ft_tui.widgets.fold import Fold
 from ft_tui.widgets.gpu_table import GpuCard
 from ft_tui.widgets.row_view import PAGE, RowView
 from ft_tui.widgets.words import Line, Words
@@ -308,7 +309,7 @@ async def test_every_field_of_the_recipe_can_be_reached_and_has_its_help() -> No
         await ready(pilot)
         await pilot.press("3", "4")
         await until(pilot, lambda: app.screen.query_one("#step-4").display, "the folded sections")
-        for fold in app.screen.query(Collapsible):
+        for fold in app.screen.query(Fold):
             fold.collapsed = False
         wanted = set(GUIDES) - SHOWN_APART
         await until(

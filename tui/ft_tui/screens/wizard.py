@@ -11,7 +11,7 @@ from textual.containers import Container
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Button, ContentSwitcher, Input
+from textual.widgets import Button, Input
 from textual.worker import Worker
 
 from ft_core.errors import FtError, Problem
@@ -27,6 +27,7 @@ from ft_tui.screens.wizard_data import DataStep
 from ft_tui.screens.wizard_draft_keeper import DraftFailed, DraftKeeper
 from ft_tui.screens.wizard_hardware import HardwareStep
 from ft_tui.screens.wizard_model import ModelStep
+from ft_tui.screens.wizard_pages import Pages
 from ft_tui.screens.wizard_review import ReviewStep
 from ft_tui.screens.wizard_save import SaveRecipe
 from ft_tui.screens.wizard_settings import SettingsStep
@@ -111,8 +112,7 @@ class WizardScreen(Screen[None]):
         )  # fmt: skip
         with Container(id="wizard"):
             yield StepsList(id="steps")
-            with ContentSwitcher(initial=self._steps[self.draft.step].id, id="pages"):
-                yield from self._steps
+            yield Pages(self._steps, self.draft.step)
         yield Ways()
         yield KeyBar(palette=True)
 
@@ -170,7 +170,7 @@ class WizardScreen(Screen[None]):
     def _arrive(self) -> None:
         """Bring the step that was gone to into view."""
         ways = self.query_one(Ways)
-        self.query_one(ContentSwitcher).current = self.step.id
+        self.query_one(Pages).current = self.step.id
         ways.show(self.draft.step)
         self._refresh()
         self.step.opened()

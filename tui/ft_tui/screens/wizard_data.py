@@ -364,7 +364,7 @@ class DataStep(Step):
     def show(self) -> None:
         """Bring the page up to date."""
         self._start_measuring()
-        if not self.built:
+        if not (self.built and self.display):
             return
         session = self.session
         set_text(self.query_one("#field-data-source", PathInput), session.draft.texts.get("data.source", ""))
@@ -444,7 +444,7 @@ class DataStep(Step):
             self._count_tokens(count, self.session.recipe, asked)
 
     def _say_lengths(self) -> None:
-        if not self.built:
+        if not (self.built and self.display):
             return
         data = self.session.data
         lengths = data.lengths if data is not None else None

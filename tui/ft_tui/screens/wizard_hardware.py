@@ -126,7 +126,7 @@ class HardwareStep(Step):
 
     def show(self) -> None:
         """Bring the page up to date; only what changed is drawn."""
-        if not self.built:
+        if not (self.built and self.display):
             return
         session = self.session
         self.query_one("#field-hardware-device", ChoiceRow).show(session.recipe.hardware.device)

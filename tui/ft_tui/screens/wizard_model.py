@@ -268,7 +268,7 @@ class ModelStep(Step):
         """Bring the page up to date."""
         session = self.session
         self._judge_again()
-        if not self.built:
+        if not (self.built and self.display):
             return
         self.query_one(ModelTable).show(self._listed(), self._fits, session.recipe.model.source)
         set_text(self.query_one("#field-model-source", PathInput), session.draft.texts.get("model.source", ""))

@@ -8,26 +8,26 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import VerticalGroup
 from textual.content import Content
-from textual.widgets import Collapsible
 
 from ft_core.recipe.fields import FieldGuide
 from ft_core.recipe.schema import SECTIONS
 from ft_core.text import counted
 from ft_tui.screens.wizard_step import Step
 from ft_tui.widgets.field_form import FieldForm
+from ft_tui.widgets.fold import Fold
 from ft_tui.widgets.memory_bar import MemoryBar
 from ft_tui.widgets.words import Line
 from ft_tui.wizard.draft import epochs_text
 from ft_tui.wizard.session import SETTINGS, Session, guides_of
 
 
-class Fold(Collapsible):
-    """The other fields of one section, folded."""
+class SectionFold(Fold):
+    """The other fields of one section, folded; they are made when it is first opened."""
 
     def __init__(self, section: str, guides: tuple[FieldGuide, ...]) -> None:
-        super().__init__(title=_title(section), id=f"fold-{section}")
+        super().__init__(f"Advanced: {section}. {SECTIONS[section].__doc__ or ''}", f"fold-{section}")
         self.guides = guides
-        self.filled = False
+        self.form: FieldForm | None = None
 
 
 class SettingsStep(Step):
@@ -38,15 +38,13 @@ class SettingsStep(Step):
     SettingsStep #settings-head { dock: top; background: $background; padding: 0 1; height: auto; }
     SettingsStep #computed { text-style: bold; }
     SettingsStep #first-fields { margin-top: 1; }
-    SettingsStep Fold { background: transparent; border: none; padding: 0; height: auto; }
-    SettingsStep CollapsibleTitle { padding: 0; }
-    SettingsStep Contents { padding: 0 0 0 1; }
+    SettingsStep .folded { padding: 0 0 0 1; }
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._forms: list[FieldForm] = []
-        self._folds: list[Fold] = []
+        self._folds: list[SectionFold] = []
 
     def parts(self) -> ComposeResult:
         """What the numbers come to, stays in view; then the fields."""
@@ -56,7 +54,7 @@ class SettingsStep(Step):
         first = FieldForm(guides_of(SETTINGS, "first"), self.session.draft.texts)
         first.id = "first-fields"
         self._forms = [first]
-        self._folds = [Fold(section, guides) for section, guides in advanced_sections()]
+        self._folds = [SectionFold(section, guides) for section, guides in advanced_sections()]
         yield first
         yield from self._folds
 
@@ -86,17 +84,22 @@ class SettingsStep(Step):
         for form in self._forms:
             form.show(session.draft.texts, viewer)
 
-    def on_collapsible_expanded(self, event: Collapsible.Expanded) -> None:
-        """The fields of a section are made when it is first opened."""
-        if isinstance(event.collapsible, Fold):
-            self._make_fields(event.collapsible)
+    def on_fold_turned(self, event: Fold.Turned) -> None:
+        """Show or hide the fields of a section."""
+        fold = event.fold
+        if isinstance(fold, SectionFold):
+            event.stop()
+            if not fold.collapsed:
+                self._make_fields(fold)
+            if fold.form is not None:
+                fold.form.display = not fold.collapsed
 
-    def _make_fields(self, fold: Fold) -> None:
-        if not fold.filled:
-            fold.filled = True
-            form = FieldForm(fold.guides, self.session.draft.texts)
-            self._forms.append(form)
-            fold.query_one(Collapsible.Contents).mount(form)
+    def _make_fields(self, fold: SectionFold) -> None:
+        if fold.form is None:
+            fold.form = FieldForm(fold.guides, self.session.draft.texts)
+            fold.form.add_class("folded")
+            self._forms.append(fold.form)
+            self.mount(fold.form, after=fold)
             self.call_after_refresh(self._fill)
 
 
@@ -104,11 +107,6 @@ def advanced_sections() -> list[tuple[str, tuple[FieldGuide, ...]]]:
     """The other fields of the recipe, by section."""
     by_section = groupby(guides_of(SETTINGS, "advanced"), lambda guide: guide.path.partition(".")[0])
     return [(section, tuple(guides)) for section, guides in by_section]
-
-
-def _title(section: str) -> str:
-    # The docstring of a section is its heading: written in the schema, so never hostile.
-    return f"Advanced: {section}. {SECTIONS[section].__doc__ or ''}".replace("[", "\\[")
 
 
 def computed_words(session: Session) -> Content:

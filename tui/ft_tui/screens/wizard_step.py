@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.compose import compose
@@ -19,6 +20,9 @@ from textual.worker import Worker, WorkerState
 from ft_core.text import one_line
 from ft_tui.actions import relabel
 from ft_tui.wizard.session import Session
+
+# Pages are rarely longer than so many rows.
+_TALL: Final = 40
 
 
 class FactsChanged(Message):
@@ -47,7 +51,7 @@ def tell_failure(node: DOMNode, event: Worker.StateChanged) -> None:
 class Step(VerticalScroll):
     """One step: a page that scrolls. Paging past its end (or its top) goes on to the next step (or back).
 
-    A step looks at machine, model or data from the start; its parts are made when it is first gone to.
+    A step looks at machine, model or data from the start; its parts are made when it is first gone to, or before.
     """
 
     NUMBER: ClassVar[int] = 0
@@ -59,6 +63,7 @@ class Step(VerticalScroll):
         super().__init__(id=f"step-{self.NUMBER + 1}")
         self.session = session
         self.built = False
+        self._waiting: deque[Widget] | None = None
 
     def parts(self) -> ComposeResult:
         """What is on the page."""
@@ -72,9 +77,27 @@ class Step(VerticalScroll):
     async def build(self) -> None:
         """Make the parts, where they are not there yet."""
         if not self.built and self.is_attached:
-            await self.mount_all(compose(self, self.parts()))
-            self.built = True
-            self.catch_up()
+            await self.mount_all(self._to_mount())
+            self._is_built()
+
+    async def build_ahead(self) -> None:
+        """Make some of the parts: the widgets, then a widget at each call put in its place, out of sight."""
+        if self._waiting is None:
+            self._to_mount()
+        elif not self.built and self.is_attached:
+            await self.mount(self._waiting.popleft())
+            if not self._waiting and not self.built:
+                self._is_built()
+
+    def _to_mount(self) -> deque[Widget]:
+        if self._waiting is None:
+            self._waiting = deque(compose(self, self.parts()))
+        return self._waiting
+
+    def _is_built(self) -> None:
+        self._waiting = None
+        self.built = True
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Have the new parts show what was found out before they were made, so far as `show` does not."""
@@ -82,6 +105,9 @@ class Step(VerticalScroll):
     def on_mount(self) -> None:
         """Tell the wizard how far the page is scrolled, which says what the paging keys do."""
         self.built = bool(self.children)
+        if self.app.size.height < _TALL:
+            # It would be laid out a second time when that is found out; a wrong guess costs no more.
+            self.set_reactive(Step.show_vertical_scrollbar, True)
         for name in ("scroll_y", "virtual_size", "show_vertical_scrollbar"):
             self.watch(self, name, self._moved, init=False)
 

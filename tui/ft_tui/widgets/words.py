@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from textual.content import Content
+from textual.css.styles import RulesMap
 from textual.widgets import Static
 
 from ft_core.text import clean
@@ -25,10 +28,19 @@ class Words(Static):
         new = _as_content(content)
         if new.is_same(self._shown):
             return
-        same_shape = self.styles.height is not None and self.styles.height.cells == 1 and bool(self._shown.plain)
+        moves = self._moves_others(new)
         self._shown = new
         self.display = bool(new.plain)
-        self.update(new, layout=not same_shape)
+        self.update(new, layout=moves)
+
+    def _moves_others(self, new: Content) -> bool:
+        """Whether this text takes other rows or columns than the one that is shown."""
+        width = self.content_size.width
+        if not width or self.styles.width is None or self.styles.width.is_auto or not (self.plain and new.plain):
+            return True
+        # Read by name alone, as Textual itself does with its styles.
+        rules = cast("RulesMap", self.styles)
+        return self._shown.get_height(rules, width) != new.get_height(rules, width)
 
     @property
     def plain(self) -> str:
