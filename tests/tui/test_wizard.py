@@ -34,7 +34,7 @@ from ft_core.runs.directory import RunDir, list_runs
 from ft_core.runs.status import read_status
 from ft_core.text import memory_text
 from ft_tui.clone import as_new
-from ft_tui.screens import wizard as wizard_module
+from ft_tui.screens import wizard_ways
 from ft_tui.screens.confirm import Confirm
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.map_columns import MapColumns
@@ -993,17 +993,19 @@ async def test_the_footer_says_whether_paging_down_scrolls_or_goes_on_and_what_e
 async def test_a_note_goes_when_it_could_be_read_and_stays_while_a_run_is_launched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wizard_module, "reading_seconds", lambda _text: 0.05)
+    monkeypatch.setattr(wizard_ways, "reading_seconds", lambda _text: 0.05)
     app = WizardApp("wizard")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         note = app.screen.query_one("#note", Line)
-        wizard(pilot)._note("Saved to x.")
-        await until(pilot, lambda: note.plain == "", "the note is gone")
         wizard(pilot)._launching = True
         wizard(pilot)._note("Launching …")
-        wizard(pilot)._end_note()
+        await asyncio.sleep(0.1)
+        await pilot.pause()
         assert note.plain == "Launching …"
+        wizard(pilot)._launching = False
+        wizard(pilot)._note("Saved to x.")
+        await until(pilot, lambda: note.plain == "", "the note is gone")
 
 
 async def test_paging_down_alone_leads_through_every_step_and_paging_up_back() -> None:
