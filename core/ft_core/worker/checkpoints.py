@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ft_core.files import publish_folder, restore_replaced, sync_tree
+from ft_core.files import publish_folder, read_capped, restore_replaced, sync_tree
 
 MANIFEST = "manifest.json"
 _STAGE = ".stage-"
 _NAME = "step-"
 _VERSION = 2
 _UNSEALED_VERSION = 1
+# All that an unsealed manifest noted; with anything else in it, it is a sealed one that lost its seal.
+_UNSEALED_NOTES = frozenset({"tokens", "seconds", "data", "versions"})
+_NO_SEAL = "its manifest has lost its seal"
+OF_ANOTHER_RUN = "it was written by another run"
+_LARGEST_MANIFEST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,16 @@ def _digest(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prune(folder: Path, keep: int, *, spare: Container[int] = ()) -> None:
+def prune(folder: Path, keep: int, *, spare: Container[int] = (), run_id: str = "") -> None:
     """Remove the whole checkpoints beyond the newest `keep`, and damaged ones older than those.
 
-    What is damaged does not count, so that it never drives out a good one. `spare` are steps that stay.
+    What is damaged, or with a `run_id` another run's, does not count, so that it never drives out a good one. `spare`
+    are steps that stay.
     """
     whole = 0
     for path in sorted(_sealed(folder), key=_step, reverse=True):
         if whole < keep:
-            whole += _verify(path, contents=False)[0] is not None
+            whole += _own(path, run_id, contents=False)[0] is not None
         elif _step(path) not in spare:
             # The manifest goes first: what is half removed must not look complete.
             (path / MANIFEST).unlink(missing_ok=True)
@@ -107,9 +113,7 @@ def newest(folder: Path, *, run_id: str = "") -> tuple[Checkpoint | None, list[s
     """
     damaged: list[str] = []
     for path in sorted(_sealed(folder), key=_step, reverse=True):
-        found, trouble = _verify(path)
-        if found is not None and run_id and found.notes.get("run", run_id) != run_id:
-            found, trouble = None, "it was written by another run"
+        found, trouble = _own(path, run_id)
         if found is not None:
             return found, damaged
         damaged.append(f"{path.name}: {trouble}")
@@ -121,8 +125,19 @@ def at_step(folder: Path, step: int) -> Checkpoint | None:
     return _verify(folder / f"{_NAME}{step:06d}")[0]
 
 
+def _own(path: Path, run_id: str, *, contents: bool = True) -> tuple[Checkpoint | None, str]:
+    """As `_verify`; with a `run_id`, a checkpoint that another run wrote is none."""
+    found, trouble = _verify(path, contents=contents)
+    # Runs have had a name for as long as their checkpoints have noted it; it is empty where the journal was lost.
+    if found is None or not run_id or found.notes.get("run") in {run_id, ""}:
+        return found, trouble
+    return None, OF_ANOTHER_RUN if "run" in found.notes else _NO_SEAL
+
+
 def _sealed(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob(f"{_NAME}*") if path.is_dir() and path.name[len(_NAME) :].isdigit())
+    """The folders that are called like checkpoints; no links, since what they lead to is not this run's to remove."""
+    found = (path for path in folder.glob(f"{_NAME}*") if path.name[len(_NAME) :].isdigit())
+    return (path for path in found if path.is_dir() and not path.is_symlink())
 
 
 def _step(path: Path) -> int:
@@ -132,14 +147,16 @@ def _step(path: Path) -> int:
 def _verify(path: Path, *, contents: bool = True) -> tuple[Checkpoint | None, str]:
     """The checkpoint, or what is wrong with it; without `contents` only the files' sizes are looked at."""
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = json.loads(read_capped(path / MANIFEST, _LARGEST_MANIFEST))
         trouble = _manifest_fault(manifest, _step(path))
         if trouble:
             return None, trouble
         for name, entry in manifest["files"].items():
             file = path / name
-            if not file.is_file() or file.stat().st_size != entry["bytes"]:
-                return None, f"{name} is missing or cut short"
+            if not (file.is_file() and file.resolve().is_relative_to(path.resolve())):
+                return None, f"{name} is missing, or no file of the checkpoint"
+            if file.stat().st_size != entry["bytes"]:
+                return None, f"{name} is cut short or grew"
             if contents and _sha256(file) != entry["sha256"]:
                 return None, f"{name} is damaged"
         return Checkpoint(path, manifest["step"], _size(manifest["files"]), dict(manifest["notes"])), ""
@@ -148,10 +165,10 @@ def _verify(path: Path, *, contents: bool = True) -> tuple[Checkpoint | None, st
 
 
 def _manifest_fault(manifest: dict[str, Any], step: int) -> str:
-    """What is wrong with a manifest; the first version (before 0.2) carried no seal."""
+    """What is wrong with a manifest; the first version carried no seal."""
     if manifest["v"] not in {_UNSEALED_VERSION, _VERSION} or manifest["step"] != step or not manifest["files"]:
         return "its manifest is of another version or step"
     seal = manifest.pop("seal", None)
-    if manifest["v"] == _VERSION and seal != _digest(manifest):
-        return "its manifest is damaged"
-    return ""
+    if manifest["v"] == _VERSION:
+        return "" if seal == _digest(manifest) else _NO_SEAL if seal is None else "its manifest is damaged"
+    return "" if seal is None and set(manifest["notes"]) <= _UNSEALED_NOTES else _NO_SEAL

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from peft.utils import CONFIG_NAME
 from transformers import PreTrainedTokenizerBase
 
 from ft_core.files import publish_folder, sync_tree
@@ -20,9 +22,20 @@ def save_weights(model: Any, folder: Path, config: Any) -> None:  # noqa: ANN401
     if isinstance(model, PeftModel):
         # "auto" would ask the hub whether the base's vocabulary was changed; it never is here.
         model.save_pretrained(str(folder), save_embedding_layers=False)
+        _put_sets_in_order(folder, model.peft_config.values())
     else:
         with _configured(model, config):
             model.save_pretrained(str(folder))
+
+
+def _put_sets_in_order(folder: Path, configs: Iterable[Any]) -> None:
+    """Write the sets of an adapter's config, which have another order in every process, sorted: equal bytes."""
+    path = folder / CONFIG_NAME
+    sets = {name for config in configs for name, value in vars(config).items() if isinstance(value, set | frozenset)}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    ordered = {name: sorted(value) if name in sets and value else value for name, value in found.items()}
+    # As PEFT writes it.
+    path.write_text(json.dumps(ordered, indent=2, sort_keys=True), encoding="utf-8")
 
 
 @contextmanager

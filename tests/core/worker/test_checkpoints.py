@@ -81,6 +81,61 @@ def test_a_manifest_that_is_not_the_form_expected_is_damage_not_a_crash(tmp_path
     assert len(words) == 5
 
 
+def without_seal(folder: Path, **changes: object) -> None:
+    path = folder / checkpoints.MANIFEST
+    found = json.loads(path.read_text())
+    del found["seal"]
+    path.write_text(json.dumps(found | changes))
+
+
+@pytest.mark.parametrize("changes", [{}, {"v": 1}, {"v": 1, "notes": {"tokens": 1}}, {"v": 1, "notes": {}}])
+def test_a_manifest_that_lost_its_seal_is_refused_and_the_checkpoint_before_is_taken(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    notes = {"tokens": 10, "run": "this run"}
+    older = checkpoints.seal(tmp_path, 3, fill, notes)
+    without_seal(checkpoints.seal(tmp_path, 4, fill, notes).path, **changes)
+    found, words = checkpoints.newest(tmp_path, run_id="this run")
+    assert found == older
+    assert words == ["step-000004: its manifest has lost its seal"]
+
+
+def test_an_unsealed_manifest_with_what_only_sealed_ones_note_is_refused(tmp_path: Path) -> None:
+    without_seal(checkpoints.seal(tmp_path, 4, fill, {"tokens": 10, "run": "any"}).path, v=1)
+    assert checkpoints.newest(tmp_path) == (None, ["step-000004: its manifest has lost its seal"])
+
+
+def test_a_checkpoint_of_the_first_version_which_had_no_seal_is_taken_in_a_run_without_a_name(tmp_path: Path) -> None:
+    made = seal(tmp_path, 4)
+    without_seal(made.path, v=1)
+    assert checkpoints.newest(tmp_path)[0] == made
+
+
+def test_a_checkpoint_that_is_a_link_is_none_and_what_it_leads_to_is_not_removed(tmp_path: Path) -> None:
+    elsewhere = seal(tmp_path / "elsewhere", 9)
+    folder = tmp_path / "checkpoints"
+    whole = seal(folder, 3)
+    (folder / "step-000009").symlink_to(elsewhere.path)
+    (folder / "step-000001").symlink_to(elsewhere.path)
+    assert checkpoints.newest(folder)[0] == whole
+    checkpoints.prune(folder, 1)
+    assert checkpoints.newest(tmp_path / "elsewhere")[0] == elsewhere
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "manifest.json"])
+def test_a_checkpoint_with_a_pipe_or_a_link_out_of_it_in_place_of_a_file_is_damaged(name: str, tmp_path: Path) -> None:
+    other = seal(tmp_path / "other", 4)
+    for make in (os.mkfifo, lambda path: path.symlink_to(path.name), lambda path: path.symlink_to(other.path / name)):
+        file = seal(tmp_path / "mine", 4).path / name
+        file.unlink()
+        make(file)
+        found, words = checkpoints.newest(tmp_path / "mine")
+        if name == "manifest.json" and file.exists() and not file.is_fifo():
+            continue  # The same manifest, wherever it lies, says the same of the same files.
+        assert found is None
+        assert len(words) == 1
+
+
 def test_a_manifest_of_another_step_is_not_believed(tmp_path: Path) -> None:
     made = seal(tmp_path, 3)
     made.path.rename(tmp_path / "step-000004")
