@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 PRIVATE_MODE = 0o600
 _REPLACED = ".replaced-"
+_SEAL = b'"seal":"'
 
 
 def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
@@ -38,6 +43,18 @@ class OddFile(ValueError):  # noqa: N818 - it names what was found
     """A file that is not read; the text says why."""
 
 
+def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+    """A file to read, and never to wait for. Raises OSError, and OddFile for what is no regular file.
+
+    A link is followed, unless `follow` says otherwise.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise OddFile("it is no regular file")
+
+
 def read_capped(path: Path, limit: int, *, own: bool = False) -> bytes:
     """The content of a file a stranger may have put there. Raises OSError, and OddFile for what is not to be read.
 
@@ -46,11 +63,8 @@ def read_capped(path: Path, limit: int, *, own: bool = False) -> bytes:
     """
     if own and path.is_symlink():
         raise OddFile("it is a link")
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if own else 0))
-    with os.fdopen(handle, "rb") as stream:
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode):
-            raise OddFile("it is no regular file")
+    with open_regular(path, follow=not own) as stream:
+        info = os.fstat(stream.fileno())
         if own and info.st_uid != os.geteuid():
             raise OddFile("it belongs to another user")
         if own and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -59,6 +73,43 @@ def read_capped(path: Path, limit: int, *, own: bool = False) -> bytes:
     if len(content) > limit:
         raise OddFile(f"it is larger than {limit // 2**20} MiB")
     return content
+
+
+def sealed(text: str) -> bytes:
+    """A JSON object with a seal as its last field: SHA-256 over the bytes before it."""
+    body = text.encode().rstrip()[:-1]
+    comma = b"" if body.endswith(b"{") else b","
+    return body + comma + _SEAL + _digest(body) + b'"}'
+
+
+def unsealed(data: bytes) -> bytes | None:
+    """What `sealed` made, checked; None where it was changed since, or has no seal."""
+    body, mark, rest = data.rpartition(_SEAL)
+    body = body.removesuffix(b",")
+    return body + b"}" if mark and rest == _digest(body) + b'"}' else None
+
+
+def write_sealed(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Write a JSON object that tells when it was changed since. Raises OSError."""
+    write_atomic(path, sealed(json.dumps(value)), durable=durable)
+
+
+def read_sealed(path: Path, limit: int, *, bare: bool = False) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None for anything else, whatever stands there.
+
+    With `bare` also an object without a seal, as earlier versions wrote it.
+    """
+    try:
+        data = read_capped(path, limit)
+        whole = data if bare and _SEAL not in data else unsealed(data)
+        found = None if whole is None else json.loads(whole)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
 
 
 def sync_folder(path: Path) -> None:

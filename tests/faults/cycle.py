@@ -62,7 +62,7 @@ def prepare(folder: Path) -> RunDir:
         for number in range(3):
             journal.write("step", step=number)
     checkpoints.seal(run.checkpoints, 0, fill, {"run": "one"})
-    write_status(run, Status(run=run.name, state="training"), durable=True)
+    write_status(run, Status(run=run.name, state="training"))
     write_atomic(run.control / "00000000000000000001-sample.json", '{"request": "evaluate", "args": {}}')
     return run
 
@@ -96,7 +96,7 @@ def work(run: RunDir, safe: Acknowledged) -> None:
                 _event(journal, safe, "alarm", name="checkpoint_failed", text=str(error))
             _event(journal, safe, "checkpoint", step=step)
             try:
-                write_status(run, Status(run=run.name, state="training", step=step), durable=True)
+                write_status(run, Status(run=run.name, state="training", step=step))
             except OSError as error:
                 _event(journal, safe, "alarm", name="status", text=str(error))
             for request in control.take(run):

@@ -185,15 +185,21 @@ def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, qu
 
     A run that was made and never started begins.
     """
+    from ft_core.runs.damage import read_damage
     from ft_core.runs.directory import find_run
+    from ft_core.runs.startable import goes_on_words
     from ft_tui.start import continue_run
 
     found = find_run(run)
+    where = goes_on_words(found)
+    for words in read_damage(found):
+        output.words(f"damaged: {words}")
 
     def go_on() -> RunDir:
         with interrupts.interrupted_afterwards():
             continue_run(found, queue=queue)
             interrupts.going_on(found)
+        output.words(where)
         return found
 
     if detach:

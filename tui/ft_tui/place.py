@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from ft_core.errors import FtError
-from ft_core.files import write_atomic
+from ft_core.files import read_capped, write_atomic
 from ft_core.paths import home
 from ft_core.runs.identity import Identity
 
@@ -65,8 +65,7 @@ def recall() -> Place | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as stream:
-            found = json.loads(stream.read(_LARGEST))
+        found = json.loads(read_capped(path, _LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and found.get("v") == _VERSION else {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from ft_core.data.check import DataReport, check, opened, silent
 from ft_core.data.child import Message, failure, run_child, say
@@ -19,8 +20,10 @@ from ft_core.data.open import open_rows
 from ft_core.data.scan import identity_of
 from ft_core.data.shapes import Choice
 from ft_core.errors import FtError
-from ft_core.files import write_atomic
+from ft_core.files import read_sealed, write_sealed
 from ft_core.paths import cache_root, private_folder
+
+_LARGEST: Final = 256 * 1024 * 1024
 
 
 def check_source(
@@ -71,7 +74,7 @@ def check_apart(
         return None
     with suppress(OSError):
         # Without what is kept a look is only slower.
-        write_atomic(place, json.dumps(done), durable=False)
+        write_sealed(place, done, durable=False)
     return _report(source, done)
 
 
@@ -91,11 +94,8 @@ def _program() -> str:
 
 
 def _kept(place: Path) -> Message | None:
-    try:
-        found = json.loads(place.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"rows", "usable", "findings", "tally"} <= set(found) else None
+    found = read_sealed(place, _LARGEST)
+    return found if found is not None and {"rows", "usable", "findings", "tally"} <= set(found) else None
 
 
 def _report(source: str, found: Message) -> DataReport:

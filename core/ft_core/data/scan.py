@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -18,10 +17,11 @@ from ft_core.data.containers.text_file import TextFile
 from ft_core.data.frames import Mark
 from ft_core.data.open import open_rows
 from ft_core.errors import Problem
-from ft_core.files import write_atomic
+from ft_core.files import read_sealed, write_sealed
 from ft_core.paths import cache_root, private_folder
 
 _VERSION = 1
+_LARGEST = 256 * 1024 * 1024
 _LOOKED_AT = 2**16
 _POLL_SECONDS = 0.1
 # A scan has all cores at work.
@@ -92,7 +92,7 @@ def cached(file: RowFile) -> Scan | None:
     """The scan of these very rows, if there was one; the file learns where its rows are."""
     try:
         name = identity_of(file)
-        found = from_json(json.loads(_place(name).read_bytes()))
+        found = from_json(read_sealed(_place(name), _LARGEST) or {})
     except (OSError, ValueError, KeyError, TypeError):
         return None
     _teach(file, found.files, whole=True)
@@ -137,7 +137,7 @@ def _scanned(
     found = from_json(done)
     with suppress(OSError):
         # Without its cache a scan is only slower.
-        write_atomic(_place(found.identity), json.dumps(done), durable=False)
+        write_sealed(_place(found.identity), done, durable=False)
     _teach(file, found.files, whole=True)
     return found
 

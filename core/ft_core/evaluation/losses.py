@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum, isfinite, log
 from pathlib import Path
 
 from ft_core.evaluation.statistics import PairedChange, paired_change
-from ft_core.files import OddFile, read_capped, write_atomic
+from ft_core.files import read_sealed, write_sealed
 
+_OF = "of"
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -37,20 +37,25 @@ class RowLosses:
         size = sum(self.utf8 or ())
         return fsum(self.nats) / log(2) / size if size else None
 
-    def save(self, path: Path) -> None:
-        """Write it in one step."""
+    def save(self, path: Path, of: str = "") -> None:
+        """Write it in one step, sealed; `of` is a hash of what it was measured on."""
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(path, json.dumps(asdict(self), separators=(",", ":")))
+        write_sealed(path, {**asdict(self), _OF: of})
 
 
-def load(path: Path) -> RowLosses | None:
-    """What `save` wrote; None where there is nothing, or it is damaged."""
+def load(path: Path, of: str = "") -> RowLosses | None:
+    """What `save` wrote; None where there is nothing, it was changed since, or was measured on something else.
+
+    Without `of` the file's word is taken for what it was measured on.
+    """
+    found = read_sealed(path, _LARGEST)
+    if found is None or (of and found.get(_OF) != of):
+        return None
     try:
-        found = json.loads(read_capped(path, _LARGEST))
         tokens, utf8 = (tuple(map(int, _column(found, name))) for name in ("tokens", "utf8"))
         read = RowLosses(tuple(map(float, _column(found, "nats"))), tokens, utf8 or None)
         whole = all(len(column) == len(read.nats) for column in (read.tokens, read.utf8 or read.tokens))
-    except (OSError, OddFile, ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError):
         return None
     return read if whole else None
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ft_core.errors import FtError
-from ft_core.files import write_atomic
+from ft_core.files import read_sealed, write_sealed
 from ft_core.paths import cache_root
 
+_LARGEST: Final = 1024 * 1024
 _LIBRARIES: Final = ("torch", "transformers", "peft", "trl")
 
 
@@ -53,8 +54,8 @@ def figures_from(found: Mapping[str, Any]) -> Figures | None:
 def kept_figures(folder: Path) -> Figures | None:
     """What was found out before for a model with this config, with the libraries that are installed."""
     with suppress(OSError, ValueError, FtError):
-        found = json.loads(_file(folder).read_bytes())
-        return figures_from(found) if isinstance(found, dict) else None
+        found = read_sealed(_file(folder), _LARGEST)
+        return figures_from(found) if found is not None else None
     return None
 
 
@@ -63,7 +64,7 @@ def keep_figures(folder: Path, found: Figures) -> None:
     with suppress(OSError, FtError):
         path = _file(folder)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(asdict(found)))
+        write_sealed(path, asdict(found))
 
 
 @cache

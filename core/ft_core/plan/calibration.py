@@ -5,14 +5,14 @@ It is called measured for the model that ran, with settings like those it ran wi
 
 from __future__ import annotations
 
-import json
+import hashlib
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from ft_core.errors import FtError
-from ft_core.files import write_atomic
+from ft_core.files import OddFile, read_capped, read_sealed, write_sealed
 from ft_core.hardware.look import Hardware
 from ft_core.models.facts import ModelFacts
 from ft_core.paths import cache_root
@@ -25,6 +25,7 @@ _MOST_DEVICES: Final = 64
 _MOST_EACH: Final = 32
 # A share above the arithmetic the device has is a mistake, or its rate is listed too low.
 _MOST_SHARE: Final = 2
+_LARGEST: Final = 16 * 1024 * 1024
 # Tokens of a micro-batch within this factor fill a device alike.
 _ALIKE: Final = 2.0
 # How far the same share may be off, as a factor: in a run like it, in one with other settings, for another model
@@ -45,7 +46,8 @@ def remembered(now: Situation) -> Measured | None:
     """The newest share reached on a device like this one, that of the likest run first; None before the first run."""
     records = _all().get(_name(now), [])
     model, settings = model_name(now.model), _settings(now)
-    same = [record for record in records if record.get("model") == model]
+    shape = _shape(now.model)
+    same = [one for one in records if one.get("model") == model and one.get("shape", shape) == shape]
     for record in reversed(same):
         if _alike(record.get("settings"), settings):
             return Measured(record["share"], spread=_SAME)
@@ -64,17 +66,32 @@ def remember(now: Situation, tokens_per_s: float) -> None:
     if share is None or not 0 < share < _MOST_SHARE:
         return
     known = _all()
-    record = {"model": model_name(now.model), "settings": _settings(now), "share": share, "t": time.time()}
+    record = {
+        "model": model_name(now.model),
+        "shape": _shape(now.model),
+        "settings": _settings(now),
+        "share": share,
+        "t": time.time(),
+    }
     records = [one for one in known.pop(_name(now), []) if not _replaces(record, one)]
     newest = dict([*known.items()][-_MOST_DEVICES + 1 :])
     kept = {**newest, _name(now): [*records[-_MOST_EACH + 1 :], record]}
     with suppress(OSError, FtError):
-        write_atomic(_file(), json.dumps(kept, indent=1))
+        write_sealed(_file(), kept)
 
 
 def model_name(model: ModelFacts) -> str:
     """What a model is remembered by: its folder, or its name on the hub."""
     return str(model.path.absolute()) if model.kind == "folder" and model.path is not None else model.source
+
+
+def _shape(model: ModelFacts) -> str:
+    """SHA-256 of the model's config, on which its speed depends: another model may lie in the same folder by now."""
+    if model.path is None:
+        return ""
+    with suppress(OSError, OddFile):
+        return hashlib.sha256(read_capped(model.path / "config.json", _LARGEST)).hexdigest()
+    return ""
 
 
 def _settings(now: Situation) -> Record:
@@ -115,10 +132,9 @@ def _file() -> Path:
 
 def _all() -> dict[str, list[Record]]:
     """Records by device, the newest last; what cannot be read is left out. Earlier versions kept one a device."""
-    with suppress(OSError, ValueError, FtError, RecursionError):
-        found = json.loads(_file().read_bytes())
-        if isinstance(found, dict):
-            return {name: _records(value) for name, value in found.items() if _records(value)}
+    with suppress(FtError):
+        found = read_sealed(_file(), _LARGEST, bare=True) or {}
+        return {name: _records(value) for name, value in found.items() if _records(value)}
     return {}
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ft_core.child_process import Helper
 from ft_core.errors import FtError, Problem, problem
-from ft_core.files import write_atomic
+from ft_core.files import read_sealed, write_sealed
 from ft_core.models.facts import ModelFacts
 from ft_core.models.figures import Figures, figures_from, keep_figures
 from ft_core.paths import cache_root
@@ -22,6 +22,7 @@ from ft_core.recipe.schema import Recipe
 from ft_core.text import one_line
 
 _SECONDS: Final = 180.0
+_LARGEST: Final = 16 * 1024 * 1024
 _FIELDS: Final = (
     "model.dtype", "quantization.method", "quantization.double", "adapter.kind", "adapter.rank", "adapter.dropout",
     "adapter.target_modules", "data.max_length", "data.packing", "training.micro_batch", "training.accumulation",
@@ -51,7 +52,7 @@ def traced(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate:
         raise FtError(Problem(**found["problem"]))
     with suppress(OSError):
         kept.parent.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(kept, json.dumps(found))
+        write_sealed(kept, found)
     return with_reserve(found["parts"], device, "trace")
 
 
@@ -63,11 +64,8 @@ def _key(folder: Path, recipe: Recipe, device: str) -> str:
 
 
 def _remembered(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict) and isinstance(found.get("parts"), dict):
-            return found
-    return None
+    found = read_sealed(path, _LARGEST)
+    return found if found is not None and isinstance(found.get("parts"), dict) else None
 
 
 def untraced(model: ModelFacts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -38,8 +39,7 @@ def load(path: Path) -> Recipe:
 def read(path: Path) -> Given:
     """What a recipe file gives, as far as it can be understood. Raises FtError when it is unreadable or not YAML."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = _content(path)
     except OSError as error:
         raise problem(
             "the recipe cannot be read",
@@ -57,6 +57,17 @@ def read(path: Path) -> Given:
             remedy="save the file as UTF-8",
         ) from error
     return _given(text, one_line(str(path), 200))
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, one more than the most at most. Raises OSError, also for a pipe, which would be waited for.
+
+    The pipes of `<(command)` and of standard input have a writer: they are read.
+    """
+    if path.is_fifo() and not path.is_relative_to("/dev") and not path.is_relative_to("/proc"):
+        raise OSError(errno.ESPIPE, "it is a pipe, and no file")
+    with path.open("rb") as stream:
+        return stream.read(MAX_BYTES + 1)
 
 
 def parse(text: str, where: str) -> Recipe:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ft_core.files import write_atomic
+from ft_core.files import OddFile, read_capped, write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
 
@@ -56,9 +56,8 @@ class Batch(BaseModel):
 def read_adapted(run: RunDir) -> Batch | None:
     """What was adapted; None when nothing was, or the file is damaged."""
     try:
-        with run.adapted_file.open("rb") as stream:
-            return Batch.model_validate_json(stream.read(_LARGEST))
-    except (OSError, ValidationError):
+        return Batch.model_validate_json(read_capped(run.adapted_file, _LARGEST))
+    except (OSError, OddFile, ValidationError):
         return None
 
 

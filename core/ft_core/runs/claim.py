@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from ft_core.errors import problem
 from ft_core.runs.directory import RunDir
 from ft_core.runs.lock import RunLock
+from ft_core.runs.oddities import oddities
 from ft_core.runs.status import live
 from ft_core.text import one_line
 
@@ -16,8 +17,10 @@ from ft_core.text import one_line
 def claimed(run: RunDir) -> Iterator[None]:
     """Hold the run's lock, so that nobody starts it meanwhile. Raises FtError while it is live, or not to be had."""
     lock = RunLock(run)
+    odd = {oddity.name for oddity in oddities(run, deep=False)}
     try:
-        free = not live(run) and lock.acquire()
+        # Nobody can hold what is no file, and a run that is damaged so can be deleted too.
+        free = not live(run) and (run.lock_file.name in odd or lock.acquire())
     except OSError as error:
         raise problem(
             "the run cannot be deleted",

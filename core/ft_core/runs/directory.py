@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ft_core.errors import FtError, problem
+from ft_core.files import read_capped
 from ft_core.paths import refused, require_own, runs_root
 from ft_core.text import one_line
 
 _STAMP_LENGTH = len("20250101-120000")
 _DATE = re.compile(r"\d{8}-\d{6}-(?=.)")
 _NAMES_SHOWN = 8
+_LARGEST_PLAN = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class RunDir:
         return self.path / "lock"
 
     @property
+    def trainer_lock_file(self) -> Path:
+        """Locked by the run's trainer as long as it lives: it may outlive its supervisor."""
+        return self.path / "trainer.lock"
+
+    @property
     def control(self) -> Path:
         """Requests to the run, one file each."""
         return self.path / "control"
@@ -115,14 +122,46 @@ def list_runs() -> list[RunDir]:
     found: list[tuple[str, int, RunDir]] = []
     for entry in entries:
         run = RunDir(Path(entry.path))
-        if entry.name.startswith(".") or not entry.is_dir():
+        if entry.name.startswith(".") or not _is_folder(entry):
             continue
-        try:
-            made = run.recipe_file.stat().st_mtime_ns
-        except OSError:
+        made = _made(run)
+        if made is None:
             continue
         found.append((entry.name[:_STAMP_LENGTH], made, run))
     return [run for *_, run in sorted(found, key=lambda item: item[:2], reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # of a link that leads back to itself
+        return False
+
+
+def _made(run: RunDir) -> int | None:
+    """When a run was made, in ns; None of what is no run: it has no recipe, and nobody ever took its lock.
+
+    What cannot be looked into, or has lost its recipe, is a run all the same, and shown as damaged.
+    """
+    for path in (run.recipe_file, run.lock_file):
+        try:
+            return path.lstat().st_mtime_ns
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return 0
+    return None
+
+
+def strangers() -> list[tuple[str, int]]:
+    """What lies among the runs and is none: names with the mode of each, in order; nothing where it cannot be read."""
+    found = []
+    with suppress(OSError, FtError), os.scandir(runs_root()) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if not entry.name.startswith(".") and not _is_folder(entry):
+                    found.append((entry.name, entry.stat(follow_symlinks=False).st_mode))
+    return sorted(found)
 
 
 def find_run(name: str | None = None) -> RunDir:
@@ -185,7 +224,7 @@ def _not_one(name: str, matches: list[RunDir], runs: list[RunDir]) -> FtError:
 def read_plan(run: RunDir) -> dict[str, Any]:
     """The run's plan; empty when it is missing or damaged."""
     try:
-        found = json.loads(run.plan_file.read_bytes())
+        found = json.loads(read_capped(run.plan_file, _LARGEST_PLAN))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

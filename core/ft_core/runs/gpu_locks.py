@@ -6,10 +6,8 @@ are held apart by a second lock, which they all see (`ft_core.runs.shared_locks`
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 from ft_core.errors import FtError, problem
 from ft_core.paths import home, private_folder
 from ft_core.runs.directory import RunDir
+from ft_core.runs.lock import held_by_other, locked, open_lock
 from ft_core.runs.shared_locks import SharedLock, shared_holder
 from ft_core.text import one_line
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
 
 _NAME_BYTES = 512
-# struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
-_FLOCK = "hhqqi"
 
 
 class GpuLocks:
@@ -45,12 +42,16 @@ class GpuLocks:
     def acquire(self) -> str | None:
         """Take every lock; None when all are ours, else in words what is waited for, and none is held.
 
-        Raises OSError where the files cannot be made, and FtError where their folder cannot.
+        Raises FtError where their files or the folder of these cannot be used.
         """
         folder = private_folder(home() / "locks") if self._uuids else None
         for uuid in self._uuids:
             assert folder is not None
-            holder = self._take(folder, uuid) or self._take_shared(uuid)
+            try:
+                holder = self._take(folder, uuid) or self._take_shared(uuid)
+            except OSError as error:
+                self.release()
+                raise _unusable(error, folder) from error
             if holder is not None:
                 self._let_go()
                 return f"GPU {uuid}: {holder}"
@@ -80,8 +81,8 @@ class GpuLocks:
         if before is not None:
             return f"run {before} is queued before"
         path = folder / f"{_safe(uuid)}.lock"
-        handle = _open(path)
-        if not _locked(handle):
+        handle = open_lock(path, create=True)
+        if not locked(handle):
             name = _read_name(handle)
             os.close(handle)
             return f"used by run {name}" if name else "used by another run"
@@ -96,9 +97,9 @@ class GpuLocks:
         mine = next((path for path in self._tickets if path.parent == queue), None)
         if mine is None:
             mine = queue / f"{time.time_ns():020d}-{os.getpid()}"
-            self._tickets[mine] = _open(mine)
+            self._tickets[mine] = open_lock(mine, create=True)
             os.pwrite(self._tickets[mine], self._run_name.encode()[:_NAME_BYTES], 0)
-            _locked(self._tickets[mine])
+            locked(self._tickets[mine])
         for path in sorted(queue.iterdir()):
             if path.name >= mine.name:
                 break
@@ -107,38 +108,28 @@ class GpuLocks:
         return None
 
 
+def _unusable(error: OSError, folder: Path) -> FtError:
+    return problem(
+        "the lock of a GPU cannot be used",
+        where=one_line(str(error.filename or folder), 200),
+        why=error.strerror or str(error),
+        remedy="remove what stands there; a run that is at work holds its lock anew at its next start",
+    )
+
+
 def _living_ticket(path: Path) -> str | None:
     """The run that waits with this number; what a dead one left is removed."""
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = open_lock(path)
     except OSError:
         return None
     try:
-        if _held_by_other(handle):
+        if held_by_other(handle):
             return _read_name(handle) or "?"
         path.unlink(missing_ok=True)
         return None
     finally:
         os.close(handle)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _held_by_other(handle: int) -> bool:
-    """Whether another process holds a lock here, without taking it for a moment oneself."""
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    answer = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
-    return bool(answer[0] != fcntl.F_UNLCK)
 
 
 def _read_name(handle: int) -> str:
@@ -162,11 +153,11 @@ def holders(uuids: Sequence[str]) -> dict[str, str]:
     found = {}
     for uuid in uuids:
         try:
-            handle = os.open(home() / "locks" / f"{_safe(uuid)}.lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            handle = open_lock(home() / "locks" / f"{_safe(uuid)}.lock")
         except OSError:
             continue
         try:
-            if _held_by_other(handle):
+            if held_by_other(handle):
                 found[uuid] = _read_name(handle)
         finally:
             os.close(handle)

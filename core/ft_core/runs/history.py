@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, Protocol
 
 from ft_core import __version__
 from ft_core.errors import FtError
-from ft_core.files import write_atomic
+from ft_core.files import open_regular, write_atomic
 from ft_core.paths import cache_root, private_folder
 from ft_core.runs.directory import RunDir
 
 # Raised whenever what a view makes of events changes.
-VERSION = 2
+VERSION = 3
 # So much is read in a moment, also on a busy machine.
 WORTH = 1024 * 1024
 _WORTH_BEHIND = 64 * WORTH
@@ -57,7 +57,7 @@ def load(run: RunDir) -> Kept | None:
     try:
         if run.events_file.stat().st_size < WORTH:
             return None
-        with file_of(run).open("rb") as stream:
+        with open_regular(file_of(run)) as stream:
             head, body = stream.readline(LARGEST), stream.read(LARGEST + 1)
         found = json.loads(head)
         offset, edge = found.pop("offset"), bytes.fromhex(found.pop("edge"))
@@ -102,7 +102,7 @@ def file_of(run: RunDir) -> Path:
 
 
 def _bytes_before(path: Path, offset: int, count: int) -> bytes:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         stream.seek(offset - count)
         return stream.read(count)
 

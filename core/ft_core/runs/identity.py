@@ -39,8 +39,28 @@ def machine() -> str:
     return hashlib.sha256(named.encode()).hexdigest()[:32] if found else ""
 
 
+@cache
+def namespace() -> str:
+    """The PID namespace of this process, as the kernel names it: a pid means something within it alone."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _proc_is_ours() -> bool:
+    """Whether /proc shows the processes of our own PID namespace: a new one may stand over the old /proc."""
+    try:
+        return Path("/proc/self").readlink().name == str(os.getpid())
+    except OSError:
+        return False
+
+
 class Identity(BaseModel):
-    """One process for all time: boot, pid, and start time in clock ticks after boot; and its machine, if known."""
+    """One process for all time: boot, PID namespace, pid, and start time in clock ticks after boot; and its machine.
+
+    `namespace` and `machine` are empty where they are not known, as in runs of earlier versions.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -48,32 +68,40 @@ class Identity(BaseModel):
     pid: int
     start_time: int
     machine: str = ""
+    namespace: str = ""
 
     @classmethod
     def current(cls) -> Identity:
         """The calling process."""
-        found = cls.of(os.getpid())
-        if found is None:
+        # Not by its pid, which another process has in a /proc of another namespace.
+        fields = _stat_fields("self")
+        if fields is None:
             raise RuntimeError("/proc does not show the running process")
-        return found
+        return cls._known(os.getpid(), fields)
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
         """The living process with this pid; None when there is none, or only its unreaped remains."""
-        fields = _stat_fields(pid)
+        fields = _stat_fields(str(pid)) if _proc_is_ours() else None
         if fields is None or fields[_STATE] in {"Z", "X", "x"}:
             return None
-        return cls(boot_id=boot_id(), pid=pid, start_time=int(fields[_START_TIME]), machine=machine())
+        return cls._known(pid, fields)
+
+    @classmethod
+    def _known(cls, pid: int, fields: list[str]) -> Identity:
+        start = int(fields[_START_TIME])
+        return cls(boot_id=boot_id(), pid=pid, start_time=start, machine=machine(), namespace=namespace())
 
     @property
     def here(self) -> bool:
-        """Whether the process belongs to this boot of this machine, so that `alive` can be known."""
-        return self.boot_id == boot_id()
+        """Whether the process belongs to this boot and to our PID namespace, so that `alive` can be known."""
+        ours = self.namespace in {"", namespace()} and _proc_is_ours()
+        return ours and self.boot_id == boot_id()
 
     @property
     def ended_with_its_boot(self) -> bool:
         """Whether this machine has been started anew since: the process cannot live any more."""
-        return not self.here and self.machine == machine() != ""
+        return self.boot_id != boot_id() and self.machine == machine() != ""
 
     def alive(self) -> bool:
         """Whether exactly this process still runs on this machine."""
@@ -88,13 +116,13 @@ def has_members(group: int) -> bool:
     """
     session = os.getsid(0)
     pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    found = (_stat_fields(pid) for pid in pids)
+    found = (_stat_fields(str(pid)) for pid in pids)
     return any(
         fields is not None and int(fields[_GROUP]) == group and int(fields[_SESSION]) == session for fields in found
     )
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def _stat_fields(pid: str) -> list[str] | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:

@@ -1,4 +1,8 @@
-"""The journal, events.jsonl: one line and one write per event; its writer loses nothing, its reader never trips."""
+"""The journal, events.jsonl: one line and one write per event; its writer loses nothing, its reader never trips.
+
+Each line ends with a checksum of what stands before it, so that a figure changed afterwards is noticed; lines of
+earlier versions have none.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,23 @@ import errno
 import json
 import math
 import os
+import stat
 import threading
 import time
+import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic_core import from_json
 
+from ft_core.runs.journal_faults import Faults
+
 Event = dict[str, Any]
 
 VERSION = 1
 ENVELOPE = ("v", "seq", "t", "mono", "kind")
+_OWN = (*ENVELOPE, "crc")
 # Rare events whose loss in a power cut would change what the run is; the others are not worth an fsync.
 _DURABLE = frozenset({"checkpoint", "verdict", "result", "end"})
 _BACKLOG = 10_000
@@ -26,6 +35,8 @@ _CHUNK = 4 * 1024 * 1024
 _LONGEST_LINE = 16 * 1024 * 1024
 _SEQ_END = 2**63
 _LINE_START = b'{"v":'
+_CHECKSUM = "crc"
+_CHECKSUM_FIELD = b',"crc":'
 _EDGE = 4096
 
 
@@ -35,31 +46,38 @@ class Journal:
     Opening ends a torn last line, so that the next event is not lost with it, and continues `seq`. Every event is
     one `os.write` at the end of the file. On a full disk the part that was written is cut off again and the event
     waits in memory until there is room: nothing is raised, `problem` says what is wrong. Safe from several threads.
+    `after` is a seq that is known to have been given, so that events which were cut off leave a gap. Raises OSError
+    where the file cannot be opened, and for a pipe.
     """
 
-    def __init__(self, path: Path) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._handle = os.open(path, flags, 0o600)
+    def __init__(self, path: Path, *, after: int = 0) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        self._handle = _not_a_pipe(os.open(path, flags, 0o600), path)
         self._guard = threading.Lock()
         self._waiting: deque[tuple[bytes, bool]] = deque()
         self.lost = 0
         self.problem: str | None = None
         self._torn = _ends_torn(self._handle)
-        self._seq = _last_seq(self._handle)
+        self._seq = max(last_seq(self._handle), after)
 
     def write(self, kind: str, /, **fields: object) -> int:
         """Append an event and give its `seq`.
 
         NaN and infinities become the strings `NaN`, `Infinity`, `-Infinity`. A field named as one of the envelope's
-        own (v, seq, t, mono, kind) is stored as `<kind>_<name>`, such as `result_kind`.
+        own (v, seq, t, mono, kind, crc) is stored as `<kind>_<name>`, such as `result_kind`.
         """
         with self._guard:
             self._seq += 1
-            named = {f"{kind}_{name}" if name in ENVELOPE else name: value for name, value in fields.items()}
+            named = {f"{kind}_{name}" if name in _OWN else name: value for name, value in fields.items()}
             event = {"v": VERSION, "seq": self._seq, "t": time.time(), "mono": time.monotonic(), "kind": kind, **named}
             self._waiting.append((_line(event), kind in _DURABLE))
             self._flush()
             return self._seq
+
+    @property
+    def written(self) -> int:
+        """The seq of the last event that is on the disk."""
+        return self._seq - len(self._waiting)
 
     def flush(self) -> bool:
         """Try again to write what waits for room on the disk; True when nothing waits any more."""
@@ -127,7 +145,7 @@ def _line(event: Event) -> bytes:
         text = json.dumps(event, allow_nan=False, separators=(",", ":"), default=_plain)
     except (ValueError, TypeError):
         text = json.dumps(_sayable(event), allow_nan=False, separators=(",", ":"), default=_plain)
-    return text.encode() + b"\n"
+    return f'{text[:-1]},"{_CHECKSUM}":{zlib.crc32(text[:-1].encode())}}}\n'.encode()
 
 
 def _plain(value: object) -> object:
@@ -151,7 +169,14 @@ def _ends_torn(handle: int) -> bool:
     return size > 0 and os.pread(handle, 1, size - 1) != b"\n"
 
 
-def _last_seq(handle: int) -> int:
+def _not_a_pipe(handle: int, path: Path) -> int:
+    if not stat.S_ISFIFO(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.ESPIPE, "it is a pipe", str(path))
+
+
+def last_seq(handle: int) -> int:
     """The seq of the last whole event, searched from the end; 0 for an empty journal."""
     start = os.fstat(handle).st_size
     tail = b""
@@ -188,8 +213,19 @@ def _event(line: bytes) -> Event | None:
         event = _slow_json(line)
     if type(event) is not dict or event.get("v") != VERSION:
         return None
+    event.pop(_CHECKSUM, None)
     seq = event.get("seq")
     return event if type(seq) is int and 0 <= seq < _SEQ_END and type(event.get("kind")) is str else None
+
+
+def _was_changed(line: bytes) -> bool:
+    """Whether a line is not what was written, as its checksum says; one without any is believed."""
+    body, mark, end = line.rpartition(_CHECKSUM_FIELD)
+    if not mark:
+        return False
+    said = end.rstrip(b"}\0 \t\r")
+    # A torn event may stand before the whole one.
+    return said != b"%d" % zlib.crc32(body) and said != b"%d" % zlib.crc32(body[max(body.rfind(_LINE_START), 0) :])
 
 
 def _slow_json(line: bytes) -> object:
@@ -219,8 +255,8 @@ class Tail:
 
     Only whole lines are read; garbage is passed over. `turns` counts how often the file was replaced or became
     shorter than what was read: the reader then starts again, and so must whoever folds the events. `behind` says
-    that the last read stopped at its limit. `edge` is the end of what was read, of at most 4 KiB: events carry the
-    time they were written at, so it tells one journal from another.
+    that the last read stopped at its limit. `faults` are those of what was read. `edge` is the end of what was read,
+    of at most 4 KiB: events carry the time they were written at, so it tells one journal from another.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:
@@ -228,6 +264,7 @@ class Tail:
         self._offset = start
         self._skip = start > 0
         self._file: tuple[int, int] | None = None
+        self.faults = Faults(None if start else 1)
         self.turns = 0
         self.behind = False
         self.edge = b""
@@ -236,11 +273,12 @@ class Tail:
         """The events that have come since the last call, from at most about `limit_bytes` of the file."""
         self.behind = False
         try:
-            handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return []
         try:
-            return self._read(handle, os.fstat(handle), limit_bytes)
+            found = os.fstat(handle)
+            return self._read(handle, found, limit_bytes) if stat.S_ISREG(found.st_mode) else []
         except OSError:  # of fstat: a file server that is gone
             return []
         finally:
@@ -279,6 +317,7 @@ class Tail:
     def _notice_replacement(self, file: tuple[int, int], size: int) -> None:
         if (self._file is not None and file != self._file) or size < self._offset:
             self._offset, self._skip, self.edge = 0, False, b""
+            self.faults = Faults()
             self.turns += 1
         self._file = file
 
@@ -294,9 +333,18 @@ class Tail:
         lines = chunk[: end - 1].split(b"\n")
         self._advance(chunk[:end])
         skipped, self._skip = self._skip, False
-        found = (parse_line(line) for line in lines[skipped:])
-        events.extend(event for event in found if event is not None)
+        self._parse(lines[skipped:], events)
         return True
+
+    def _parse(self, lines: list[bytes], events: list[Event]) -> None:
+        faults = self.faults
+        for line in lines:
+            event = parse_line(line)
+            if event is None:
+                faults.take_unreadable(line)
+            else:
+                faults.take(event["seq"], changed=_was_changed(line))
+                events.append(event)
 
     def _pass_over(self, chunk: bytes) -> bool:
         if len(chunk) < _LONGEST_LINE:

@@ -6,17 +6,22 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ft_core.child_process import python_command
 from ft_core.errors import FtError, problem
+from ft_core.runs import answer
 from ft_core.runs.directory import RunDir, require_own_run
 from ft_core.runs.gpu_locks import busy, taken
 from ft_core.runs.journal import Journal
+from ft_core.runs.lock import RunLock, at_work
 from ft_core.runs.log import last_lines, open_log
 from ft_core.runs.logout import SCOPE_COMMAND, can_escape, killed_at_logout, logout_risk
-from ft_core.runs.status import ENDED, Status, live, read_status, write_status
+from ft_core.runs.oddities import refuse_oddities
+from ft_core.runs.startable import refuse_used
+from ft_core.runs.status import ENDED, known, known_events, live, write_status
 
 if TYPE_CHECKING:
     from ft_core.recipe.schema import Recipe
@@ -31,14 +36,16 @@ _LOG_LINES = 20
 
 
 def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None, queue: bool = False) -> int:
-    """Start the run's supervisor, detached, and give its pid once it is at work; takes a fraction of a second.
+    """Start the run's supervisor, detached, and give its pid once it is at work (0 where it is gone already).
+
+    Takes a fraction of a second.
 
     `resume` continues an ended or crashed run from its newest checkpoint, in the same directory; one that ended before
     the first was written begins again there. A new run is handed to
     the `warm` worker where it fits. While another run has its GPU, this one is refused, or with `queue` waits there
-    until the GPU is free. Raises FtError when the run is at work, open to other users, was already started (or, with
-    `resume`, is complete), its GPU is taken, its recipe is damaged, or the supervisor cannot start;
-    the last is also written down as the run's end.
+    until the GPU is free. Raises FtError when the run is at work, open to other users, damaged, was already started
+    (or, with `resume`, is complete), its GPU is taken, its recipe is damaged, or the supervisor cannot start. What the
+    supervisor refuses is raised as it is; that it failed otherwise is also written down as the run's end.
     """
     from ft_core.recipe.yaml_io import load
 
@@ -57,10 +64,10 @@ def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None,
         command = [*SCOPE_COMMAND, *command]
     handed = warm is not None and not resume and holder is None and warm.take(run, variables)
     why = None if handed else _start(run, command, variables)
-    status = read_status(run)
-    if why is None and status is not None and status.supervisor is not None:
-        return status.supervisor.pid
-    raise _not_started(run, why or "its status cannot be read back")
+    if why is not None:
+        raise _not_started(run, why)
+    supervisor = known(run).supervisor
+    return 0 if supervisor is None else supervisor.pid
 
 
 def resume(run: RunDir, *, queue: bool = False) -> int:
@@ -72,7 +79,7 @@ def resume(run: RunDir, *, queue: bool = False) -> int:
 def _wait_for_end(run: RunDir) -> None:
     """A run that has told its end takes a moment to be gone."""
     deadline = time.monotonic() + _ENDING_SECONDS
-    while time.monotonic() < deadline and (read_status(run) or Status()).state in ENDED and live(run):
+    while time.monotonic() < deadline and known(run).state in ENDED and live(run):
         time.sleep(_LOOK_SECONDS)
 
 
@@ -85,22 +92,8 @@ def _refuse(run: RunDir, *, resume: bool) -> None:
             why="its worker is alive",
             remedy=f"attach to it: `ft-tui attach {run.name}`",
         )
-    status = read_status(run)
-    state = status.state if status else "created"
-    if resume and state == "done":
-        raise problem(
-            "this run is complete",
-            where=run.name,
-            why="every step has been trained; nothing is left to continue",
-            remedy="clone it as a new recipe to train further or otherwise",
-        )
-    if not resume and state != "created":
-        raise problem(
-            "this run has been started before",
-            where=run.name,
-            why="a run directory holds one run, from its start to its end",
-            remedy="resume it from its last checkpoint, or clone it as a new recipe",
-        )
+    refuse_oddities(run)
+    refuse_used(run, resume=resume)
 
 
 def environment(recipe: Recipe, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -143,25 +136,46 @@ def detach(run: RunDir, command: Sequence[str], variables: Mapping[str, str]) ->
             start_new_session=True,
             cwd="/",
             env=dict(variables),
+            pass_fds=[int(variables[answer.VARIABLE])] if answer.VARIABLE in variables else [],
         )
     finally:
         os.close(log)
 
 
 def _start(run: RunDir, command: Sequence[str], variables: Mapping[str, str]) -> str | None:
-    """Start and wait until the supervisor says it is at work; why it did not, or None."""
+    """Start and wait until the supervisor says it is at work; why it did not, or None.
+
+    Raises FtError with the problems it answers.
+    """
+    reader, writer = os.pipe()
     try:
-        before = run.log_file.stat().st_size if run.log_file.exists() else 0
-        # The child that is waited for ends at once: the supervisor is its child, and so nobody's zombie.
-        code = detach(run, command, variables).wait(_START_SECONDS)
+        return _wait(run, command, {**variables, answer.VARIABLE: str(writer)}, reader)
     except OSError as error:
         return f"{error.strerror or error}"
     except subprocess.TimeoutExpired:
         return f"it has not answered within {_START_SECONDS:.0f} seconds"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _wait(run: RunDir, command: Sequence[str], variables: Mapping[str, str], reader: int) -> str | None:
+    before = run.log_file.stat().st_size if run.log_file.exists() else 0
+    # The child that is waited for ends at once: the supervisor is its child, and so nobody's zombie.
+    code = detach(run, command, variables).wait(_START_SECONDS)
     if code == 0:
         return None
+    if problems := answer.read(reader):
+        raise FtError(problems)
     lines = last_lines(run.log_file, _LOG_LINES, start=before)
-    return lines[-1] if lines else f"it ended with exit code {code}"
+    return "\n".join(_told(lines)) or f"it ended with exit code {code}"
+
+
+def _told(lines: list[str]) -> list[str]:
+    """What a program said at its end: of a traceback its error, all lines of it, else everything."""
+    start = max((place for place, line in enumerate(lines) if line.startswith("Traceback ")), default=-1)
+    rest = lines[start + 1 :]
+    return next((rest[place:] for place, line in enumerate(rest) if not line.startswith(" ")), lines)
 
 
 def _not_started(run: RunDir, why: str) -> FtError:
@@ -171,18 +185,23 @@ def _not_started(run: RunDir, why: str) -> FtError:
         why=why,
         remedy=f"read {run.log_file}; `ft-tui doctor` checks the environment",
     )
-    if not live(run):
-        _record(run, error.problems[0].what + ": " + why, error.problems[0].remedy)
+    _record(run, f"{error.problems[0].what}: {why}", error.problems[0].remedy)
     return error
 
 
 def _record(run: RunDir, cause: str, remedy: str) -> None:
-    lines = last_lines(run.log_file, _LOG_LINES)
-    try:
-        with Journal(run.events_file) as journal:
-            journal.write("end", state="failed", cause=cause, remedy=remedy, last_lines=lines)
-        status = read_status(run) or Status(run=run.name)
-        write_status(run, status.changed(state="failed", cause=cause, remedy=remedy))
-    except OSError:
-        # The launch error itself, which the caller is about to see, is the better message.
-        return
+    """Write down that the run has failed, holding its lock: nobody writes into a run that another one works on.
+
+    What cannot be written is let go: the launch error itself, which the caller is about to see, is the better message.
+    """
+    lock = RunLock(run)
+    with suppress(OSError):
+        if at_work(run) or not lock.acquire():
+            return
+        try:
+            lines = last_lines(run.log_file, _LOG_LINES)
+            with Journal(run.events_file, after=known_events(run)) as journal:
+                journal.write("end", state="failed", cause=cause, remedy=remedy, last_lines=lines)
+            write_status(run, known(run).changed(state="failed", cause=cause, remedy=remedy))
+        finally:
+            lock.release()

@@ -16,12 +16,12 @@ from ft_core.recipe.yaml_io import dump
 from ft_core.runs import history
 from ft_core.runs.claim import claimed
 from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal, Tail
+from ft_core.runs.journal import Journal
 from ft_core.runs.naming import Title, title_of
-from ft_core.runs.status import Status, write_status
+from ft_core.runs.recorded import journal_id
+from ft_core.runs.status import Status, read_status, write_status
 from ft_core.text import clean, one_line
 
-_FIRST_BYTES = 64 * 1024
 _NOT_MADE = "the run directory cannot be made"
 
 
@@ -49,22 +49,24 @@ def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object], title: Title) ->
     for folder in (run.control, run.checkpoints, run.samples, run.eval):
         folder.mkdir(mode=0o700)
     write_atomic(run.plan_file, json.dumps(plan, indent=1, default=str))
+    # A file's name need not be UTF-8, which JSON has to be.
+    named = {"model": clean(recipe.model.source), "data": clean(recipe.data.source), "id": secrets.token_hex(16)}
+    named |= {"title": title.words, "apart": title.apart}
     with Journal(run.events_file) as journal:
-        journal.write("state", state="created", phase="", done=None, total=None, unit=None, id=secrets.token_hex(16))
+        journal.write("state", state="created", phase="", done=None, total=None, unit=None, **named)
         if journal.problem:
             raise OSError(journal.problem)
-    # A file's name need not be UTF-8, which JSON has to be.
-    named = Status(run=run.name, model=clean(recipe.model.source), data=clean(recipe.data.source))
-    write_status(run, named.changed(title=title.words, apart=title.apart), durable=True)
+    write_status(run, Status(run=run.name).changed(**named))
     write_atomic(run.recipe_file, dump(recipe))
 
 
 def run_id(run: RunDir) -> str:
-    """The run's own name for all time, wherever its directory is moved; empty for runs of earlier versions."""
-    for event in Tail(run.events_file).read(_FIRST_BYTES):
-        if event["kind"] == "state" and event.get("state") == "created":
-            return str(event.get("id", ""))
-    return ""
+    """The run's own name for all time, wherever its directory is moved; empty for runs of earlier versions.
+
+    The status knows it too, where the journal has lost its beginning.
+    """
+    status = read_status(run)
+    return journal_id(run) or (status.id if status is not None else "")
 
 
 def _reserve(root: Path, slug: str) -> RunDir:

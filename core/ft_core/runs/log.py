@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ft_core.files import OddFile, open_regular
 from ft_core.redaction import redact
 from ft_core.text import clean
 
@@ -17,15 +18,21 @@ def last_lines(path: Path, count: int, *, start: int = 0) -> list[str]:
 
     Control characters are made visible, secrets removed, long lines cut. No lines when the file cannot be read.
     """
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(start, size - _LAST_BYTES))
-            text = stream.read(_LAST_BYTES).decode(errors="replace")
-    except OSError:
-        return []
+    _, data = read_end(path, _LAST_BYTES, start=start)
+    text = data.decode(errors="replace")
     shown = (_shown(line) for line in text.split("\n"))
     return [line for line in shown if line.strip()][-count:]
+
+
+def read_end(path: Path, most: int, *, start: int = 0) -> tuple[int, bytes]:
+    """A file's size, and its last bytes, at most so many, from byte `start` on; zero and none of what is no file."""
+    try:
+        with open_regular(path) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(start, size - most))
+            return size, stream.read(most)
+    except (OSError, OddFile):
+        return 0, b""
 
 
 def _shown(line: str) -> str:
@@ -34,8 +41,12 @@ def _shown(line: str) -> str:
 
 
 def open_log(path: Path) -> int:
-    """A descriptor that appends to a run's log, made private where it is not there. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """A descriptor that appends to a run's log, made private where it is not there; it waits for no pipe's reader.
+
+    Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.open(path, flags, 0o600)
 
 
 def write_to_log(path: Path) -> None:

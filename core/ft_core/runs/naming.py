@@ -17,7 +17,7 @@ from ft_core.recipe.fields import AUTO
 from ft_core.recipe.schema import GUIDES, Recipe
 from ft_core.recipe.yaml_io import load
 from ft_core.runs.directory import RunDir, without_date
-from ft_core.runs.status import read_status
+from ft_core.runs.status import known
 from ft_core.text import one_line
 
 _BASE, _APART, _SLUG = 40, 24, 52
@@ -139,8 +139,7 @@ def _names(root: Path) -> list[str]:
 
 def _copy(base: str, slug: str, run: RunDir, root: Path) -> Title:
     """A run like an earlier one: a copy of that, or of what that is a copy of."""
-    status = read_status(run)
-    apart = status.apart if status is not None else ""
+    apart = known(run).apart
     taken = {without_date(name) for name in _names(root)}
     own = f"{_slug(apart.replace('=', ''), _APART - 8)}-copy".lstrip("-")
     for count in range(1, 100):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ft_core.errors import FtError, problem
+from ft_core.files import OddFile, read_capped
 from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.text import one_line
@@ -35,15 +36,18 @@ class SampleSet:
 
 def load_samples(run: RunDir, event: Event) -> SampleSet:
     """Read the file a `sample` event names. Raises FtError when it is missing, damaged or outside the run."""
-    path = (run.path / str(event.get("path", ""))).resolve()
+    try:
+        path = (run.path / str(event.get("path", ""))).resolve()
+    except (OSError, RuntimeError) as error:
+        raise _unreadable(str(event.get("path")), "it is a link that leads back to itself") from error
     if not path.is_relative_to(run.path.resolve()):
         raise _unreadable(str(path), "the event names a file outside the run directory")
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_LARGEST + 1)
-        found = json.loads(data)
+        found = json.loads(read_capped(path, _LARGEST))
     except OSError as error:
         raise _unreadable(str(path), error.strerror or str(error)) from error
+    except OddFile as error:
+        raise _unreadable(str(path), str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _unreadable(str(path), "it is not whole JSON") from error
     if not isinstance(found, dict) or not isinstance(found.get("items"), list):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ft_core.runs.damage import listed_damage
 from ft_core.runs.directory import RunDir, without_date
 from ft_core.runs.status import Status, read_settled
+from ft_core.text import clean
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,8 @@ class Summary:
     """One run of a list; `progress` is the share of steps done, 0 to 1, `started` unix seconds.
 
     `title` is its name in words, without the date, and `apart` what sets it apart from earlier runs. `verdict` is the
-    outcome of the comparison with the base; None before it, and in runs of earlier versions.
+    outcome of the comparison with the base; None before it, and in runs of earlier versions. `damage` says what is
+    wrong with the run's files.
     """
 
     name: str
@@ -29,12 +32,14 @@ class Summary:
     title: str = ""
     apart: str = ""
     verdict: str | None = None
+    damage: tuple[str, ...] = ()
 
 
 def summarise(run: RunDir) -> Summary:
     """The run's line in a list; a run without a readable status is described by its recipe as far as that goes."""
-    found, state = read_settled(run)
-    status = found or _from_recipe(run)
+    status, state = read_settled(run)
+    if not status.model:
+        status = _with_recipe(run, status)
     share = status.step / status.total if status.total else 0.0
     return Summary(
         name=run.name,
@@ -50,15 +55,16 @@ def summarise(run: RunDir) -> Summary:
         title=status.title or without_date(run.name),
         apart=status.apart,
         verdict=status.verdict,
+        damage=tuple(listed_damage(run, status)),
     )
 
 
-def _from_recipe(run: RunDir) -> Status:
+def _with_recipe(run: RunDir, status: Status) -> Status:
     from ft_core.errors import FtError
     from ft_core.recipe.yaml_io import load
 
     try:
         recipe = load(run.recipe_file)
     except FtError:
-        return Status(run=run.name, phase="its files are damaged")
-    return Status(run=run.name, model=recipe.model.source, data=recipe.data.source)
+        return status.changed(phase="its files are damaged")
+    return status.changed(model=clean(recipe.model.source), data=clean(recipe.data.source))

@@ -10,19 +10,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ft_core.child_process import python_command
 from ft_core.errors import FtError, problem
+from ft_core.paths import refused
+from ft_core.runs import answer
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import Ending
 from ft_core.runs.gpu_locks import busy, locks_of
 from ft_core.runs.lock import RunLock
 from ft_core.runs.log import write_to_log
-from ft_core.runs.status import Status, read_status
+from ft_core.runs.oddities import refuse_oddities
+from ft_core.runs.startable import refuse_used
+from ft_core.runs.status import known
 from ft_core.runs.supervisor import GRACE_SECONDS, Supervisor, Ways, say
 from ft_core.runs.warm import WarmTrainer, wait_for_run
+from ft_core.text import one_line
 
 
 def trainer_command(run: RunDir, *, resume: bool) -> list[str]:
@@ -43,11 +49,14 @@ def run(
     """Supervise a run, from start to end, in this process.
 
     `ready` is called once the run is ours. Raises FtError when another process is at work on the run, or another run
-    on its GPU; with `queue` it waits there until the GPU is free.
+    on its GPU, with `queue` it waits there until the GPU is free; and where the run directory is damaged, or was
+    started before and is not to be resumed.
     """
+    refuse_oddities(run)
     lock, locks = RunLock(run), locks_of(run)
     _refuse_second(run, lock)
     try:
+        refuse_used(run, resume=resume)
         holder = locks.acquire()
         if holder is not None and not queue:
             raise busy(holder)
@@ -64,18 +73,39 @@ def run(
 
 
 def _refuse_second(run: RunDir, lock: RunLock) -> None:
-    if not lock.acquire():
+    if not _acquired(run, lock):
         why = "its supervisor holds the run's lock"
     else:
-        status = read_status(run)
-        # A trainer that has outlived its supervisor still writes; the lock alone does not show it.
-        if status is None or status.trainer is None or not status.trainer.alive():
+        # A trainer that has outlived its supervisor still writes; the run's lock alone does not show it.
+        why = _outlived_by(run)
+        if not why:
             return
         lock.release()
-        why = f"its trainer (pid {status.trainer.pid}) is alive although its supervisor is not"
     raise problem(
         "this run is already at work", where=run.name, why=why, remedy="attach to it, or stop it before resuming"
     )
+
+
+def _acquired(run: RunDir, lock: RunLock) -> bool:
+    try:
+        return lock.acquire()
+    except OSError as error:
+        raise problem(
+            "the run's lock cannot be taken",
+            where=one_line(str(run.lock_file), 200),
+            why=error.strerror or str(error),
+            remedy="move what stands there out of the run directory; the lock is made anew",
+        ) from error
+
+
+def _outlived_by(run: RunDir) -> str:
+    """In words that a trainer of this run is at work without its supervisor; empty where there is none."""
+    trainer = known(run).trainer
+    if trainer is not None and trainer.alive():
+        return f"its trainer (pid {trainer.pid}) is alive although its supervisor is not"
+    if RunLock(run, trainer=True).held():
+        return "its trainer is alive although its supervisor is not, in another PID namespace (container)"
+    return ""
 
 
 def end_orphan(run: RunDir, *, grace: float = GRACE_SECONDS) -> bool:
@@ -86,9 +116,9 @@ def end_orphan(run: RunDir, *, grace: float = GRACE_SECONDS) -> bool:
     """
     lock = RunLock(run)
     # Whoever holds the lock is the supervisor, and ends the trainer itself.
-    if not lock.acquire():
+    if not _acquired(run, lock):
         return False
-    trainer = (read_status(run) or Status()).trainer
+    trainer = known(run).trainer
     try:
         if trainer is None or not trainer.alive():
             return False
@@ -132,9 +162,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _warm()
     if chosen.directory is None:
         parser.error("a run directory is needed")
+    told = answer.descriptor()
     writer = None if chosen.foreground else _detach()
 
     def ready() -> None:
+        if told is not None:
+            os.close(told)
         if writer is not None:
             os.write(writer, b"1")
             os.close(writer)
@@ -143,6 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(RunDir(chosen.directory.absolute()), resume=chosen.resume, ready=ready, queue=chosen.queue)
     except FtError as error:
         say(str(error))
+        answer.write(told, error.problems)
+        return 1
+    except OSError as error:
+        traceback.print_exc()
+        answer.write(told, refused(error, chosen.directory, "the run cannot be started").problems)
         return 1
     return 0
 

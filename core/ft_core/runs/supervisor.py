@@ -15,6 +15,7 @@ from typing import Any
 from ft_core.errors import FtError
 from ft_core.runs import control, history
 from ft_core.runs.adapted import Batch, adapted, write_adapted
+from ft_core.runs.damage import read_damage
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import (
     ENDED_BY_SIGNAL,
@@ -32,9 +33,10 @@ from ft_core.runs.identity import Identity, has_members
 from ft_core.runs.journal import Event, Journal
 from ft_core.runs.log import last_lines, open_log
 from ft_core.runs.notify import Notifier
+from ft_core.runs.recorded import sealed_steps
 from ft_core.runs.restart import Again, Restarts
 from ft_core.runs.signals import Signals
-from ft_core.runs.status import Status, read_status, write_status
+from ft_core.runs.status import Status, known, known_events, write_status
 from ft_core.runs.view import RunView
 from ft_core.runs.warm import WarmTrainer
 from ft_core.runs.watchdog import Limits, Watchdog
@@ -87,7 +89,12 @@ class Supervisor:
 
     def begin(self, *, resume: bool, state: str = "preparing", phase: str = "starting") -> None:
         """Write that the run is being prepared (or is `queued`), by this process."""
-        before = read_status(self._run) or Status(run=self._run.name)
+        before, after = known(self._run), known_events(self._run)
+        harm = read_damage(self._run) if resume else []
+        with Journal(self._run.events_file, after=after) as journal:
+            if harm:
+                # First of all: from here on the journal is not shorter than it is known to have been.
+                journal.write("alarm", name="run_damaged", text="; ".join(harm))
         write_status(
             self._run,
             before.changed(
@@ -99,7 +106,7 @@ class Supervisor:
                 **dict.fromkeys(("ended", "cause", "remedy")),
             ),
         )
-        with Journal(self._run.events_file) as journal:
+        with Journal(self._run.events_file, after=after) as journal:
             if resume:
                 self._answer_rest(journal, "asked before the run was resumed", ended=False)
             self._begun(journal, state, phase)
@@ -161,7 +168,7 @@ class Supervisor:
     def _tell_state(self, state: str, phase: str) -> None:
         with Journal(self._run.events_file) as journal:
             self._begun(journal, state, phase)
-        status = read_status(self._run) or Status(run=self._run.name)
+        status = known(self._run)
         self._write(status.changed(state=state, phase=phase, supervisor=Identity.current(), trainer=None))
 
     # ---- one trainer ----
@@ -263,8 +270,7 @@ class Supervisor:
 
     def _sealed(self) -> int | None:
         """The step of the newest checkpoint; whether it is whole, the next trainer finds out."""
-        names = (path.parent.name for path in self._run.checkpoints.glob("step-*/manifest.json"))
-        return max((int(name[5:]) for name in names if name[5:].isdigit()), default=None)
+        return max(sealed_steps(self._run), default=None)
 
     def _start_again(self, again: Again, ending: Ending) -> None:
         """Write down why and how, and let the next trainer go on from the newest checkpoint."""
@@ -317,14 +323,14 @@ class Supervisor:
             time.sleep(1)
 
     def _write_end(self, ending: Ending) -> bool:
-        last = read_status(self._run) or Status(run=self._run.name)
+        last = known(self._run)
         return self._write(
             last.changed(state=ending.state, phase="", ended=time.time(), cause=ending.cause, remedy=ending.remedy)
         )
 
     def _write(self, status: Status) -> bool:
         try:
-            write_status(self._run, status, durable=True)
+            write_status(self._run, status)
         except OSError as error:
             say(f"status.json cannot be written: {error}")
             return False

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ft_core.runs import history
 from ft_core.runs.directory import RunDir, read_plan
 from ft_core.runs.journal import ENVELOPE, Event, Tail, number
+from ft_core.runs.journal_faults import Faults
+from ft_core.runs.lock import at_work
 from ft_core.runs.samples import SampleItem, SampleSet, load_samples
 from ft_core.runs.series import Series
-from ft_core.runs.status import ACTIVE, CRASHED, ENDED, Status, read_status, state_of
+from ft_core.runs.status import ACTIVE, CRASHED, ENDED, Status, known, read_status, state_in
 from ft_core.runs.worktime import WorkTime
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _HURRIED_STEPS = 4
 # What the events come to, beside curves and lists.
 _FIGURES = (
     "step", "total", "epoch", "tokens", "started", "memory_total", "price_per_hour", "gpus", "verdict", "result", "end",
+    "id",
 )  # fmt: skip
 _LOST = "its processes are gone without a word: they were killed, or the machine restarted"
 
@@ -67,6 +70,8 @@ class RunView:
         self._turns = 0
         self._hurried = False
         self._recalled = False
+        # What is wrong with the run's files, as whoever looked (`damage`) has put it here.
+        self.damage: list[str] = []
         self._forget()
 
     def _forget(self) -> None:
@@ -95,6 +100,7 @@ class RunView:
         self.verdict: dict[str, Any] | None = None
         self.result: dict[str, Any] | None = None
         self.end: dict[str, Any] | None = None
+        self.id = ""
         self._pace: deque[tuple[int, float]] = deque(maxlen=_PACE_STEPS)
         # How much of the journal a kept history covers, in bytes.
         self.kept = 0
@@ -138,6 +144,11 @@ class RunView:
         return self._tail.unread
 
     @property
+    def faults(self) -> Faults:
+        """What is wrong with the journal as far as it was taken in."""
+        return self._tail.faults
+
+    @property
     def edge(self) -> bytes:
         """The last bytes of the journal that were taken in."""
         return self._tail.edge
@@ -152,11 +163,13 @@ class RunView:
             return
         try:
             self._restore(found.events)
+            Faults.from_data(found.events["faults"])
         except (AttributeError, KeyError, TypeError, ValueError):
             self._forget()
         else:
             # From the newline before it: a reader in the middle of a line skips to the next.
             self._tail = Tail(self.run.events_file, start=found.offset - 1)
+            self._tail.faults = Faults.from_data(found.events["faults"])
             self.kept = found.offset
 
     def snapshot(self, points: int, events: int) -> dict[str, Any]:
@@ -169,6 +182,7 @@ class RunView:
             "pace": list(self._pace),
             "work": self._work.to_data(),
             "lists": {kind: found[-events:] for kind, found in self._lists.items()},
+            "faults": self.faults.to_data(),
             "curves": {name: [series.steps, series.values] for name, series in curves.items()},
         }
 
@@ -190,7 +204,7 @@ class RunView:
         """
         changed = self._poll_files(limit_bytes)
         state = self._present_state()
-        if state == CRASHED != self.state:
+        if state == CRASHED != self.state and not self.behind:
             # It may have ended properly between the reading and the look at its processes.
             changed = self._poll_files(limit_bytes) or changed
             state = self._present_state()
@@ -201,8 +215,8 @@ class RunView:
     def _poll_files(self, limit_bytes: int | None) -> bool:
         self.recall()
         changed = False
-        if self._is_new(self.run.status_file):
-            status = read_status(self.run) or self.status
+        if self._is_new(self.run.status_file) or not self.status.updated:
+            status = read_status(self.run) or known(self.run)
             # A heartbeat alone is nothing new.
             changed = status.changed(updated=0.0) != self.status.changed(updated=0.0)
             self.status = status
@@ -210,6 +224,8 @@ class RunView:
             self._plan_file, changed = read_plan(self.run), True
         if self._tail.changed():
             changed = self._poll_journal(limit_bytes) or changed
+        if self.status.id and self.id and self.status.id != self.id:
+            self.status = known(self.run)
         return changed
 
     def _is_new(self, path: Path) -> bool:
@@ -245,14 +261,19 @@ class RunView:
     def _present_state(self) -> str:
         if self.end is not None:
             return str(self.end.get("state"))
-        if self.status.state in ENDED:
-            return self.status.state
-        state = state_of(self.status)
-        # The journal is ahead of status.json, which is written at most twice a second.
         said = self.states[-1]["state"] if self.states and not self.behind else None
-        if said not in ACTIVE:
-            return state
-        return CRASHED if state == "created" else str(said) if state in ACTIVE else state
+        if self.status.state in ENDED and not (said in ACTIVE and self._status_is_older):
+            return self.status.state
+        state = state_in(self.run, self.status)
+        # The journal is ahead of status.json, which is written at most twice a second.
+        shown = state if said not in ACTIVE else CRASHED if state not in ACTIVE else str(said)
+        if shown == CRASHED and at_work(self.run):
+            return str(said) if said in ACTIVE else self.status.state
+        return shown
+
+    @property
+    def _status_is_older(self) -> bool:
+        return 0 < self.status.events < self.faults.last
 
     def _fold(self, event: Event) -> None:
         """Take in one event; those of kinds that this version does not know are kept to be shown."""
@@ -331,6 +352,8 @@ class RunView:
 
     def _fold_state(self, event: Event) -> None:
         state = event["state"]
+        if state == "created":
+            self.id = str(event.get("id") or "")
         last = self.states[-1] if self.states else {}
         if state == "preparing":
             self._begin(event)
@@ -458,6 +481,7 @@ class RunView:
             "result": _without_envelope(self.result, keep="kind"),
             "cause": self.cause,
             "remedy": self.remedy,
+            "damage": self.damage,
         }
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from transformers import TrainerState
 
 from ft_core.errors import problem
 from ft_core.worker.attempts import Attempts, if_it_fits
+from ft_core.worker.baseline import digest
 from ft_core.worker.best import Best
 from ft_core.worker.callbacks import Telemetry
 from ft_core.worker.checkpoints import Checkpoint
@@ -171,11 +173,23 @@ class BetweenSteps:
         loss = held_out_loss(
             ready.model, held_out, pad=ready.pad, autocast=ready.autocast, progress=progress, rows=rows
         )
-        path = keep_rows(self._report, step, rows, held_out, ready.tokenizer)
+        path = keep_rows(self._report, step, rows, held_out, ready.tokenizer, of=self.losses_of(step))
         seconds = time.monotonic() - begun
         self._report.event("eval", step=step, loss=loss, rows=len(held_out), seconds=seconds, path=path)
         self.measured = (step, loss)
         return loss
+
+    @cached_property
+    def base_of(self) -> str:
+        """A hash of what the base is measured on: the held-out tokens, its weights, and how it computes."""
+        ready = self._ready
+        tokens, recipe = ready.data.held_out, ready.recipe
+        how = (recipe.model.dtype, recipe.quantization.method, str(ready.device.autocast), ready.device.kind)
+        return digest(tokens.input_ids, tokens.labels, tokens.of, ready.origin["base"], how)
+
+    def losses_of(self, step: int) -> str:
+        """A hash of what the losses after a step are measured on; step 0 is the base."""
+        return digest(self.base_of, step) if step else self.base_of
 
     def sample(self, prompt: str) -> str:
         """Let base and tuned model answer a prompt."""
@@ -207,5 +221,6 @@ class BetweenSteps:
             "data": self._ready.data.hashes,
             "best": self.best.notes(),
             "looked": self._looked,
+            "events": self._report.events,
             **self._ready.origin,
         }

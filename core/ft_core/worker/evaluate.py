@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from math import fsum
 from typing import Any
 
@@ -61,13 +61,24 @@ def held_out_loss(
 
 
 def keep_rows(
-    reporter: Reporter, step: int, rows: Sequence[RowLoss], tokens: Tokens, tokenizer: PreTrainedTokenizerBase
+    reporter: Reporter,
+    step: int,
+    rows: Sequence[RowLoss],
+    tokens: Tokens,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    of: str = "",
 ) -> str | None:
-    """Write what `held_out_loss` took down after a step; gives the path in the run, None where the disk refuses."""
+    """Write what `held_out_loss` took down after a step, with a hash of what it was measured on.
+
+    Gives the path in the run; None where the disk refuses, and then nothing of an earlier attempt stays there.
+    """
     path = reporter.run.losses_file(step)
     try:
-        row_losses(rows, tokens, tokenizer).save(path)
+        row_losses(rows, tokens, tokenizer).save(path, of)
     except OSError as error:
+        with suppress(OSError):
+            path.unlink()
         reporter.log(f"the losses of single rows are not kept: {error.strerror or error}")
         return None
     return str(path.relative_to(reporter.run.path))

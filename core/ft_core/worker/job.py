@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from math import isclose
 from pathlib import Path
 from typing import TypeVar
 
 from transformers import TrainerState
 
 from ft_core.errors import problem
+from ft_core.evaluation import losses
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.ending import GPU_LOST, NOT_FINITE
 from ft_core.worker import baseline
 from ft_core.worker.announce import tell_plan, tell_probe
+from ft_core.worker.baseline import SAME_MEAN
 from ft_core.worker.between_steps import BetweenSteps
 from ft_core.worker.callbacks import StepEnd, Telemetry
 from ft_core.worker.checkpoints import Checkpoint
@@ -47,6 +51,8 @@ class Job:
         self.signals = signals
         self.again = resume
         self.keeper = Keeper(recipe, reporter)
+        if not resume:
+            self.keeper.refuse_sealed()
         self.resumed = self.keeper.find() if resume else None
         self.kept = baseline.load(self._baseline_file) if resume else baseline.Baseline()
         self.probed: Probed | None = None
@@ -124,6 +130,7 @@ class Job:
         What of it fails is said, and the run trains all the same.
         """
         kept, attempt = self.kept, self.between.attempt
+        self._forget_other_base()
         if kept.loss is None and len(self.ready.data.held_out):
             attempt("evaluation", self._measure_base)
         if self.probed is not None:
@@ -137,6 +144,25 @@ class Job:
         self._with_room(lambda: kept.save(self._baseline_file))
         if self.resumed is None and kept.samples is not None:
             self.samples.write(0, current=kept.samples)
+
+    def _forget_other_base(self) -> None:
+        """Measure again, and say so, what was measured of the base on other rows, settings or weights."""
+        kept, of = self.kept, self.between.base_of
+        asked = {baseline.SAMPLES: self.samples.asked(), baseline.ANSWERS: self.jury.asked()}
+        gone = kept.drop_others({baseline.LOSS: of, **{name: baseline.digest(of, asked[name]) for name in asked}})
+        if kept.loss is not None and not self._rows_fit(of, kept.loss):
+            kept.loss, gone = None, [*gone, baseline.LOSS]
+        damaged = self.again and not gone and kept.empty and self._baseline_file.exists()
+        if gone or damaged:
+            why = "it was changed since" if damaged else f"{', '.join(gone)}: of other rows, settings or weights"
+            text = f"what was kept of the base ({self._baseline_file.name}) does not fit ({why}): it is measured again"
+            self.report.alarm("base_measured_again", text)
+
+    def _rows_fit(self, of: str, loss: float) -> bool:
+        """Whether the base's loss row by row is that of its mean; without it, as before, that stands."""
+        path = self.run.losses_file(0)
+        found = losses.load(path, of)
+        return not os.path.lexists(path) if found is None else isclose(found.mean, loss, rel_tol=SAME_MEAN)
 
     def _measure_base(self) -> None:
         telling = self.controls.progress("preparing", "held-out loss of the base", "rows")
@@ -248,7 +274,7 @@ class Job:
         base, tuned = kept.answers, self.jury.ask_tuned()
         now = measured[1] if measured and measured[0] == self.between.step else None
         of = self.between.weights_of
-        self._with_room(lambda: self.jury.judge(self.report, base, tuned, kept.loss, now, of))
+        self._with_room(lambda: self.jury.judge(self.report, base, tuned, kept.loss, now, of, self.between.losses_of))
 
     def _with_room(self, write: Callable[[], T]) -> T:
         return when_there_is_room(write, self.report, self.controls)

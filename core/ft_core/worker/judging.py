@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple
+from math import isclose
 from typing import Any
 
 from ft_core.data.rows import Conversation
@@ -17,6 +18,7 @@ from ft_core.evaluation.words import words
 from ft_core.files import write_atomic
 from ft_core.recipe.schema import Recipe
 from ft_core.runs.directory import RunDir
+from ft_core.worker.baseline import SAME_MEAN
 from ft_core.worker.controls import Controls
 from ft_core.worker.generate import Generator, Reply, untuned
 from ft_core.worker.prepare import Data
@@ -45,6 +47,10 @@ class Jury:
         # How a text goes on is no question with an answer: raw text is judged by its held-out loss.
         asked = [row for row in data.held_out_rows if isinstance(row, Conversation)][: recipe.evaluation.questions]
         self.questions = [Question.of_row(row, recipe.evaluation.fact_field) for row in asked]
+
+    def asked(self) -> list[Any]:
+        """What decides about the answers beside the weights, as plain values."""
+        return [[astuple(asked) for asked in self.questions], self._settings.max_new_tokens]
 
     def ask_base(self, state: str) -> list[Reply]:
         """The untouched base's answers; of a fully tuned model only before step 1. Raises Stopped."""
@@ -75,14 +81,20 @@ class Jury:
         base_loss: float | None,
         tuned_loss: float | None,
         step: int,
+        losses_of: Callable[[int], str] = lambda _step: "",
     ) -> None:
         """Compare, write eval/verdict.json with every answer, and tell the verdict.
 
-        The losses are those of the whole; `step` names the measurement that holds the tuned model's, row by row.
+        The losses are those of the whole; `step` names the measurement that holds the tuned model's, row by row, and
+        `losses_of` gives a hash of what a measurement has to be of.
         """
         run = reporter.run
+
+        def by_row(step: int, mean: float | None) -> RowLosses | float | None:
+            return _by_row(run, step, mean, losses_of(step))
+
         before, after = ([self._answer(*pair) for pair in self._pairs(side)] for side in (base, tuned))
-        verdict = judge(before, after, _by_row(run, 0, base_loss), _by_row(run, step, tuned_loss))
+        verdict = judge(before, after, by_row(0, base_loss), by_row(step, tuned_loss))
         unfitting = sum(answer.ended is False and not answer.fits for answer in after)
         change = next_change(verdict, self._recipe, run_facts(run, self._data, unfitting))
         found = as_event(verdict) | {"next": change.to_json() if change else None}
@@ -135,6 +147,7 @@ def as_event(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _by_row(run: RunDir, step: int, mean: float | None) -> RowLosses | float | None:
-    """The losses row by row where they were kept, else their mean; None where the model was not measured."""
-    return None if mean is None else losses.load(run.losses_file(step)) or mean
+def _by_row(run: RunDir, step: int, mean: float | None, of: str) -> RowLosses | float | None:
+    """The losses row by row where they were kept and fit, else their mean; None where the model was not measured."""
+    found = None if mean is None else losses.load(run.losses_file(step), of)
+    return mean if found is None or mean is None or not isclose(found.mean, mean, rel_tol=SAME_MEAN) else found

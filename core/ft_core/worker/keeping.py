@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import torch
 
-from ft_core.errors import problem
+from ft_core.errors import FtError, problem
 from ft_core.recipe.schema import Recipe
+from ft_core.runs.directory import RunDir
 from ft_core.runs.lifecycle import run_id
-from ft_core.text import bytes_text
+from ft_core.runs.recorded import sealed_steps
+from ft_core.text import bytes_text, one_line
 from ft_core.worker import checkpoints, origin
 from ft_core.worker.checkpoints import Checkpoint
 from ft_core.worker.failures import explain
@@ -42,6 +44,8 @@ class Keeper:
         """
         checkpoints.clear_stages(self._run.checkpoints)
         found, damaged = checkpoints.newest(self._run.checkpoints, run_id=run_id(self._run))
+        if found is None and any(words.endswith(checkpoints.OF_ANOTHER_RUN) for words in damaged):
+            raise _of_another_run(self._run, damaged)
         if damaged:
             instead = f"going on from {found.path.name}" if found else "starting again from the base"
             self._report.alarm("checkpoint_damaged", f"{'; '.join(damaged)}; {instead}")
@@ -51,6 +55,17 @@ class Keeper:
             if changed:
                 self._report.alarm("versions_changed", f"the checkpoint was written with {', '.join(changed)}")
         return found
+
+    def refuse_sealed(self) -> None:
+        """Raise FtError where a run that is to begin has checkpoints: they would be trained over, and removed."""
+        steps = sealed_steps(self._run)
+        if steps:
+            raise problem(
+                "this run has been trained before",
+                where=one_line(str(self._run.checkpoints), 200),
+                why=f"there is a checkpoint of step {steps[-1]}, and a new beginning would take its place",
+                remedy=f"go on from it: ft-tui resume {self._run.name}; or clone the run as a new recipe",
+            )
 
     def seal(self, trainer: Any, notes: dict[str, Any]) -> str:  # noqa: ANN401 - transformers' trainer
         """Write a checkpoint of the present step and tell of it. Raises FtError when it cannot be written."""
@@ -71,7 +86,8 @@ class Keeper:
 
     def prune(self) -> None:
         """Remove what is older than the recipe wants kept; `spare` stays."""
-        checkpoints.prune(self._run.checkpoints, self.recipe.saving.keep, spare=self.spare)
+        keep, run = self.recipe.saving.keep, run_id(self._run)
+        checkpoints.prune(self._run.checkpoints, keep, spare=self.spare, run_id=run)
 
     def at(self, step: int) -> Checkpoint | None:
         """The whole checkpoint of one step, or None."""
@@ -108,6 +124,15 @@ class Keeper:
                 "kept",
                 remedy="free some space: the next checkpoint is tried as usual, and training goes on",
             )
+
+
+def _of_another_run(run: RunDir, damaged: list[str]) -> FtError:
+    return problem(
+        "the checkpoints are not those of this run",
+        where=one_line(str(run.checkpoints), 200),
+        why=f"{'; '.join(damaged)}; beginning again would remove them",
+        remedy=f"put this run's own {run.events_file.name} or checkpoints back; without checkpoints it begins again",
+    )
 
 
 def _fill(trainer: Any, stage: Path) -> None:  # noqa: ANN401 - as above

@@ -26,6 +26,11 @@ class Reporter:
         self._shown: tuple[str, str] = ("", "")
         self._shown_at = float("-inf")
 
+    @property
+    def events(self) -> int:
+        """The seq of the last event that is on the disk."""
+        return self._journal.written
+
     def event(self, kind: str, /, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
         """Write one event."""
         self._journal.write(kind, **fields)

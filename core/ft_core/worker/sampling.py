@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from peft import PeftModel
@@ -80,6 +80,11 @@ class Samples:
         else:
             self.questions = [Question.of_row(row) for row in data.held_out_rows[: recipe.samples.count]]
         self.base: list[str] = []
+
+    def asked(self) -> list[Any]:
+        """What decides about the answers beside the weights, as plain values."""
+        settings = self._settings
+        return [[astuple(asked) for asked in self.questions], settings.max_new_tokens, settings.temperature]
 
     def ask_base(self) -> list[str]:
         """The untouched base's answers; must come before step 1 of full fine-tuning."""

@@ -19,12 +19,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from ft_core.errors import FtError
 from ft_core.recipe import yaml_io
 from ft_core.redaction import Redacting
 from ft_core.runs.adapted import adapted
 from ft_core.runs.directory import RunDir
 from ft_core.runs.ending import DISK_FULL, DONE, ENDED_BY_SIGNAL, ON_REQUEST, PREEMPTED, RESUME, TERMINATED_CODE
 from ft_core.runs.lock import RunLock
+from ft_core.runs.oddities import refuse_oddities
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.failures import explain, reason_of
 from ft_core.worker.report import Reporter
@@ -64,11 +66,27 @@ def without_secrets() -> Iterator[None]:
 def _work(folder: str, words: list[str]) -> int:
     signals = Signals()
     signals.install()
-    reporter = Reporter(RunDir(Path(folder).absolute()))
+    run = RunDir(Path(folder).absolute())
+    lock = RunLock(run, trainer=True)
+    # Nothing is written into a run that another trainer writes into; the log is the supervisor's.
+    if why := _not_ours(run, lock):
+        sys.stderr.write(f"RuntimeError: {why}\n")
+        return FAILED
+    reporter = Reporter(run)
     try:
         return _train(reporter, Controls(reporter, signals), signals, words)
     finally:
         reporter.close()
+        lock.release()
+
+
+def _not_ours(run: RunDir, lock: RunLock) -> str:
+    """Why this process must not write into a run; empty where it may, and then holds the trainer's lock."""
+    try:
+        refuse_oddities(run)
+        return "" if lock.acquire() else f"another trainer is at work on {run.name}"
+    except (FtError, OSError) as error:
+        return "; ".join(str(error).splitlines())
 
 
 def be_quiet() -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_an_event_carries_version_sequence_both_clocks_and_kind_first(tmp_path: 
         assert journal.write("step", step=1) == 1
         assert journal.write("eval", loss=0.5) == 2
     first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert list(first) == ["v", "seq", "t", "mono", "kind", "step"]
+    assert list(first) == ["v", "seq", "t", "mono", "kind", "step", "crc"]
     assert (first["v"], first["seq"], second["seq"], second["kind"]) == (1, 1, 2, "eval")
 
 
@@ -462,3 +462,84 @@ def test_a_line_without_end_is_passed_over_in_bounded_memory(tmp_path: Path, mon
     first, second, _ = whole.split(b"\n")
     path.write_bytes(first + b"\n" + b"x" * 23_456 + b"\n" + second + b"\n")
     assert steps_of(path) == [1, 2]
+
+
+def faults_of(path: Path) -> list[str]:
+    tail = Tail(path)
+    tail.read()
+    return tail.faults.words()
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def test_a_whole_journal_has_no_faults(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 20)
+    assert faults_of(path) == []
+
+
+def test_every_flipped_digit_of_a_line_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 3)
+    first, line, last = lines_of(path)
+    for place, letter in enumerate(line):
+        if chr(letter).isdigit():
+            path.write_bytes(first + line[:place] + b"%d" % ((letter - 48 + 5) % 10) + line[place + 1 :] + last)
+            assert faults_of(path) != [], line[place - 10 : place + 1]
+
+
+def test_lines_that_are_gone_leave_a_gap_wherever_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 6)
+    lines = lines_of(path)
+    path.write_bytes(b"".join(lines[:2] + lines[4:]))
+    assert faults_of(path) == ["2 events are missing after event 2"]
+    path.write_bytes(b"".join(lines[1:]))
+    assert faults_of(path) == ["1 event is missing after event 0"]
+    path.write_bytes(b"".join([*lines, lines[2]]))
+    assert faults_of(path) == ["1 event came twice or out of order"]
+
+
+def test_a_line_that_a_kill_cut_short_is_no_fault_wherever_it_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 3)
+    first, second, third = lines_of(path)
+    for cut in range(len(second) - 1):
+        path.write_bytes(first + second[:cut] + b"\n" + second + third)
+        assert faults_of(path) == [], cut
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe garbage\n", b"[1,2]\n", b"hello\n"])
+def test_a_line_that_no_writer_wrote_is_said(tmp_path: Path, garbage: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 2)
+    first, second = lines_of(path)
+    path.write_bytes(first + garbage + second)
+    assert faults_of(path) == ["1 line cannot be read"]
+
+
+def test_a_journal_that_was_cut_goes_on_behind_what_is_known_to_have_been_written(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write_events(path, 9)
+    path.write_bytes(b"".join(lines_of(path)[:4]))
+    with Journal(path, after=9) as journal:
+        assert journal.write("step", step=1) == 10
+    assert faults_of(path) == ["5 events are missing after event 4"]
+
+
+def test_lines_of_earlier_versions_without_a_checksum_are_believed(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"v":1,"seq":1,"t":1.0,"mono":1.0,"kind":"step","step":1}\n')
+    assert [event["step"] for event in Tail(path).read()] == [1]
+    assert faults_of(path) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_is_neither_waited_for_nor_written_to(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "events.jsonl"
+    make(path)
+    assert Tail(path).read() == []
+    with pytest.raises(OSError, match=r".+"):
+        Journal(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ft_core.errors import FtError, problem
 from ft_core.runs import history
+from ft_core.runs.damage import damage
 from ft_core.runs.glance import Glance, is_long
 from ft_core.runs.hand_on import hand_on
 from ft_core.runs.journal import number
@@ -63,6 +64,7 @@ class Follower:
         self._phases: set[tuple[str, str]] = set()
         self._paused = False
         self._step = -1
+        self._looked_in = ""
 
     def to_the_end(self) -> None:
         """Look, tell, wait, until the run has ended."""
@@ -71,9 +73,11 @@ class Follower:
         while not self._ended():
             self._hand_on()
             self.tell_news()
+            self._tell_damage()
             self._refuse_unstarted()
             time.sleep(_LOOK_SECONDS)
         self.tell_news()
+        self._tell_damage()
         self._tell_end()
 
     def _hand_on(self) -> None:
@@ -126,6 +130,16 @@ class Follower:
         self._tell_step()
         for kind, tell in (("evals", _eval_line), ("checkpoints", _checkpoint_line), ("samples", self._sample_lines)):
             self._each_new(kind, tell)
+
+    def _tell_damage(self) -> None:
+        """What is wrong with the run's files, once all is read and whenever its state has changed."""
+        if self.view.behind or self.view.state == self._looked_in:
+            return
+        self._looked_in = self.view.state
+        before, self.view.damage = self.view.damage, damage(self.view)
+        for words in self.view.damage:
+            if words not in before:
+                self._say(f"! damaged: {one_line(words, 200)}")
 
     def _each_new(self, kind: str, line_of: Callable[[dict[str, Any]], str]) -> None:
         events = getattr(self.view, kind)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +14,8 @@ from ft_tui.commands import output
 from ft_tui.commands.common import as_json, examples, run_argument
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ft_core.runs.directory import RunDir
     from ft_core.runs.view import RunView
 
@@ -24,6 +28,9 @@ _ORPHAN_LOOK_SECONDS = 1.0
 @as_json
 def runs(*, as_json: bool) -> None:
     """List all runs, the newest first."""
+    from ft_core.runs.directory import strangers
+    from ft_core.runs.oddities import kind_of
+    from ft_core.text import one_line
     from ft_tui.run_rows import now, read_rows
 
     rows = read_rows()
@@ -36,6 +43,11 @@ def runs(*, as_json: bool) -> None:
             (row.state, row.progress, row.loss, row.verdict, row.age(now()), row.model, row.run.name) for row in rows
         ]
         output.data(output.table(("STATE", "PROGRESS", "LOSS", "VERDICT", "AGE", "MODEL", "RUN"), cells))
+    for row in rows:
+        if row.summary.damage:
+            output.words(f"{one_line(row.run.name, 100)} is damaged: {one_line('; '.join(row.summary.damage), 400)}")
+    for name, mode in strangers():
+        output.words(f"{one_line(name, 100)} is no run: it is {kind_of(mode)}")
 
 
 @click.command(epilog=examples("ft-tui status", "ft-tui status 20260131-14 --json"))
@@ -44,12 +56,14 @@ def runs(*, as_json: bool) -> None:
 def status(*, run: str | None, as_json: bool) -> None:
     """Show what one run does, or how it ended."""
     from ft_core.runs import history
+    from ft_core.runs.damage import damage
     from ft_core.runs.directory import find_run
     from ft_core.runs.view import RunView
 
     view = RunView(find_run(run))
     view.poll()
     history.keep(view)
+    view.damage = damage(view)
     if as_json:
         output.data_json(view.to_dict())
     else:
@@ -79,7 +93,8 @@ def _status_lines(view: RunView) -> list[str]:
         "result": str(view.run.result) if known["result"] else "",
         "directory": known["directory"],
     }
-    return [f"{name:<10}{value}" for name, value in facts.items() if value]
+    lines = [f"{name:<10}{value}" for name, value in facts.items() if value]
+    return [*lines, *(f"{'damaged':<10}{words}" for words in view.damage)]
 
 
 @click.command(epilog=examples("ft-tui logs", "ft-tui logs -f", "ft-tui logs 20260131-14 --json | jq .kind"))
@@ -98,6 +113,7 @@ def logs(*, run: str | None, follow: bool, lines: int, events: bool) -> None:
     from ft_tui.commands.tail import EventTail, LineTail
 
     found = find_run(run)
+    _tell_odd(found.events_file if events else found.log_file)
     tail = EventTail(found.events_file, lines) if events else LineTail(found.log_file, lines)
     _print_log(tail.read())
     while follow:
@@ -106,6 +122,16 @@ def logs(*, run: str | None, follow: bool, lines: int, events: bool) -> None:
         if not alive:
             return
         time.sleep(_LOOK_SECONDS)
+
+
+def _tell_odd(path: Path) -> None:
+    """Say that what is to be printed is no file; nothing of it is read."""
+    from ft_core.runs.oddities import kind_of
+
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            output.words(f"{path.name} is {kind_of(mode)}, and not read.")
 
 
 def _print_log(lines: list[str]) -> None:

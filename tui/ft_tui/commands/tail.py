@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from ft_core.files import OddFile, open_regular
 from ft_core.runs.journal import Event, Tail
 
 _BACK: Final = 256 * 1024
@@ -25,7 +26,7 @@ class LineTail:
     def read(self) -> list[str]:
         """The whole lines that came since the last call, each of at most 4000 characters."""
         try:
-            with self._path.open("rb") as stream:
+            with open_regular(self._path) as stream:
                 size = stream.seek(0, 2)
                 if not self._begun:
                     self._offset = max(0, size - _BACK)
@@ -33,7 +34,7 @@ class LineTail:
                     self._offset, self._rest = 0, b""
                 stream.seek(self._offset)
                 data = stream.read(_BACK)
-        except OSError:
+        except (OSError, OddFile):
             return []
         self._offset += len(data)
         lines = self._split(data)

@@ -38,12 +38,16 @@ def verdict(ctx: click.Context, *, run: str | None, require: str | None, as_json
     It is better, not better, worse, not usable, or there are too few rows to tell; each with its reason, the figures
     of both models on the held-out rows, and what to change next.
     """
+    from ft_core.runs.damage import damage
     from ft_core.runs.directory import find_run
     from ft_core.runs.outcome import meets_better
     from ft_core.runs.view import RunView
 
     view = RunView(find_run(run))
     view.poll()
+    view.damage = damage(view)
+    for found in view.damage:
+        output.words(f"damaged: {found}")
     met = meets_better(view.verdict)
     if as_json:
         known = view.to_dict()["verdict"] or {}

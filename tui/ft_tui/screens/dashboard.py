@@ -24,6 +24,7 @@ from ft_core.runs.directory import RunDir
 from ft_core.runs.journal import Event
 from ft_core.runs.status import ACTIVE
 from ft_core.runs.view import RunView
+from ft_core.text import one_line
 from ft_tui.actions import actions, bindings, relabel
 from ft_tui.clone import changed as clone_changed
 from ft_tui.clone import refusal as clone_refusal
@@ -87,6 +88,7 @@ class DashboardScreen(Screen[None]):
         self.reader = RunReader(run, self.post_message, writable=terminal_writable)
         self.requests = Requests()
         self._bell = Bell()
+        self._told_damage: list[str] = []
         self._clock = clock
         # Chosen by the user; else what fits the run's state.
         self._main = back_at.main if back_at and back_at.main in MAIN_PANES else ""
@@ -138,9 +140,16 @@ class DashboardScreen(Screen[None]):
         """Draw what was read, then let the reader go on."""
         event.stop()
         self.refresh_panes()
+        self._tell_damage()
         if self.reader.seen.filled is None and self._bell.due(self.reader.view):
             self.app.bell()
         self.reader.applied()
+
+    def _tell_damage(self) -> None:
+        found = self.reader.view.damage
+        if found and found != self._told_damage:
+            self._told_damage = list(found)
+            self._say(f"This run's files are damaged: {one_line('; '.join(found), 400)}", "warn")
 
     def on_resize(self, event: Resize) -> None:
         """Keys closer together where it is narrow."""
@@ -351,8 +360,7 @@ class DashboardScreen(Screen[None]):
         try:
             resume(self.run, queue=True)
         except FtError as error:
-            first = error.problems[0]
-            self.app.call_from_thread(self._say, f"{first.what}: {first.why}; {first.remedy}", "warn")
+            self.app.call_from_thread(cast("FtApp", self.app).show_error, error)
         else:
             self.app.call_from_thread(self._resumed)
 

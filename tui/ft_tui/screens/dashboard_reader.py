@@ -17,6 +17,7 @@ from textual.message import Message
 
 from ft_core.errors import FtError
 from ft_core.runs import history
+from ft_core.runs.damage import damage
 from ft_core.runs.directory import RunDir
 from ft_core.runs.glance import Glance, is_long
 from ft_core.runs.journal import Event
@@ -112,6 +113,7 @@ class RunReader:
         self._urgent = False
         self._marks: tuple[object, ...] = ()
         self._log_mark: tuple[int, int] | None = None
+        self._looked_in = ""
 
     def close(self) -> None:
         """End the thread at its next step."""
@@ -161,7 +163,16 @@ class RunReader:
         if self.view.behind:
             return changed
         self._read_samples()
-        return self._read_log() or changed or filled
+        return self._look_for_damage() or self._read_log() or changed or filled
+
+    def _look_for_damage(self) -> bool:
+        """Look whether the run's files are whole, once all is read and whenever its state has changed."""
+        view = self.view
+        if view is not self._whole or view.state == self._looked_in:
+            return False
+        self._looked_in = view.state
+        before, view.damage = view.damage, damage(view)
+        return view.damage != before
 
     def _begin(self) -> None:
         """Show the present of a long run while the rest is read."""
@@ -186,7 +197,7 @@ class RunReader:
         """What is worth drawing at once when it changes; curves can wait for their second."""
         view = self.view
         counts = (len(view.controls), len(view.alarms), len(view.samples))
-        return (view.state, *counts, view.behind, view is self._whole, self.seen.place)
+        return (view.state, *counts, len(view.damage), view.behind, view is self._whole, self.seen.place)
 
     def _read_log(self) -> bool:
         if not self.wanted.log and self.view.state not in {"failed", "crashed"}:

@@ -19,6 +19,7 @@ from ft_core.text import bytes_text, counted, one_line
 from ft_tui import run_rows
 from ft_tui.actions import actions, bindings
 from ft_tui.run_rows import RunRow
+from ft_tui.run_words import glyph
 from ft_tui.screens.confirm import Confirm
 from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.run_table import RunTable
@@ -174,6 +175,8 @@ class HomeScreen(Screen[None]):
             return f"No run matches {one_line(self._wanted, 30)!r}." if self._rows else f"Runs lie in {runs_root()}"
         known = row.summary
         verdict = f"   {row.verdict}" if row.verdict else ""
+        if known.damage:
+            return f"{row.run.name}{verdict}\n{glyph('▲', '!')} damaged: {one_line('; '.join(known.damage), 200)}"
         return f"{row.run.name}{verdict}\n{one_line(known.model, 60)} on {one_line(known.data, 60)}"
 
     @on(DataTable.RowHighlighted)

@@ -21,7 +21,10 @@ _MADE_BY: Final = {"checkpoint": "checkpoint", "sample": "sample", "evaluate": "
 
 
 def event_lines(view: RunView, width: int) -> list[Line]:
-    """The newest 500 events in order of time; steps are in the charts, not here. What is said is wrapped."""
+    """The newest 500 events in order of time, then what is wrong with the run's files.
+
+    Steps are in the charts, not here. What is said is wrapped.
+    """
     # The plan is not in the journal, so the view lays it beside what was measured.
     probes = [{**event, "words": measured_words(view.plan, event)} for event in view.probes]
     made = (view.evals, view.samples, view.checkpoints)
@@ -33,6 +36,8 @@ def event_lines(view: RunView, width: int) -> list[Line]:
     found += [event for event in single if event is not None]
     found.sort(key=lambda event: int(event["seq"]))
     lines = [line for event in _told_once(found)[-_MOST:] for line in _wrapped((_clock(event), *_words(event)), width)]
+    for words in view.damage:
+        lines += _wrapped(((f"{glyph('▲', '!')} damaged: ", "warn"), (one_line(words, _WORDS), "warn")), width)
     return lines or [(("nothing yet", "dim"),)]
 
 

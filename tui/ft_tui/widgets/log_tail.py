@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Final
 
+from ft_core.runs.log import read_end
 from ft_tui.widgets.cells import Line, safe, wrapped
 
 _READ_BYTES: Final = 64 * 1024
@@ -19,13 +19,7 @@ def read_tail(path: Path, lines: int = _MOST_LINES) -> tuple[str, ...]:
 
     A missing file has no lines. At most 64 kB are read, however long the file is.
     """
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - _READ_BYTES, 0))
-            data = stream.read(_READ_BYTES)
-    except OSError:
-        return ()
+    size, data = read_end(path, _READ_BYTES)
     found = data.decode("utf-8", errors="replace").split("\n")
     if size > _READ_BYTES:
         found = found[1:]
