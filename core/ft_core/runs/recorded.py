@@ -34,7 +34,7 @@ class Recorded:
     def take(self, event: Event) -> None:
         """Take in one event."""
         self.seq = max(self.seq, event["seq"])
-        self._note("updated", _moment(event.get("t")))
+        self._note("updated", moment(event.get("t")))
         way = _WAYS.get(event["kind"])
         if way is not None:
             way(self, event)
@@ -56,7 +56,7 @@ class Recorded:
         self.started = True
         self.fields |= {"state": state, "phase": str(event.get("phase") or "")}
         if state == "preparing":
-            self.fields.setdefault("started", _moment(event.get("t")))
+            self.fields.setdefault("started", moment(event.get("t")))
             self._not_ended()
         self._note("step", whole(event.get("step")))
 
@@ -83,7 +83,7 @@ class Recorded:
             return
         self.started = True
         cause, remedy = (str(event[name]) if event.get(name) else None for name in ("cause", "remedy"))
-        ended = _moment(event.get("t"))
+        ended = moment(event.get("t"))
         self.fields |= {"state": event["state"], "phase": "", "ended": ended, "cause": cause, "remedy": remedy}
 
 
@@ -170,6 +170,7 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else None
 
 
-def _moment(value: object) -> float | None:
+def moment(value: object) -> float | None:
+    """Unix seconds that a clock can show; None for anything else."""
     seconds = number(value)
     return seconds if seconds is not None and 0 <= seconds < _LAST_MOMENT else None

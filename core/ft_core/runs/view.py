@@ -13,6 +13,7 @@ from ft_core.runs.directory import RunDir, read_plan
 from ft_core.runs.journal import ENVELOPE, Event, Tail, number
 from ft_core.runs.journal_faults import Faults
 from ft_core.runs.lock import at_work
+from ft_core.runs.recorded import moment, whole
 from ft_core.runs.samples import SampleItem, SampleSet, load_samples
 from ft_core.runs.series import Series
 from ft_core.runs.status import ACTIVE, CRASHED, ENDED, Status, known, read_status, state_in
@@ -31,8 +32,6 @@ _GPU_CURVES = {
     "power_watts": "gpu_power",
 }
 _PACE_STEPS = 50
-_LARGEST = 2**53
-_LAST_MOMENT = 1e11
 _PIECE = 4 * 1024 * 1024
 # Of a long history, GPU readings are taken at every fourth step only: they change slowly, and opening it must be quick.
 _MANY = 2_000
@@ -287,7 +286,7 @@ class RunView:
         elif kind in self._lists:
             self._lists[kind].append(event)
             if kind == "eval":
-                self._add("eval_loss", _whole(event.get("step")), event.get("loss"))
+                self._add("eval_loss", whole(event.get("step")), event.get("loss"))
             elif kind == "settled":
                 # Its file holds other values now.
                 self.__dict__.pop("recipe", None)
@@ -310,12 +309,12 @@ class RunView:
             del self.later[:-_LATER_KEPT]
 
     def _fold_step(self, event: Event) -> None:
-        step = _whole(event.get("step"))
+        step = whole(event.get("step"))
         if step is None:
             return
         self.step = step
         self.epoch = number(event.get("epoch"))
-        self.tokens = _whole(event.get("tokens"))
+        self.tokens = whole(event.get("tokens"))
         self._note_pace(step, number(event.get("mono")))
         for name in _STEP_CURVES:
             self._add(name, step, event.get(name))
@@ -330,7 +329,7 @@ class RunView:
 
     def _fold_gpus(self, step: int) -> None:
         for gpu in self.gpus:
-            index = _whole(gpu.get("index"))
+            index = whole(gpu.get("index"))
             for name, curve in _GPU_CURVES.items():
                 self._add(f"{curve}:{index}", step, gpu.get(name))
 
@@ -367,10 +366,10 @@ class RunView:
 
     def _begin(self, event: Event) -> None:
         """A start or a new start: the end of the attempt before no longer counts."""
-        self.started = self.started if self.started is not None else _moment(event.get("t"))
+        self.started = self.started if self.started is not None else moment(event.get("t"))
         self.end = None
         self._pace.clear()
-        step = _whole(event.get("step"))
+        step = whole(event.get("step"))
         if step is not None:
             self._go_back(step)
 
@@ -379,14 +378,14 @@ class RunView:
         for series in self.series.values():
             series.cut(step + 1)
         for events in (self.samples, self.checkpoints, self.evals):
-            events[:] = [event for event in events if (_whole(event.get("step")) or 0) <= step]
+            events[:] = [event for event in events if (whole(event.get("step")) or 0) <= step]
         if step < self.step:
             self.step, self.epoch, self.tokens = step, None, None
 
     def _fold_plan(self, event: Event) -> None:
         self._plan_event = _without_envelope(event) or {}
-        self.total = _whole(event.get("total_steps"))
-        self.memory_total = _whole(event.get("memory_total"))
+        self.total = whole(event.get("total_steps"))
+        self.memory_total = whole(event.get("memory_total"))
         self.price_per_hour = number(event.get("price_per_hour"))
 
     @property
@@ -441,7 +440,7 @@ class RunView:
     @property
     def ended(self) -> float | None:
         """When the run ended, in unix seconds; of a crashed one its last sign of life, None of one at work."""
-        said = _moment((self.end or {}).get("t")) or self.status.ended
+        said = moment((self.end or {}).get("t")) or self.status.ended
         return said or (self.status.updated or None if self.state == CRASHED else None)
 
     @property
@@ -489,17 +488,6 @@ def _without_envelope(event: Event | None, *, keep: str = "") -> Event | None:
     if event is None:
         return None
     return {name: value for name, value in event.items() if name == keep or name not in ENVELOPE}
-
-
-def _whole(value: object) -> int | None:
-    """A whole number that can be reckoned with; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST else None
-
-
-def _moment(value: object) -> float | None:
-    """Unix seconds that a clock can show; None for anything else."""
-    seconds = number(value)
-    return seconds if seconds is not None and 0 <= seconds < _LAST_MOMENT else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -255,3 +255,90 @@ def test_no_secret_of_the_environment_is_in_a_command_line_or_the_run(
     wait_until(lambda: not live(run))
     assert status_of(run).cause == "asked to"
     assert not [path for path in run.path.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()]
+
+
+def test_of_two_that_resume_at_once_one_goes_on_and_the_other_reads_the_whole_reason(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, wait_until: Wait
+) -> None:
+    from ft_core.runs.lock import RunLock
+
+    write_status(run, status_of(run).changed(state="stopped"))
+    # The first has the lock, and has written nothing yet.
+    lock = RunLock(run)
+    assert lock.acquire()
+    monkeypatch.setattr(launch_module, "live", lambda _run: False)
+    before = run.events_file.read_bytes()
+    with pytest.raises(FtError) as refused:
+        resume(run)
+    lock.release()
+    (problem,) = refused.value.problems
+    assert problem.what == "this run is already at work"
+    assert problem.why == "its supervisor holds the run's lock"
+    assert problem.remedy == "attach to it, or stop it before resuming"
+    assert run.events_file.read_bytes() == before
+    assert shown_state(run) == "stopped"
+
+
+def test_a_supervisor_that_refuses_for_several_reasons_is_told_whole(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_status(run, status_of(run).changed(state="stopped"))
+    for path in (run.plan_file, run.control / "1.json"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    monkeypatch.setattr(launch_module, "refuse_oddities", lambda _run: None)
+    with pytest.raises(FtError) as refused:
+        resume(run)
+    assert [Path(problem.where).name for problem in refused.value.problems] == ["plan.json", "1.json"]
+    assert shown_state(run) == "stopped"
+
+
+def test_a_start_that_fails_with_several_lines_is_told_with_all_of_them(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho 'Traceback (most recent call last):' >&2\necho '  File \"x\", line 1' >&2\n"
+        "echo 'OSError: first line' >&2\necho 'second line' >&2\necho 'third line' >&2\nexit 3\n"
+    )
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(FtError) as failed:
+        launch(run)
+    assert failed.value.problems[0].why == "OSError: first line\nsecond line\nthird line"
+    assert status_of(run).state == "failed"
+
+
+def test_nobody_writes_the_end_of_a_run_that_another_one_works_on(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ft_core.runs.lock import RunLock
+
+    write_status(run, status_of(run).changed(state="stopped"))
+    before = run.events_file.read_bytes()
+    lock = RunLock(run, trainer=True)
+    assert lock.acquire()
+    monkeypatch.setattr(launch_module, "live", lambda _run: False)
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(FtError, match="could not be started"):
+        resume(run)
+    lock.release()
+    assert run.events_file.read_bytes() == before
+
+
+def test_a_disk_that_is_full_at_resume_is_told_and_changes_nothing(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from ft_core.runs import status, supervise
+
+    write_status(run, status_of(run).changed(state="stopped", step=3))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(status, "write_atomic", full)
+        with pytest.raises(OSError, match="No space left"):
+            supervise.run(run, resume=True, command=["true"])
+    assert shown_state(run) == "stopped"
+    assert not live(run)

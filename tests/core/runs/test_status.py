@@ -268,9 +268,9 @@ def test_a_full_or_failing_disk_under_the_status_stops_neither_trainer_nor_heart
         wait_until(lambda: len(refused) > 3)
         assert os.strerror(number) in (writer.problem or "")
         assert (read_status(run) or Status()).step == 0
-    assert not [path for path in run.path.iterdir() if path.name.startswith(".status")], "a half-written file stayed"
     wait_until(lambda: writer.problem is None)
     writer.close()
+    assert not [path for path in run.path.iterdir() if path.name.startswith(".status")], "a half-written file stayed"
     assert writer.problem is None
     assert (read_status(run) or Status()).step == 7
 
