@@ -63,7 +63,7 @@ class Helper(subprocess.Popen[bytes]):
     def __del__(self) -> None:
         # Popen keeps itself to be waited for when nobody else does; its helper has nothing to do any more.
         self._held.close()
-        super().__del__()  # type: ignore[misc]
+        super().__del__()
 
     def end(self, patience: float = 2.0) -> None:
         """Ask the helper and all it started to end, and kill them after `patience` seconds; 0 kills at once."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ft_core.child_process import Helper
 from ft_core.errors import FtError, problem
 from ft_core.models.find import hub_home
 from ft_core.text import one_line
@@ -52,17 +52,17 @@ def log_in(token: str) -> str:
         )
     # A token of the environment would be asked about instead.
     around = {name: value for name, value in os.environ.items() if name not in _NAMES}
-    command = [sys.executable, "-P", "-m", "ft_core.worker.login"]
+    helper = Helper("ft_core.worker.login", stdin=subprocess.PIPE, env=around)
     try:
-        done = subprocess.run(
-            command, input=token, capture_output=True, text=True, timeout=_SECONDS, env=around, check=False
-        )
+        answer, _ = helper.communicate(token.encode(), _SECONDS)
     except subprocess.TimeoutExpired:
         raise _refused("the token was not kept", "the hub gave no answer", "try again") from None
-    return _answered(done.stdout, done.returncode)
+    finally:
+        helper.end(0)
+    return _answered(answer, helper.returncode)
 
 
-def _answered(text: str, code: int) -> str:
+def _answered(text: bytes, code: int) -> str:
     with suppress(ValueError, IndexError):
         found = json.loads(text.splitlines()[-1])
         if "problem" in found:

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from ft_core.errors import FtError
 from ft_core.models.find import find
-from ft_core.plan import hub_login
 from ft_core.plan.described import describe
 from ft_core.plan.hub_login import log_in, token_file, token_found_in
 from ft_tui.cli import cli
@@ -32,15 +31,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sequence[str], dict[str, str]]]:
-    """Every command with its environment that `log_in` starts."""
+    """Every command with its environment that this process starts."""
     seen: list[tuple[Sequence[str], dict[str, str]]] = []
-    run = subprocess.run
+    start = subprocess.Popen.__init__
 
-    def noted(command: Sequence[str], **named: Any) -> Any:
+    def noted(process: Any, command: Sequence[str], **named: Any) -> None:
         seen.append((command, dict(named["env"])))
-        return run(command, **named)
+        start(process, command, **named)
 
-    monkeypatch.setattr(hub_login.subprocess, "run", noted)
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
     return seen
 
 
