@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-ROW_CAP = 64 * 2**20
+from ft_core.limits import ROW_BYTES
+
 BLOCK = 2**18
 
 _UP_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\\n]++|\\.)*+")*+', re.DOTALL)
@@ -70,16 +71,18 @@ class Frame:
     fault: Fault | None = None
 
 
+TOO_LONG = Fault(
+    "the row is too long to read",
+    f"it is longer than {ROW_BYTES // 2**20} MiB",
+    "split it into several rows, or check that rows are really separated",
+)
+
+
 def capped(mark: Mark, size: int) -> Frame:
     """A frame, faulty when it is longer than a row may be."""
-    if size <= ROW_CAP:
+    if size <= ROW_BYTES:
         return Frame(mark, size)
-    fault = Fault(
-        "the row is too long to read",
-        f"it is longer than {ROW_CAP // 2**20} MiB",
-        "split it into several rows, or check that rows are really separated",
-    )
-    return Frame(mark, size, fault)
+    return Frame(mark, size, TOO_LONG)
 
 
 def line_frames(stream: Lines, start: Mark) -> Iterator[Frame]:

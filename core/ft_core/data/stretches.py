@@ -20,15 +20,16 @@ from pydantic_core import from_json
 from ft_core.data.containers.streams import Source, open_source
 from ft_core.data.containers.text_file import TextFile
 from ft_core.data.found import Found, Names
-from ft_core.data.frames import LIST_NOT_CLOSED, ROW_CAP, Fault, Frame, Mark, array_frames
+from ft_core.data.frames import LIST_NOT_CLOSED, Fault, Frame, Mark, array_frames
 from ft_core.data.line_rows import may_repeat, take_lines
 from ft_core.data.parse import BOM
+from ft_core.limits import ROW_BYTES
 
 STRETCH = 2 * 2**20
 # How far behind the wanted place an end is looked for: mostly near, else once more.
 _NEAR, _FAR = 2**16, 4 * 2**20
 # Rows of this size are never whole in a stretch.
-_MOST = ROW_CAP + 4 * 2**20
+_MOST = ROW_BYTES + 4 * 2**20
 _LEARNT_FROM = 4 * 2**20
 _ROWS_COMPARED = 12
 _ENDS_TRIED, _RECORDS_TRIED = 60, 3

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ft_core.errors import FtError, Problem, gather, problem
+from ft_core.limits import TEMPLATE_BYTES
 from ft_core.models.json_file import (
     CODE,
     READ_BY_TRANSFORMERS,
@@ -41,7 +42,6 @@ class Shapes(TypedDict):
     shared_width: int | None
 
 
-TEMPLATE_LIMIT = 256 * 1024
 ADAPTER = "adapter_config.json"
 # The files of tokenizers that transformers reads itself.
 _TOKENIZERS = (
@@ -105,8 +105,8 @@ def _check_file(path: Path) -> None:
 
 def _check_template(path: Path) -> None:
     size = path.stat().st_size if path.is_file() else 0
-    if size > TEMPLATE_LIMIT:
-        raise bad_file(path, f"it is larger than {TEMPLATE_LIMIT // 1024} KiB, and real ones have less than 30")
+    if size > TEMPLATE_BYTES:
+        raise bad_file(path, f"it is larger than {TEMPLATE_BYTES // 1024} KiB, and real ones have less than 30")
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -147,6 +147,7 @@ def check_config(config: dict[str, Any], path: Path) -> None:
         _require_consent(path, f"transformers itself has no model of the type `{kind}` that writes on", files)
     elif not _writes(kind):
         _refuse_other_senses(config, path)
+    _check_counts(config, path)
     _check_generates(config, path)
 
 
@@ -192,6 +193,25 @@ def _earlier(folder: Path, name: str) -> Consent | None:
 def _maps_model(config: dict[str, Any]) -> bool:
     found = config.get("auto_map")
     return isinstance(found, dict) and "AutoModelForCausalLM" in found
+
+
+def _check_counts(config: dict[str, Any], path: Path) -> None:
+    """Refuse numbers that no model can have, whatever would be made of them: a width of 0, -3 heads, 1e308."""
+    part = text_part(config)
+    wrong = [
+        f"{key} is {one_line(str(value), 30)}"
+        for name, keys in _NAMES.items()
+        for key in keys
+        if isinstance(value := part.get(key), int | float) and not _is_possible(name, value)
+    ]
+    if wrong:
+        raise bad_file(path, f"{', '.join(wrong[:4])}, which no model has")
+
+
+def _is_possible(name: str, value: float) -> bool:
+    # What a dense model has none of is 0 in many configs, and -1 says of some that there is no limit.
+    least = 1 if name in {"hidden", "layers", "vocabulary"} else -1 if name == "context" else 0
+    return not isinstance(value, bool) and least <= value < _COUNT_LIMIT and value == int(value)
 
 
 def _check_generates(config: dict[str, Any], path: Path) -> None:

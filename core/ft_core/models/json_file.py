@@ -10,6 +10,7 @@ from typing import Any
 
 from ft_core.errors import FtError, problem
 from ft_core.files import OddFile, read_capped
+from ft_core.limits import JSON_BYTES, JSON_DEPTH
 from ft_core.text import one_line
 
 # The kind of a problem that is over once the rest of the model has come.
@@ -24,8 +25,6 @@ READ_BY_TRANSFORMERS = (
     "added_tokens.json",
     "chat_template.json",
 )
-JSON_LIMIT = 16 * 2**20
-_DEPTH_LIMIT = 32
 _SHOWN_FILES = 4
 _MODEL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # `Auto...` would load whatever else the folder holds, and other names are no tokenizers at all.
@@ -36,7 +35,7 @@ _KERNELS = re.compile(r"_?(?:attn|experts)_implementation(?:_internal)?")
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file a stranger may have written. Raises FtError when it is missing or none."""
     try:
-        value = json.loads(read_capped(path, JSON_LIMIT))
+        value = json.loads(read_capped(path, JSON_BYTES))
     except FileNotFoundError as error:
         raise problem(
             f"there is no {path.name}",
@@ -59,8 +58,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def refuse_tricks(values: dict[str, Any], path: Path) -> None:
     """FtError for JSON that is too deep, or asks at any depth for code, foreign kernels or names that are none."""
     for key, value, depth in entries(values):
-        if depth > _DEPTH_LIMIT:
-            raise bad_file(path, f"it is nested deeper than {_DEPTH_LIMIT} levels")
+        if depth > JSON_DEPTH:
+            raise bad_file(path, f"it is nested deeper than {JSON_DEPTH} levels")
         if key == "model_type" and not (isinstance(value, str) and (value == "" or _MODEL_TYPE.fullmatch(value))):
             raise bad_file(path, f"`model_type: {one_line(str(value), 60)}` is no name of a model type")
         if key == "tokenizer_class" and not (value is None or _names_tokenizer(value)):

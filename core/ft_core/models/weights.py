@@ -11,14 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ft_core.errors import FtError, problem
+from ft_core.limits import HEADER_BYTES, HEADER_TENSORS, SHARDS
 from ft_core.models.json_file import MISSING, read_json
 from ft_core.text import one_line, plural
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-# The safetensors library refuses longer headers (MAX_HEADER_SIZE in its source).
-_HEADER_LIMIT = 100_000_000
-_SHARD_LIMIT = 10_000
 # torch knows no more.
 _MOST_DIMENSIONS = 16
 # Bits of one stored element, by safetensors' names of formats (README of huggingface/safetensors).
@@ -87,27 +85,48 @@ def read_header(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            if size < 8 or length > min(_HEADER_LIMIT, size - 8):
+            if size < 8 or length > size - 8:
                 raise _bad(path, "its header is longer than the file: it is cut off, or not a safetensors file")
-            header = json.loads(stream.read(length))
+            if length > HEADER_BYTES:
+                raise _bad(path, f"its header has {length // 2**20} MiB, and real ones have less than 10")
+            header = json.loads(stream.read(length), object_pairs_hook=_without_repeats)
     except OSError as error:
         raise _bad(path, error.strerror or str(error)) from error
+    except _RepeatedError as error:
+        raise _bad(path, f"its header names `{one_line(str(error), 60)}` more than once") from error
     except (ValueError, RecursionError) as error:
         raise _bad(path, "its header is not JSON") from error
     _check_header(header, path, size - 8 - length)
     return {str(name): facts for name, facts in header.items()}
 
 
+class _RepeatedError(ValueError):
+    """A name stands in an object twice: which of the two counts would be another matter for each reader."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _RepeatedError(next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1))
+    return found
+
+
 def _check_header(header: object, path: Path, data_bytes: int) -> None:
     if not isinstance(header, dict):
         raise _bad(path, "its header is not a JSON object")
-    end = 0
-    for name, facts in header.items():
-        if name == "__metadata__":
-            continue
+    tensors = {name: facts for name, facts in header.items() if name != "__metadata__"}
+    if len(tensors) > HEADER_TENSORS:
+        raise _bad(path, f"it describes {len(tensors):,} tensors, and real files have less than 100,000")
+    for name, facts in tensors.items():
         if not _is_tensor(facts):
             raise _bad(path, f"its header describes `{one_line(name, 60)}` in no known form")
-        end = max(end, facts["data_offsets"][1])
+    # The library demands that the tensors lie one behind the other, without gaps.
+    end = 0
+    for name, (begin, behind) in sorted(((n, f["data_offsets"]) for n, f in tensors.items()), key=lambda one: one[1]):
+        if begin != end:
+            how = "overlaps the tensor before it" if begin < end else "does not begin where the tensor before it ends"
+            raise _bad(path, f"`{one_line(name, 60)}` {how}")
+        end = behind
     if end > data_bytes:
         raise _bad(
             path,
@@ -205,7 +224,7 @@ def _listed(folder: Path) -> list[str]:
     index = read_json(folder / INDEX)
     mapping = index.get("weight_map")
     names = sorted({str(name) for name in mapping.values()}) if isinstance(mapping, dict) else []
-    if not names or len(names) > _SHARD_LIMIT:
+    if not names or len(names) > SHARDS:
         raise _bad(folder / INDEX, "it lists no weight files")
     unsafe = [name for name in names if PurePosixPath(name).name != name or not name.endswith(".safetensors")]
     if unsafe:

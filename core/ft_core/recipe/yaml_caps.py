@@ -8,12 +8,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from ft_core.errors import problem
+from ft_core.limits import YAML_BYTES, YAML_DEPTH, YAML_PARTS
 from ft_core.text import one_line
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 32
 # A whole recipe with its reasons has some two hundred.
-_MAX_PARTS = 10_000
 
 
 def reason(error: Exception) -> str:
@@ -27,11 +25,11 @@ def refuse_tricks(text: str, where: str) -> None:
 
     YAMLError where it is no YAML.
     """
-    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+    if len(text.encode(errors="surrogatepass")) > YAML_BYTES:
         raise problem(
             "the recipe is too large",
             where=where,
-            why=f"it is over {MAX_BYTES // 1024} KiB",
+            why=f"it is over {YAML_BYTES // 1024} KiB",
             remedy="a recipe holds settings only; put rows into a data file and name it in data.source",
         )
     depth = 0
@@ -52,17 +50,17 @@ def refuse_tricks(text: str, where: str) -> None:
                 remedy="leave the tag out; a text that looks like a number or a date is put in quotes",
             )
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > MAX_DEPTH:
+        if depth > YAML_DEPTH:
             raise problem(
                 "the recipe is nested too deeply",
                 where=line,
-                why=f"more than {MAX_DEPTH} levels",
+                why=f"more than {YAML_DEPTH} levels",
                 remedy="a recipe has sections and fields only",
             )
-        if number > _MAX_PARTS:
+        if number > YAML_PARTS:
             raise problem(
                 "the recipe has too many parts",
                 where=line,
-                why=f"more than {_MAX_PARTS:,} keys and values",
+                why=f"more than {YAML_PARTS:,} keys and values",
                 remedy="a recipe holds settings only; put rows into a data file and name it in data.source",
             )

@@ -16,9 +16,10 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from ft_core.errors import FtError, problem
 from ft_core.files import write_atomic
+from ft_core.limits import YAML_BYTES
 from ft_core.recipe.given import Given, settle
 from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
-from ft_core.recipe.yaml_caps import MAX_BYTES, reason, refuse_tricks
+from ft_core.recipe.yaml_caps import reason, refuse_tricks
 from ft_core.text import one_line
 
 # Begins as no number, date or null does, not even `.5`, `.inf` or `~`: nothing else than text can be read from it.
@@ -67,7 +68,7 @@ def _content(path: Path) -> bytes:
     if path.is_fifo() and not path.is_relative_to("/dev") and not path.is_relative_to("/proc"):
         raise OSError(errno.ESPIPE, "it is a pipe, and no file")
     with path.open("rb") as stream:
-        return stream.read(MAX_BYTES + 1)
+        return stream.read(YAML_BYTES + 1)
 
 
 def parse(text: str, where: str) -> Recipe:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import select
 import sys
 import time
@@ -31,6 +30,7 @@ from ft_core.text import one_line
 from ft_core.worker.code import use_private_modules
 from ft_core.worker.count import count
 from ft_core.worker.gate import Gate, ends_of
+from ft_core.worker.limits import limit_memory
 from ft_core.worker.timely import TOO_SLOW, encode
 from ft_core.worker.vocabulary import UNKNOWN_TOKEN, embeddings_of, unknown_tokens
 
@@ -312,14 +312,6 @@ class _Lines:
         return []
 
 
-def _limit_memory(more: int) -> None:
-    """Let the process have `more` bytes of address space than it has now, so that a hostile row cannot take it all."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
 def main() -> None:
     """Serve standard input and output; what libraries print goes to standard error."""
     folder = Path(sys.argv[1])
@@ -335,7 +327,7 @@ def main() -> None:
 
     def load() -> Asked:
         tokenizer = load_tokenizer(folder)
-        _limit_memory(MEMORY)
+        limit_memory(MEMORY)
         return Asked(tokenizer, embeddings_of(folder))
 
     try:

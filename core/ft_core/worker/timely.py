@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from ft_core.data.rows import Text, TrainingRow
 from ft_core.errors import problem
+from ft_core.limits import RENDER_SECONDS
 from ft_core.worker.limits import TooSlow, time_limit
 
 if TYPE_CHECKING:
     from ft_core.worker.gate import Gate
     from ft_core.worker.tokenise import Encoded, Encoder
 
-ROW_SECONDS = 10.0
 TOO_SLOW: Final = "too-slow"
 
 
@@ -22,7 +22,7 @@ def encode(row: TrainingRow, encoder: Encoder, gate: Gate | None = None) -> Enco
     FtError as there, and of the kind `too-slow` when it takes more than 10 s.
     """
     try:
-        with time_limit(ROW_SECONDS):
+        with time_limit(RENDER_SECONDS):
             encoded = encoder.encode(row)
             if gate is not None:
                 gate.look(row, encoded)
@@ -31,7 +31,7 @@ def encode(row: TrainingRow, encoder: Encoder, gate: Gate | None = None) -> Enco
         raise problem(
             f"row {row.number} took too long to turn into tokens",
             where=encoder.name,
-            why=f"its {what} took the tokenizer and the chat template more than {ROW_SECONDS:.0f} s",
+            why=f"its {what} took the tokenizer and the chat template more than {RENDER_SECONDS:.0f} s",
             remedy="shorten the row, or choose another model: its chat template may be damaged or hostile",
             kind=TOO_SLOW,
         ) from None

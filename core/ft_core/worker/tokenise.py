@@ -17,8 +17,10 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from ft_core.data.rows import Conversation, Message, Text, TrainingRow, turn_value
 from ft_core.errors import FtError, problem
+from ft_core.limits import RENDER_BYTES
 from ft_core.text import one_line
 from ft_core.worker.chat_template import training_template
+from ft_core.worker.limits import memory_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -382,7 +384,8 @@ class Encoder:
         options |= {"return_assistant_tokens_mask": self._has_marks and not template, "add_generation_prompt": prompt}
         options["tools"] = chat.tools or None
         try:
-            texts, marks = cast("Rendered", render_jinja_template(conversations=[chat.turns], **options))
+            with memory_limit(RENDER_BYTES):
+                texts, marks = cast("Rendered", render_jinja_template(conversations=[chat.turns], **options))
         except Exception as error:
             raise self._refused(
                 "the chat template refuses the row",

@@ -280,7 +280,7 @@ def test_a_packed_file_is_read_in_bounded_memory(tmp_path: Path, monkeypatch: py
         for _ in range(20):
             stream.write((b'{"prompt": "' + b"a" * 2000 + b'"}\n') * 1000)
         stream.write(b"x" * 30 * 2**20 + b'\n{"last": 1}\n')
-    monkeypatch.setattr(frames, "ROW_CAP", 2**20)
+    monkeypatch.setattr(frames, "ROW_BYTES", 2**20)
     monkeypatch.setattr(streams, "_KEPT", 3 * 2**20)
     tracemalloc.start()
     rows = open_rows(str(path)).first(2, start=20_001)

@@ -72,7 +72,7 @@ def test_nan_stands_for_a_missing_value() -> None:
 
 
 def test_a_line_over_the_cap_is_skipped_and_the_next_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "ROW_CAP", 1000)
+    monkeypatch.setattr(frames, "ROW_BYTES", 1000)
     rows = open_rows(written(tmp_path, '{"a": 1}\n{"a": "' + "x" * 2000 + '"}\n{"a": 2}\n')).first(9)
     assert values(rows) == [{"a": 1}, "bad", {"a": 2}]
     assert rows[1].problem is not None

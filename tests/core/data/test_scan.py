@@ -84,7 +84,7 @@ def test_broken_rows_are_told_with_row_line_byte_and_reason_wherever_ranges_end(
 
 def test_a_line_of_many_megabytes_is_a_bad_row_among_good_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_parts, "RANGE", 2**16)
-    monkeypatch.setattr(frames, "ROW_CAP", 2**20)
+    monkeypatch.setattr(frames, "ROW_BYTES", 2**20)
     # Another process would not know of the smaller cap.
     monkeypatch.setattr(in_parts, "_SMALL", 2**30)
     source = written(tmp_path / "rows.jsonl", b'{"a": 1}\n{"a": "' + b"x" * 5 * 2**20 + b'"}\n{"a": 2}\n')

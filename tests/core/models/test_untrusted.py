@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ft_core.errors import FtError
-from ft_core.models.config import TEMPLATE_LIMIT, check_folder
+from ft_core.limits import JSON_BYTES, TEMPLATE_BYTES
+from ft_core.models.config import check_folder
 from ft_core.models.inspect import inspect_folder
-from ft_core.models.json_file import JSON_LIMIT, code_files
+from ft_core.models.json_file import code_files
 from tests.core.models.folders import model_folder, safetensors
 
 _MINE = {
@@ -124,8 +125,8 @@ def test_a_model_card_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_files_beyond_all_reason_are_refused_unread(tmp_path: Path) -> None:
     folder = model_folder(tmp_path)
-    os.truncate(folder / "tokenizer_config.json", JSON_LIMIT + 1)
-    (folder / "chat_template.jinja").write_text("x" * (TEMPLATE_LIMIT + 1))
+    os.truncate(folder / "tokenizer_config.json", JSON_BYTES + 1)
+    (folder / "chat_template.jinja").write_text("x" * (TEMPLATE_BYTES + 1))
     said = refused(folder)
     assert "larger than 16 MiB" in said
     assert "larger than 256 KiB" in said

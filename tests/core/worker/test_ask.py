@@ -91,7 +91,7 @@ def asked(template: str) -> dict[str, Any]:
 
 def test_a_template_without_end_is_stopped_and_the_process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(timely, "ROW_SECONDS", 0.2)
+    monkeypatch.setattr(timely, "RENDER_SECONDS", 0.2)
     endless = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
     assert "took too long" in asked(endless)["problem"]["what"]
     assert asked("{% for m in messages %}{{ m['content'] }}{% endfor %}")["tokens"] > 0

@@ -299,7 +299,7 @@ def test_a_run_that_fails_the_gate_is_not_started_unless_that_is_overridden_and_
 def test_a_template_that_never_ends_ends_the_run_and_names_the_row(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.worker.timely.ROW_SECONDS", 0.2)
+    monkeypatch.setattr("ft_core.worker.timely.RENDER_SECONDS", 0.2)
     template = tmp_path / "endless.jinja"
     inner = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
     template.write_text("{% if messages[0]['content'] == 'endless' %}" + inner + "{% endif %}" + CHATML)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ft_core.data.containers.base import refused
 from ft_core.data.containers.streams import Source
-from ft_core.data.frames import BLOCK, ROW_CAP
+from ft_core.data.frames import BLOCK
 from ft_core.errors import FtError
+from ft_core.limits import ROW_BYTES
 from ft_core.text import counted, one_line
 
 _REGISTRY = {"file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"}
@@ -39,9 +40,9 @@ def _is_object(line: bytes) -> bool:
 def _is_whole_file(source: Source) -> bool:
     """Whether the first line that is not blank is the only one; an endless line counts as the only one."""
     source.seek(0)
-    while (line := source.readline(ROW_CAP)).isspace():
+    while (line := source.readline(ROW_BYTES)).isspace():
         pass
-    return len(line) == ROW_CAP or not source.read(BLOCK).strip()
+    return len(line) == ROW_BYTES or not source.read(BLOCK).strip()
 
 
 def _one_object(path: Path, source: Source) -> FtError:
@@ -63,9 +64,9 @@ def _is_registry(value: object) -> bool:
 def _whole(source: Source) -> object:
     """The object, if it is small enough to be looked at."""
     source.seek(0)
-    data = source.read(ROW_CAP + 1)
+    data = source.read(ROW_BYTES + 1)
     try:
-        return json.loads(data) if len(data) <= ROW_CAP else None
+        return json.loads(data) if len(data) <= ROW_BYTES else None
     except (ValueError, RecursionError):
         return None
 

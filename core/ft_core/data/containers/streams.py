@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from collections import deque
 from os import pread
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ft_core.data.containers.base import Compression, unreadable
-from ft_core.data.frames import BLOCK, ROW_CAP, Fault
+from ft_core.data.frames import BLOCK, Fault
+from ft_core.limits import ROW_BYTES, UNPACKED_TIMES, unpacks_too_far
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 # Header and check sum of gzip around the packed bytes (zlib's documentation).
 _GZIP = 16 + zlib.MAX_WBITS
-_KEPT = ROW_CAP + 8 * BLOCK
+_KEPT = ROW_BYTES + 8 * BLOCK
 
 
 class Plain(io.BufferedReader):
@@ -45,8 +47,9 @@ class _Unpacker(Protocol):
 class _Unpacked(io.RawIOBase):
     """Unpacks as it is read, and keeps a bounded stretch of what went by, since an archive cannot be read backwards."""
 
-    def __init__(self, unpacker: _Unpacker, compression: str) -> None:
-        self._unpacker, self._compression = unpacker, compression
+    def __init__(self, unpacker: _Unpacker, compression: str, packed: int) -> None:
+        """`packed` is the size of the archive in bytes."""
+        self._unpacker, self._compression, self._packed = unpacker, compression, packed
         self._kept: deque[tuple[int, bytes]] = deque()
         self._at = self._end = self._held = 0
         self.damage: Fault | None = None
@@ -96,6 +99,9 @@ class _Unpacked(io.RawIOBase):
         except (EOFError, OSError, zlib.error) as error:
             self.damage = _damage(self._compression, error)
             return False
+        if unpacks_too_far(self._end + len(block), self._packed):
+            self.damage = _bomb(self._compression)
+            return False
         if block:
             self._kept.append((self._end, block))
             self._end, self._held = self._end + len(block), self._held + len(block)
@@ -110,7 +116,8 @@ class Packed(io.BufferedReader):
 
     def __init__(self, path: Path, compression: Compression) -> None:
         self._file = path.open("rb")
-        self._unpacked = _Unpacked(_unpacker(self._file, compression), compression)
+        size = os.fstat(self._file.fileno()).st_size
+        self._unpacked = _Unpacked(_unpacker(self._file, compression), compression, size)
         super().__init__(self._unpacked, BLOCK)
 
     @property
@@ -179,6 +186,14 @@ def _unpacker(file: io.BufferedReader, compression: Compression) -> _Unpacker:
 
     unpacker: _Unpacker = pa.CompressedInputStream(file, "zstd")
     return unpacker
+
+
+def _bomb(compression: str) -> Fault:
+    return Fault(
+        f"the {compression} archive unpacks to more than {UNPACKED_TIMES} times its size",
+        "no rows pack that far: it was made to exhaust a machine, and the rest of it is not read",
+        "unpack the file yourself, and look at what it holds",
+    )
 
 
 def _damage(compression: str, error: BaseException) -> Fault:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ft_core.data.containers.base import Container, Row, RowFile, Wanted, every, listed, refused
-from ft_core.data.frames import Fault
+from ft_core.data.frames import TOO_LONG, Fault
+from ft_core.limits import ROW_BYTES, UNPACKED_TIMES, unpacks_too_far
 from ft_core.text import one_line
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 256
 _BATCH_BYTES = 4 * 2**20
 # All that pyarrow raises on damaged input; its own errors are subclasses of these.
+_BOMB = Fault(
+    f"the table unpacks to more than {UNPACKED_TIMES} times its size",
+    "no rows pack that far: it was made to exhaust a machine, and the rest of it is not read",
+    "look at what it holds with another program, and write the rows you want again",
+)
 _ERRORS = (OSError, ValueError, LookupError, TypeError, OverflowError, NotImplementedError, MemoryError)
 
 
@@ -51,7 +58,7 @@ class TableFile(RowFile):
                 for number in numbers:
                     yield number, 0, self._blank(number).spoiled(batch) if wanted(number) else None
                 continue
-            size = batch.nbytes // max(count, 1)
+            size = written_out(batch) // max(count, 1)
             values = self.values(batch) if any(map(wanted, numbers)) else []
             for number in numbers:
                 yield number, size, self._row(number, values[number - first]) if wanted(number) else None
@@ -82,6 +89,23 @@ def _value(batch: RecordBatch, place: int) -> dict[str, object] | Fault:
 class ParquetFile(TableFile):
     """A Parquet file; any row is reached through the row group that holds it."""
 
+    def __init__(self, path: Path, container: Container) -> None:
+        super().__init__(path, container)
+        self._unpacked = 0
+        try:
+            unpacked = self._announced()
+        except _ERRORS as error:
+            raise _damaged(path, error) from error
+        if unpacks_too_far(unpacked, self.size):
+            raise refused(path, _BOMB.what, _BOMB.why, _BOMB.remedy)
+
+    def _announced(self) -> int:
+        """Bytes of its pages when they are unpacked, as the file says."""
+        with self._open() as file:
+            groups = [file.metadata.row_group(place) for place in range(file.num_row_groups)]
+            chunks = (group.column(place) for group in groups for place in range(group.num_columns))
+            return sum(chunk.total_uncompressed_size for chunk in chunks)
+
     def schema(self) -> Schema:
         """The columns of the table."""
         with self._open() as file:
@@ -103,11 +127,14 @@ class ParquetFile(TableFile):
             raise _damaged(self.path, error) from error
         with file:
             first = 1
+            self._unpacked = 0
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if first + rows > start:
                     yield from self._group(file, group, first, rows)
                 first += rows
+                if unpacks_too_far(self._unpacked, self.size):
+                    return
 
     def _group(self, file: Any, group: int, first: int, rows: int) -> Iterator[tuple[int, RecordBatch | Fault, int]]:  # noqa: ANN401 - untyped
         end = first + rows
@@ -115,7 +142,11 @@ class ParquetFile(TableFile):
         batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(each, 1)))
         try:
             for batch in file.iter_batches(batch_rows, row_groups=[group], use_threads=False):
-                yield first, batch, batch.num_rows
+                self._unpacked += written_out(batch)
+                if unpacks_too_far(self._unpacked, self.size):
+                    yield first, _BOMB, end - first
+                    return
+                yield from _pieces(first, batch)
                 first += batch.num_rows
         except _ERRORS as error:
             if first < end:
@@ -124,8 +155,23 @@ class ParquetFile(TableFile):
     def _open(self) -> Any:  # noqa: ANN401 - untyped
         from pyarrow.parquet import ParquetFile as File
 
-        # A buffer, so that a row group of gigabytes is not read at one go.
-        return File(self.path, buffer_size=2**20)
+        # A buffer, so that a row group of gigabytes is not read at one go; texts as often as they are stored, not as
+        # often as rows name them.
+        return File(self.path, buffer_size=2**20, read_dictionary=self._texts)
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The columns of text, by their places in the schema."""
+        from pyarrow.parquet import ParquetFile as File
+
+        with File(self.path) as file:
+            columns = file.metadata.schema
+            return [
+                columns.column(place).path
+                for place in range(len(columns))
+                if columns.column(place).physical_type == "BYTE_ARRAY"
+                and columns.column(place).logical_type.type in {"STRING", "NONE"}
+            ]
 
 
 class ArrowFile(TableFile):
@@ -170,12 +216,36 @@ class ArrowFile(TableFile):
         return stream, iter(stream)
 
 
-def _pieces(first: int, batch: RecordBatch) -> Iterator[tuple[int, RecordBatch, int]]:
+def written_out(array: Any) -> int:  # noqa: ANN401 - pyarrow has no types
+    """About how many bytes a batch or an array takes once each row has its own copy of a text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(array, pa.RecordBatch):
+        return sum(map(written_out, array.columns))
+    if isinstance(array, pa.DictionaryArray):
+        if not pa.types.is_string(array.type.value_type) and not pa.types.is_binary(array.type.value_type):
+            return int(array.nbytes)
+        lengths = pc.binary_length(array.dictionary).cast("int64")
+        return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+    if isinstance(array, pa.StructArray):
+        return sum(map(written_out, array.flatten()))
+    if isinstance(array, pa.MapArray):
+        return written_out(array.keys) + written_out(array.items)
+    if isinstance(array, pa.ListArray | pa.LargeListArray):
+        return written_out(array.flatten())
+    return int(array.nbytes)
+
+
+def _pieces(first: int, batch: RecordBatch) -> Iterator[tuple[int, RecordBatch | Fault, int]]:
     """A batch in parts that are small enough to be turned into Python values."""
-    step = max(1, min(_BATCH_ROWS, _BATCH_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+    step = max(1, min(_BATCH_ROWS, _BATCH_BYTES * batch.num_rows // max(written_out(batch), 1)))
     for begin in range(0, batch.num_rows, step):
         part = batch.slice(begin, step)
-        yield first + begin, part, part.num_rows
+        if step == 1 and written_out(part) > ROW_BYTES:
+            yield first + begin, TOO_LONG, 1
+        else:
+            yield first + begin, part, part.num_rows
 
 
 def _is_sound(batch: RecordBatch) -> bool:

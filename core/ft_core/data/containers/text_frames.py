@@ -6,11 +6,12 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
-from ft_core.data.frames import BLOCK, ROW_CAP, Fault, Frame, Lines, Mark, capped
+from ft_core.data.frames import BLOCK, Fault, Frame, Lines, Mark, capped
 from ft_core.data.parse import not_text
+from ft_core.limits import ROW_BYTES
 
 # Python's own limit for a cell is 128 KiB.
-csv.field_size_limit(ROW_CAP)
+csv.field_size_limit(ROW_BYTES)
 
 _QUOTING = Fault(
     "a quotation mark in the row is not closed, or stands inside a cell",
@@ -55,7 +56,7 @@ def csv_frames(stream: Lines, start: Mark, delimiter: str) -> Iterator[Frame]:
             line, offset = line + 1, offset + size
             continue
         mark, fault = Mark(number, line, offset), None
-        if b'"' in text and size <= ROW_CAP:
+        if b'"' in text and size <= ROW_BYTES:
             more = _rest(stream, quotes, text)
             if more is None:
                 fault = None if delimiter == "\t" else _QUOTING
@@ -73,7 +74,7 @@ def _line(stream: Lines) -> tuple[bytes, int]:
     parts = [text]
     while part and not part.endswith(b"\n") and (part := stream.readline(BLOCK)):
         size += len(part)
-        if size <= ROW_CAP:
+        if size <= ROW_BYTES:
             parts.append(part)
     return b"".join(parts), size
 
@@ -82,7 +83,7 @@ def _rest(stream: Lines, quotes: Quotes, text: bytes) -> tuple[int, int] | None:
     """(bytes, lines) that a record goes on for behind its first line; None when its quotes do not work out."""
     size = lines = 0
     is_open = quotes.after(text, inside=False)
-    while is_open and size <= ROW_CAP:
+    while is_open and size <= ROW_BYTES:
         text, more = _line(stream)
         if not more:
             return None
