@@ -5,20 +5,33 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from ft_core.errors import FtError
 from ft_core.files import write_atomic
-from ft_core.runs import control, journal
-from ft_core.runs.directory import RunDir
+from ft_core.recipe.schema import Recipe
+from ft_core.runs import control, identity, journal, status
+from ft_core.runs.damage import read_damage
+from ft_core.runs.directory import RunDir, list_runs
+from ft_core.runs.identity import Identity
 from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.status import Status, read_status, write_status
+from ft_core.runs.launch import launch
+from ft_core.runs.lifecycle import create, run_id
+from ft_core.runs.lock import RunLock
+from ft_core.runs.oddities import refuse_oddities
+from ft_core.runs.recorded import sealed_steps
+from ft_core.runs.status import Status, known, known_events, live, read_status, shown_state, write_status
+from ft_core.runs.summary import summarise
 from ft_core.runs.view import RunView
 from ft_core.worker import checkpoints
 
@@ -181,5 +194,237 @@ class RunDirectory(RuleBasedStateMachine):
         assert [event["seq"] for event in self.viewer.checkpoints] == [event["seq"] for event in fresh.checkpoints]
 
 
+def _socket(path: Path) -> None:
+    here = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as made:
+            # The name of a socket may have 108 bytes, and that of a folder more.
+            made.bind(f"/proc/self/fd/{here}/{path.name}")
+    finally:
+        os.close(here)
+
+
+# What somebody may put where a file was.
+INSTEAD: dict[str, Callable[[Path], object]] = {
+    "nothing": Path.exists,
+    "an empty file": lambda path: path.touch(),
+    "garbage": lambda path: path.write_bytes(b"\xff{]"),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "a socket": _socket,
+    "a link": lambda path: path.symlink_to("/etc/passwd"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+}
+ODD = ("a folder", "a pipe", "a socket", "a link", "a link to itself")
+FILES = ("status.json", "plan.json", "data.json", "worker.log", "adapted.json", "eval/base.json", "lock")
+ENDS = ("done", "failed", "stopped", "preempted")
+GONE = Identity(boot_id=identity.boot_id(), pid=1, start_time=1, namespace="pid:[another]")
+
+
+class Outside(RuleBasedStateMachine):
+    """A run that trains, ends and goes on, while somebody changes its files and others look from anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="outside"))
+        self.home = mock.patch.dict(os.environ, {"FT_TUI_HOME": str(self.folder / "home")})
+        self.home.start()
+        self.run = create(Recipe(), {"total_steps": 50})
+        self.other = create(Recipe(), {"total_steps": 50})
+        self.lock = RunLock(self.run)
+        self.state = "created"
+        self.step = 0
+        self.written = 1
+        self.sealed: list[int] = []
+        self.touched: set[str] = set()
+        self.harm = False
+
+    def teardown(self) -> None:
+        self.lock.release()
+        self.home.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def at_work(self) -> bool:
+        return self.state == "training"
+
+    # ---- the run itself ----
+
+    @rule(full=st.booleans())
+    def start_or_go_on(self, *, full: bool) -> None:
+        """As the supervisor does: refuse what is odd, take the lock, write on behind what is known."""
+        if self.at_work or self.state == "done":
+            return
+        try:
+            refuse_oddities(self.run)
+        except FtError:
+            assert self.touched & {*ODD}
+            return
+        if full:
+            self._refused_by_a_full_disk()
+            return
+        assert self.lock.acquire()
+        before, after = known(self.run), known_events(self.run)
+        assert before.state == self.state
+        with Journal(self.run.events_file, after=after) as writer:
+            writer.write("state", state="preparing", phase="starting", step=max(self.sealed, default=0))
+            writer.write("state", state="training", phase="training")
+            self.written = writer.written
+        self.state, self.step = "training", max(self.sealed, default=0)
+        write_status(self.run, before.changed(state="training", step=self.step, supervisor=Identity.current()))
+        self.touched.discard("status.json")
+
+    def _refused_by_a_full_disk(self) -> None:
+        full = mock.patch.object(status, "write_atomic", side_effect=OSError(errno.ENOSPC, "full"))
+        with full, pytest.raises(OSError, match="full"):
+            write_status(self.run, known(self.run).changed(state="training"))
+
+    @rule(steps=st.integers(1, 4))
+    def train(self, *, steps: int) -> None:
+        if not self.at_work:
+            return
+        with Journal(self.run.events_file, after=known_events(self.run)) as writer:
+            for _ in range(steps):
+                self.step += 1
+                writer.write("step", step=self.step, loss=1.0 / self.step)
+            self.written = writer.written
+        self._tell()
+
+    @rule()
+    def seal(self) -> None:
+        if not self.at_work or not self.step:
+            return
+        notes = {"run": run_id(self.run), "events": self.written}
+        checkpoints.seal(self.run.checkpoints, self.step, fill, notes)
+        checkpoints.prune(self.run.checkpoints, KEEP, run_id=run_id(self.run))
+        self.sealed = sorted({*self.sealed, self.step})[-KEEP:]
+
+    @rule(how=st.sampled_from((*ENDS, "killed")))
+    def end(self, how: str) -> None:
+        if not self.at_work:
+            return
+        self.state = "crashed" if how == "killed" else how
+        if how != "killed":
+            with Journal(self.run.events_file, after=known_events(self.run)) as writer:
+                writer.write("end", state=how, cause=None)
+                self.written = writer.written
+            write_status(self.run, known(self.run).changed(state=how, step=self.step, supervisor=GONE))
+            self.touched.discard("status.json")
+        else:
+            write_status(self.run, known(self.run).changed(step=self.step, supervisor=GONE))
+        self.lock.release()
+
+    def _tell(self) -> None:
+        changed = known(self.run).changed(state=self.state, step=self.step, supervisor=Identity.current())
+        write_status(self.run, changed)
+        self.touched.discard("status.json")
+
+    # ---- the outside ----
+
+    @rule(name=st.sampled_from(FILES), kind=st.sampled_from(sorted(INSTEAD)))
+    def put_instead(self, name: str, kind: str) -> None:
+        """A file emptied, lost, or made a link, a pipe, a folder."""
+        if name == "lock" and self.at_work:
+            return
+        path = self.run.path / name
+        _remove(path)
+        INSTEAD[kind](path)
+        self.touched.add(name)
+        if kind in ODD:
+            self.touched.add(kind)
+
+    @rule(name=st.sampled_from(FILES))
+    def put_back(self, name: str) -> None:
+        path = self.run.path / name
+        if not (path.is_file() and not path.is_symlink()):
+            _remove(path)
+
+    @rule(keep=st.floats(0.0, 1.0))
+    def cut_the_journal(self, keep: float) -> None:
+        """Its status has to know of it, or nothing does."""
+        if self.at_work or "status.json" in self.touched:
+            return
+        lines = self.run.events_file.read_bytes().splitlines(keepends=True)
+        kept = lines[: int(len(lines) * keep)]
+        self.run.events_file.write_bytes(b"".join(kept))
+        self.harm = self.harm or len(kept) < len(lines)
+        if len(kept) < len(lines):
+            assert any(words.startswith("events.jsonl: ") for words in read_damage(self.run))
+            assert any(words.startswith("events.jsonl: ") for words in summarise(self.run).damage)
+
+    @rule(place=st.floats(0.0, 0.99))
+    def flip_a_digit_of_the_journal(self, place: float) -> None:
+        text = self.run.events_file.read_bytes()
+        digits = [at for at, letter in enumerate(text) if chr(letter).isdigit()]
+        if self.at_work or not digits:
+            return
+        at = digits[int(len(digits) * place)]
+        self.run.events_file.write_bytes(text[:at] + b"%d" % ((text[at] - 47) % 10) + text[at + 1 :])
+        assert any(words.startswith("events.jsonl: ") for words in read_damage(self.run))
+        self.run.events_file.write_bytes(text)
+
+    @rule()
+    def swap_the_status_with_that_of_another_run(self) -> None:
+        if not self.harm:
+            _remove(self.run.status_file)
+            shutil.copy(self.other.status_file, self.run.status_file)
+            self.touched.add("status.json")
+
+    @rule(kind=st.sampled_from(sorted(INSTEAD)))
+    def an_entry_of_the_list_that_cannot_be_read(self, kind: str) -> None:
+        path = self.run.path.parent / f"20200101-000000-{kind.replace(' ', '-')}"
+        if not os.path.lexists(path):
+            INSTEAD[kind](path)
+
+    # ---- what must hold ----
+
+    @invariant()
+    def the_state_is_what_the_run_did(self) -> None:
+        view = RunView(self.run)
+        view.poll()
+        assert {shown_state(self.run), view.state, summarise(self.run).state} == {self.state}
+
+    @invariant()
+    def every_checkpoint_that_is_to_be_kept_is_there(self) -> None:
+        assert sealed_steps(self.run) == self.sealed
+        found, damaged = checkpoints.newest(self.run.checkpoints, run_id=run_id(self.run))
+        assert ((found.step if found else None), damaged) == (max(self.sealed, default=None), [])
+
+    @invariant()
+    def a_run_that_was_started_is_never_started_anew(self) -> None:
+        if self.state != "created":
+            try:
+                launch(self.run)
+            except FtError:
+                return
+            raise AssertionError("it was started anew")
+
+    @invariant()
+    def both_runs_are_listed_whatever_lies_beside_them(self) -> None:
+        assert {self.run.name, self.other.name} <= {found.name for found in list_runs()}
+
+    @invariant()
+    def another_namespace_sees_by_the_lock_who_works(self) -> None:
+        with mock.patch.object(identity, "namespace", return_value="pid:[somewhere else]"):
+            assert live(self.run) == self.at_work
+            assert shown_state(self.run) == self.state
+
+    @invariant()
+    def no_seq_comes_twice(self) -> None:
+        tail = Tail(self.run.events_file)
+        tail.read()
+        assert tail.faults.again == 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 RunDirectory.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
 TestRunDirectory = RunDirectory.TestCase
+
+Outside.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestOutside = Outside.TestCase

@@ -244,9 +244,12 @@ def _would_hold_a_lock(run: RunDir, status: Status) -> bool:
 
     Not where the lock's file is gone: what is locked then is no longer to be found.
     """
-    processes = [process for process in (status.supervisor, status.trainer) if process is not None]
-    foreign = all(process.boot_id == boot_id() and process.namespace and not process.here for process in processes)
-    return bool(processes) and foreign and run.lock_file.is_file() and run.trainer_lock_file.is_file()
+    held = ((status.supervisor, run.lock_file), (status.trainer, run.trainer_lock_file))
+    named = [(process, path) for process, path in held if process is not None]
+    return bool(named) and all(
+        process.boot_id == boot_id() and process.namespace and not process.here and path.is_file()
+        for process, path in named
+    )
 
 
 def is_live(status: Status) -> bool:
