@@ -69,7 +69,8 @@ def read_capped(path: Path, limit: int, *, own: bool = False) -> bytes:
             raise OddFile("it belongs to another user")
         if own and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise OddFile("others may write to it")
-        content = stream.read(limit + 1)
+        # A buffer of the largest size for each small file would cost more than the reading.
+        content = stream.read(min(limit, info.st_size) + 1)
     if len(content) > limit:
         raise OddFile(f"it is larger than {limit // 2**20} MiB")
     return content

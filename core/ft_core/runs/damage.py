@@ -67,10 +67,12 @@ def _lost_status(run: RunDir) -> list[str]:
     return [f"status.json {how}; what is shown follows from the journal and the checkpoints"]
 
 
-def listed_damage(run: RunDir, status: Status) -> list[str]:
-    """As `damage`, as far as a list of hundreds of runs can look: of most runs a journal's length and date alone."""
+def listed_damage(run: RunDir, status: Status, kept: Status | None) -> list[str]:
+    """As `damage`, as far as a list of hundreds of runs can look: of most runs a journal's length and date alone.
+
+    `status` is what is known of the run, `kept` its status.json where that can be read.
+    """
     found = [str(oddity) for oddity in oddities(run, deep=False)]
-    kept = read_status(run)
     if kept is None and not any(words.startswith("status.json") for words in found):
         found += _lost_status(run)
     return [*found, *(f"{_JOURNAL}: {words}" for words in _journal_damage(run, status, kept))]

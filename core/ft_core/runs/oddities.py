@@ -52,7 +52,7 @@ class Oddity:
 
 def oddities(run: RunDir, *, deep: bool = True) -> list[Oddity]:
     """What does not belong into a run directory; of its folders' entries where `deep`, and then at most 20."""
-    found = [*_wrong(run.path, _FILES, stat.S_ISREG, "a file"), *_wrong(run.path, _FOLDERS, stat.S_ISDIR, "a folder")]
+    found = _at_top(run.path)
     odd = {oddity.name for oddity in found}
     if deep:
         for name in (*_HOLD_FILES, "checkpoints"):
@@ -74,6 +74,21 @@ def _problem(run: RunDir, oddity: Oddity) -> Problem:
         f"it is {oddity.kind}, where {oddity.wanted} belongs",
         "move it out of the run directory, and put back what was there, if you have it",
     )
+
+
+def _at_top(folder: Path) -> list[Oddity]:
+    """The odd entries of a run directory itself, without a look at those that are as they should be."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                file, known = entry.is_file(follow_symlinks=False), entry.name in _FILES
+                if (known and not file) or (entry.name in _FOLDERS and not entry.is_dir(follow_symlinks=False)):
+                    mode = entry.stat(follow_symlinks=False).st_mode
+                    found.append(Oddity(entry.name, kind_of(mode), "a file" if known else "a folder"))
+    except OSError:
+        return found
+    return sorted(found, key=lambda oddity: (*_FILES, *_FOLDERS).index(oddity.name))
 
 
 def _wrong(folder: Path, names: tuple[str, ...], is_right: _Test, wanted: str) -> Iterator[Oddity]:

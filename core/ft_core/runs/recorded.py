@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ft_core.files import OddFile, read_capped
+from ft_core.files import OddFile, open_regular, read_capped
 from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Event, Tail, number
+from ft_core.runs.journal import Event, Tail, number, parse_line
 
+_FIRST_LINE: Final = 64 * 1024
 _HEAD: Final = 128 * 1024
 _END: Final = 512 * 1024
 _LARGEST_MANIFEST: Final = 64 * 1024 * 1024
@@ -130,10 +131,13 @@ def _read(run: RunDir) -> Recorded:
 
 def journal_id(run: RunDir) -> str:
     """The run's id, as the first event of its journal gives it; empty for runs of earlier versions."""
-    for event in Tail(run.events_file).read(1):
-        if event["kind"] == "state" and event.get("state") == "created":
-            return str(event.get("id") or "")
-    return ""
+    try:
+        with open_regular(run.events_file) as stream:
+            event = parse_line(stream.readline(_FIRST_LINE))
+    except (OSError, OddFile):
+        return ""
+    created = event is not None and event["kind"] == "state" and event.get("state") == "created"
+    return str(event.get("id") or "") if event is not None and created else ""
 
 
 def sealed_steps(run: RunDir) -> list[int]:

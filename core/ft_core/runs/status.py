@@ -126,7 +126,10 @@ def known(run: RunDir) -> Status:
 
     Where the journal is shorter than the status knows it to have been, the status is believed.
     """
-    status = read_status(run)
+    return _known(run, read_status(run))
+
+
+def _known(run: RunDir, status: Status | None) -> Status:
     if status is not None and _fits(run, status):
         return status
     found = recorded(run)
@@ -299,9 +302,9 @@ def shown_state(run: RunDir) -> str:
     return read_settled(run)[1]
 
 
-def read_settled(run: RunDir) -> tuple[Status, str]:
-    """What is known of the run, and the state to show for it."""
-    status = known(run)
+def read_settled(run: RunDir, kept: Status | None = None) -> tuple[Status, str]:
+    """What is known of the run, and the state to show for it; `kept` is its status.json, where that was just read."""
+    status = _known(run, kept or read_status(run))
     if state_in(run, status) == CRASHED:
         # It may have ended properly between the reading and the look at its processes.
         status = known(run)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ft_core.runs.damage import listed_damage
 from ft_core.runs.directory import RunDir, without_date
-from ft_core.runs.status import Status, read_settled
+from ft_core.runs.status import Status, read_settled, read_status
 from ft_core.text import clean
 
 
@@ -37,7 +37,8 @@ class Summary:
 
 def summarise(run: RunDir) -> Summary:
     """The run's line in a list; a run without a readable status is described by its recipe as far as that goes."""
-    status, state = read_settled(run)
+    kept = read_status(run)
+    status, state = read_settled(run, kept)
     if not status.model:
         status = _with_recipe(run, status)
     share = status.step / status.total if status.total else 0.0
@@ -55,7 +56,7 @@ def summarise(run: RunDir) -> Summary:
         title=status.title or without_date(run.name),
         apart=status.apart,
         verdict=status.verdict,
-        damage=tuple(listed_damage(run, status)),
+        damage=tuple(listed_damage(run, status, kept)),
     )
 
 
