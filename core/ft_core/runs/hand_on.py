@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 
 from ft_core.runs.directory import RunDir
-from ft_core.runs.status import read_status
+from ft_core.runs.status import known
 
 
 def hand_on(run: RunDir, number: signal.Signals) -> bool:
@@ -15,8 +15,8 @@ def hand_on(run: RunDir, number: signal.Signals) -> bool:
 
     A second signal means hurry, unless it comes within a second of the first: a scheduler may have sent both.
     """
-    status = read_status(run)
-    for process in (status.supervisor, status.trainer) if status is not None else ():
+    status = known(run)
+    for process in (status.supervisor, status.trainer):
         if process is not None and process.alive():
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process.pid, number)
