@@ -110,7 +110,7 @@ ACTIONS: tuple[Action, ...] = (
         "hub_token",
         "h",
         "Hub token",
-        "Type a token of the model hub, for gated models; the hub's own library keeps it",
+        "Type a token of the hub for gated models; its library keeps it",
         "wizard",
         show=False,
         where="on the step Model (2)",
