@@ -65,7 +65,10 @@ def load(path: Path) -> Baseline:
 
     One of an earlier version has no seal, and says of nothing what it was measured on.
     """
-    found = read_sealed(path, _LARGEST, bare=True)
+    found = read_sealed(path, _LARGEST)
+    if found is None:
+        bare = read_sealed(path, _LARGEST, bare=True)
+        found = None if bare is None or "of" in bare else bare
     try:
         return Baseline() if found is None else Baseline.model_validate(found)
     except ValidationError:

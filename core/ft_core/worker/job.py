@@ -147,14 +147,15 @@ class Job:
 
     def _forget_other_base(self) -> None:
         """Measure again, and say so, what was measured of the base on other rows, settings or weights."""
-        kept, of = self.kept, self.between.base_of
+        kept, of, noted = self.kept, self.between.base_of, bool(self.kept.of)
         asked = {baseline.SAMPLES: self.samples.asked(), baseline.ANSWERS: self.jury.asked()}
         gone = kept.drop_others({baseline.LOSS: of, **{name: baseline.digest(of, asked[name]) for name in asked}})
         if kept.loss is not None and not self._rows_fit(of, kept.loss):
             kept.loss, gone = None, [*gone, baseline.LOSS]
         damaged = self.again and not gone and kept.empty and self._baseline_file.exists()
         if gone or damaged:
-            why = "it was changed since" if damaged else f"{', '.join(gone)}: of other rows, settings or weights"
+            other = "of other rows, settings or weights" if noted else "of what, an earlier version did not note"
+            why = "it was changed since" if damaged else f"{', '.join(gone)}: {other}"
             text = f"what was kept of the base ({self._baseline_file.name}) does not fit ({why}): it is measured again"
             self.report.alarm("base_measured_again", text)
 

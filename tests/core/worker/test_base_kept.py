@@ -76,7 +76,7 @@ def no_seal(run: RunDir) -> None:
     path = run.eval / "base.json"
     found = json.loads(path.read_text())
     del found["seal"]
-    path.write_text(json.dumps(found | {"loss": 50.0}))
+    path.write_text(json.dumps(found | {"answers": [["made up", True]] * len(found["answers"] or [])}))
 
 
 def one_bit_of_the_rows(run: RunDir) -> None:
