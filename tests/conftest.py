@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh FT_TUI_HOME, an empty hub cache, offline."""
     for name in _CLEARED:
         monkeypatch.delenv(name, raising=False)
@@ -82,9 +82,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # A worker that waits for a launch takes seconds to import; the tests of it let it.
     monkeypatch.setenv("FT_TUI_WARM", "0")
     # Locks that every user of the machine sees would be seen by other tests.
-    shared = tmp_path / "shared-locks"
-    shared.mkdir()
-    monkeypatch.setenv("FT_TUI_SHARED_LOCKS", str(shared))
+    monkeypatch.setenv("FT_TUI_SHARED_LOCKS", str(tmp_path_factory.mktemp("locks")))
     # Whatever other cards a developer's machine has.
     monkeypatch.setattr("ft_core.hardware.look.other_card", lambda _build: None)
     return folder
