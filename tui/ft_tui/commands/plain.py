@@ -164,7 +164,7 @@ class Follower:
         )
 
     def _alarm_line(self, event: dict[str, Any]) -> str:
-        return f"! {one_line(str(event.get('text') or event.get('name')), 200)}"
+        return f"! {one_line(str(event.get('text') or event.get('name') or 'an alarm'), 200)}"
 
     def _tell_step(self) -> None:
         view = self.view
