@@ -429,6 +429,8 @@ async def test_the_first_step_says_that_torch_does_not_fit_the_driver_and_what_t
         words = app.screen.query_one("#torch-fit", Words).plain
         assert "needs driver 580 or newer; this one is 550.54.15" in words
         assert "'torch==2.13.0+cu126' --index-url https://download.pytorch.org/whl/cu126" in words
+        laid_out = lambda: all(widget.region.area for widget in app.screen.focus_chain)  # noqa: E731
+        await until(pilot, laid_out, "everything is laid out")
         assert_inside(app)
 
 
