@@ -37,7 +37,8 @@ class RunFacts:
     `losses` are the training losses in order, `held_out` (step, loss) of each measurement with step 0 the base's.
     `rows` were trained on, of which `cut` were longer than `data.max_length` and `duplicates` are another row again.
     `held_out_rows` there were, of which some were answered. `unfitting` answers were cut at the limit, and their
-    row's own answer is longer than that. `ends_trained` says whether tokens that end an answer were trained.
+    row's own answer is longer than that. `ends_trained` says whether tokens that end an answer were trained, and
+    `droppable` whether the adapter can have dropout: that of stacked experts cannot.
     """
 
     step: int
@@ -49,6 +50,7 @@ class RunFacts:
     held_out_rows: int = 0
     unfitting: int = 0
     ends_trained: bool = True
+    droppable: bool = True
 
     @property
     def fell_by(self) -> float | None:
@@ -183,7 +185,7 @@ def _by_heart(case: _Case) -> NextChange | None:
         fixes = {**case.recipe.data.fixes, "exact-duplicate": "drop"}
         why = f"{why}, and {facts.duplicates} of {facts.rows} rows are another row again"
         return _setting("by-heart", "data.fixes", fixes, "leave duplicate rows out", why)
-    if case.recipe.adapter.kind == "lora" and case.recipe.adapter.dropout < _DROPOUT:
+    if case.recipe.adapter.kind == "lora" and facts.droppable and case.recipe.adapter.dropout < _DROPOUT:
         return _setting("by-heart", "adapter.dropout", _DROPOUT, f"set the adapter's dropout to {_DROPOUT}", why)
     return _fewer_epochs(case, "by-heart", why)
 

@@ -26,6 +26,11 @@ GIB = 2**30
 CONTEXT_BYTES = {"cuda": int(0.5 * GIB), "cpu": int(0.8 * GIB)}
 # The allocator rounds sizes and cannot use every gap: 3-5 % was seen; a little more is kept.
 RESERVE_SHARE = 0.07
+# Linear layers by what they read: a layer's input, that of its MLP, and what the MLP has computed.
+_READS_HIDDEN = frozenset({"q_proj", "k_proj", "v_proj", "qkv_proj"})
+_WITHIN_MLP = frozenset({"gate_proj", "up_proj", "gate_up_proj", "c_fc"})
+_LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_OUT_OF_MLP = frozenset({"down_proj", "c_proj"})
 # The fused head takes tokens and vocabulary in tiles of these sizes (TRL 1.16, whatever the vocabulary).
 _HEAD_TOKENS, _HEAD_TILE = 4096, 32768
 # Without Triton torch folds them, in copies of float32: this many bytes for each number of a tile (traced).
@@ -253,17 +258,25 @@ class _Step:
         shape, names = self.shape, self.shape.adapted
         if shape.full or not names or names == frozenset(shape.block.modules):
             return 0
-        saved = 0 if names & {"q_proj", "k_proj", "v_proj", "qkv_proj"} else 2 * shape.hidden
-        saved += 0 if names & {"gate_proj", "up_proj", "gate_up_proj", "c_fc"} else 2 * shape.hidden
-        return saved + (0 if names & {"down_proj", "c_proj"} else 2 * shape.intermediate)
+        saved = 0 if names & _READS_HIDDEN else 2 * shape.hidden
+        saved += 0 if names & _WITHIN_MLP else 2 * shape.hidden
+        return saved + (0 if names & _OUT_OF_MLP else 2 * shape.intermediate)
 
     def _dropped(self) -> int:
-        """With dropout each adapter keeps an input of its own, and a byte for each number of it."""
+        """With dropout each adapter keeps an input of its own (traced over Llama, Gemma 3 and Phi 3).
+
+        The first of those that share an input takes the place of what was kept of it without dropout.
+        """
         shape = self.shape
         if not self.recipe.adapter.dropout:
             return 0
-        inputs = 5 * shape.hidden + shape.queries + shape.intermediate
-        return (1 + shape.compute_width) * inputs - shape.compute_width * shape.hidden
+        # Of an architecture that was traced no names are known: it counts as one that has them all.
+        names = shape.adapted or frozenset(_LLAMA_LAYERS)
+        first, more = shape.compute_width, 2 * shape.compute_width
+        before, behind = names & _READS_HIDDEN, names & _WITHIN_MLP
+        kept = sum(first + more * (len(group) - 1) for group in (before, behind) if group) * shape.hidden
+        kept += more * shape.queries if "o_proj" in names else 0
+        return kept + (first * shape.intermediate if names & _OUT_OF_MLP else 0)
 
     def _transient(self) -> int:
         """Beside what a layer keeps, while its backward pass is computed: about two gradients of its MLP."""

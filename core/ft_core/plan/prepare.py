@@ -15,7 +15,7 @@ from ft_core.plan.facts import Situation, TokenCount
 from ft_core.plan.fit import disk_problem
 from ft_core.plan.resolve import Resolved, completed, resolve
 from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
-from ft_core.plan.targets import targets_in_files
+from ft_core.plan.targets import dropout_on_experts, targets_in_files
 from ft_core.recipe.check import check
 from ft_core.recipe.given import Given
 from ft_core.recipe.schema import Recipe
@@ -98,8 +98,7 @@ def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -
         found.append(unpackable)
     if needs_template and model.has_chat_template is False and recipe.model.chat_template == AUTO:
         found.append(_no_template(model))
-    if recipe.training.router_loss and model.model_type and not model.experts:
-        found.append(_no_router(model))
+    found += filter(None, [dropout_on_experts(recipe, model), _no_router(recipe, model)])
     if model.context and recipe.data.max_length and recipe.data.max_length > model.context:
         found.append(
             Problem(
@@ -150,7 +149,9 @@ def _no_template(model: ModelFacts) -> Problem:
     )
 
 
-def _no_router(model: ModelFacts) -> Problem:
+def _no_router(recipe: Recipe, model: ModelFacts) -> Problem | None:
+    if not recipe.training.router_loss or not model.model_type or model.experts:
+        return None
     return Problem(
         "the model has no experts to use evenly",
         "training.router_loss",

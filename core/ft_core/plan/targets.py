@@ -38,6 +38,25 @@ def _reached(model: ModelFacts) -> str:
     return f"{words}; none on {', nor on '.join(none)}" if none else words
 
 
+def dropout_on_experts(recipe: Recipe, model: ModelFacts) -> Problem | None:
+    """That the experts' adapters can have no dropout, where they get one; None where that is not known beforehand."""
+    adapter = recipe.adapter
+    on_all = adapter.kind == "lora" and adapter.target_modules == ALL_LINEAR and model.experts
+    if not adapter.dropout or not on_all or not known(model.model_type) or not block_of(model.model_type).adapted:
+        return None
+    return experts_drop_nothing(adapter.dropout)
+
+
+def experts_drop_nothing(dropout: float) -> Problem:
+    """That adapters on stacked experts, which PEFT writes out in full, have no input that could be dropped."""
+    return Problem(
+        f"the experts' adapters cannot have a dropout of {dropout:g}",
+        "adapter.dropout",
+        "PEFT adds them to the experts' weights, where there is no input to drop",
+        "set adapter.dropout to 0, or name the layers of attention in adapter.target_modules",
+    )
+
+
 def targets_in_files(recipe: Recipe, model: ModelFacts) -> Problem | None:
     """Layers of the recipe that the model's files lack; None too where its files do not tell the names.
 

@@ -10,10 +10,10 @@ from peft import LoraConfig
 from trl.trainer.sft_config import SFTConfig
 
 from ft_core.errors import FtError
-from ft_core.plan.targets import unknown_targets
+from ft_core.plan.targets import experts_drop_nothing, unknown_targets
 from ft_core.recipe.schema import ALL_LINEAR, Recipe
 from ft_core.worker.device import Device
-from ft_core.worker.targets import all_linear, named
+from ft_core.worker.targets import all_linear, named, stacked_experts
 
 
 def lora_config(recipe: Recipe, model: Any) -> LoraConfig | None:  # noqa: ANN401 - a transformers model
@@ -32,6 +32,17 @@ def lora_config(recipe: Recipe, model: Any) -> LoraConfig | None:  # noqa: ANN40
         bias="none",
         task_type="CAUSAL_LM",
     )
+
+
+def refuse_dropped_experts(recipe: Recipe, model: Any) -> None:  # noqa: ANN401 - a transformers model
+    """Raise FtError where stacked experts would get an adapter with dropout, which PEFT refuses in its own words."""
+    adapter = recipe.adapter
+    if adapter.kind == "none" or not adapter.dropout:
+        return
+    targets = adapter.target_modules
+    wanted = all_linear(model)["target_modules"] if targets == ALL_LINEAR else _listed(targets)
+    if stacked_experts(model) & {str(name).rpartition(".")[2] for name in _listed(wanted)}:
+        raise FtError(experts_drop_nothing(adapter.dropout))
 
 
 def _listed(targets: str | list[str]) -> list[str]:

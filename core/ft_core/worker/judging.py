@@ -25,6 +25,7 @@ from ft_core.worker.prepare import Data
 from ft_core.worker.report import Reporter
 from ft_core.worker.run_facts import run_facts
 from ft_core.worker.sampling import Question, replies
+from ft_core.worker.targets import has_stacked_adapters
 
 
 class Jury:
@@ -96,7 +97,8 @@ class Jury:
         before, after = ([self._answer(*pair) for pair in self._pairs(side)] for side in (base, tuned))
         verdict = judge(before, after, by_row(0, base_loss), by_row(step, tuned_loss))
         unfitting = sum(answer.ended is False and not answer.fits for answer in after)
-        change = next_change(verdict, self._recipe, run_facts(run, self._data, unfitting))
+        facts = run_facts(run, self._data, unfitting, droppable=not has_stacked_adapters(self._model))
+        change = next_change(verdict, self._recipe, facts)
         found = as_event(verdict) | {"next": change.to_json() if change else None}
         given = [
             {

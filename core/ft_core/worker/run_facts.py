@@ -10,8 +10,11 @@ from ft_core.worker.dataset import Tokens
 from ft_core.worker.prepare import Data
 
 
-def run_facts(run: RunDir, data: Data, unfitting: int) -> RunFacts:
-    """The run's curves as its journal tells them, and its rows; `unfitting` answers were too long for the limit."""
+def run_facts(run: RunDir, data: Data, unfitting: int, *, droppable: bool = True) -> RunFacts:
+    """The run's curves as its journal tells them, and its rows; `unfitting` answers were too long for the limit.
+
+    `droppable`: whether the adapter can have dropout.
+    """
     view = RunView(run)
     view.poll()
     losses = view.series["loss"].values if "loss" in view.series else []
@@ -26,6 +29,7 @@ def run_facts(run: RunDir, data: Data, unfitting: int) -> RunFacts:
         held_out_rows=len(data.held_out_rows),
         unfitting=unfitting,
         ends_trained=bool(data.train.stops),
+        droppable=droppable,
     )
 
 

@@ -15,7 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 from ft_core.plan.facts import DataFacts
 from ft_core.recipe.schema import Recipe
 from ft_core.worker import device, levers, origin
-from ft_core.worker.arguments import check_targets, lora_config, sft_config
+from ft_core.worker.arguments import check_targets, lora_config, refuse_dropped_experts, sft_config
 from ft_core.worker.began import Began, began
 from ft_core.worker.chat_template import use_template
 from ft_core.worker.checkpoints import Checkpoint
@@ -107,6 +107,7 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     model = load_model(base.path, recipe, chosen)
     refuse_unknown_tokens(model, tokenizer, data.train, data.held_out)
     check_targets(recipe, model)
+    refuse_dropped_experts(recipe, model)
     own_config = copy.deepcopy(model.config)
     name_experts(model.config)
     _repair_generation(model, recipe, report)

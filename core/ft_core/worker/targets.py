@@ -35,7 +35,7 @@ def all_linear(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a transformers m
     reached = _language_part(model)
     inside = [name for name in linear if name not in heads and name.startswith(reached)]
     wanted = [name for name in inside if not any(_within(name, router) for router in routers)]
-    stacked = _stacked_experts(model)
+    stacked = stacked_experts(model)
     if not stacked and len(wanted) == len([name for name in linear if name not in heads]):
         return {"target_modules": ALL_LINEAR}
     leaves = {_leaf(name) for name in wanted} | stacked
@@ -53,6 +53,11 @@ def adapted(model: torch.nn.Module) -> dict[str, int]:
         elif isinstance(module, LoraLayer):
             found[_leaf(name)] += 1
     return dict(sorted(found.items()))
+
+
+def has_stacked_adapters(model: torch.nn.Module) -> bool:
+    """Whether adapters lie on stacked experts, where PEFT lets them have no dropout."""
+    return any(isinstance(module, ParamWrapper) for module in model.modules())
 
 
 def without_adapter(model: torch.nn.Module) -> list[str]:
@@ -94,7 +99,7 @@ def _routers(model: torch.nn.Module) -> set[str]:
     return {name for name in names if _leaf(name) in _ROUTERS and name.rpartition(".")[0] in beside}
 
 
-def _stacked_experts(model: Any) -> set[str]:  # noqa: ANN401 - as above
+def stacked_experts(model: Any) -> set[str]:  # noqa: ANN401 - as above
     """The names PEFT knows stacked experts by, where it knows those of this architecture."""
     kind = vars(conversion)["_MODEL_TO_CONVERSION_PATTERN"].get(model.config.model_type)
     known = vars(conversion)["_MOE_TARGET_MODULE_MAPPING"].get(kind, {})

@@ -87,6 +87,11 @@ def changed(found: Verdict, facts: RunFacts = FACTS, **fields: object) -> NextCh
             {"adapter__dropout": 0.1}, "by-heart", {"training.epochs": 1.0}, id="learnt by heart in spite of dropout",
         ),
         pytest.param(
+            PLAIN,
+            replace(FACTS, losses=(2.0, *[0.01] * 59), held_out=((0, 2.5), (20, 1.0), (60, 1.4)), droppable=False),
+            {}, "by-heart", {"training.epochs": 1.0}, id="learnt by heart where nothing can be dropped",
+        ),
+        pytest.param(
             replace(PLAIN, identical=99), replace(FACTS, step=9), {}, "nothing-moved",
             {"training.epochs": 9.0}, id="nothing moved in few steps",
         ),

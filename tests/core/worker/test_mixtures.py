@@ -11,6 +11,7 @@ import pytest
 
 from ft_core.errors import FtError
 from ft_core.plan.prepare import prepare
+from ft_core.worker.arguments import refuse_dropped_experts
 from ft_core.worker.router import refuse_without_router
 from tests.bench.architectures import small_config
 from tests.core.worker import tiny
@@ -99,6 +100,21 @@ def test_the_loss_of_a_router_is_refused_where_there_is_none(data: Path, model: 
     add_fused_lm_head(silent)
     with pytest.raises(FtError, match="models of the type deepseek_v3 have no loss of a router"):
         refuse_without_router(silent, nullcontext)
+
+
+def test_a_dropout_that_the_experts_adapters_cannot_have_is_refused_by_name(data: Path, tmp_path: Path) -> None:
+    base = make_mixture("qwen3_moe", tmp_path / "base")
+    recipe = tiny.make_recipe(base, data, adapter__dropout=0.05)
+    with pytest.raises(FtError, match=r"the experts' adapters cannot have a dropout of 0\.05"):
+        prepare(recipe)
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with pytest.raises(FtError, match="PEFT adds them to the experts' weights"):
+        refuse_dropped_experts(recipe, model)
+    named = tiny.make_recipe(base, data, adapter__dropout=0.05, adapter__target_modules=["q_proj", "v_proj"])
+    refuse_dropped_experts(named, model)
+    prepare(named)
 
 
 def test_a_generation_config_that_cannot_be_mended_keeps_its_tokens() -> None:

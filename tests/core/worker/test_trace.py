@@ -125,6 +125,15 @@ def test_the_closed_form_follows_every_setting(variant: str) -> None:
     assert abs(error(config_of("llama"), values)) < 0.05
 
 
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["down_proj"], ["o_proj"], ["gate_proj", "up_proj"]])
+def test_dropout_counts_the_layers_that_have_an_adapter(targets: list[str]) -> None:
+    values: dict[str, object] = {
+        "adapter.dropout": 0.1, "adapter.target_modules": targets, "data.max_length": 2048,
+        "training.activation_checkpointing": False,
+    }  # fmt: skip
+    assert abs(error(config_of("llama"), values)) < 0.03
+
+
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_what_the_loss_of_a_router_keeps_is_counted(checkpointing: bool) -> None:
     config = config_of("qwen3_moe")
