@@ -525,3 +525,18 @@ def test_the_trash_lists_restores_and_frees_what_was_deleted(home: Path) -> None
     assert json.loads(ft("trash", "empty", "--yes", "--json").stdout)["removed"] == [other.name]
     assert ft("trash", "restore", "poems").exit_code == 2
     assert [row["run"] for row in json.loads(ft("runs", "--json").stdout)] == [one.name]
+
+
+def test_a_notice_while_a_run_is_started_waits_for_it_also_where_ctrl_c_is_ignored() -> None:
+    script = """
+import os, signal
+from ft_tui.commands import interrupts
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with interrupts.handing_on():
+    with interrupts.interrupted_afterwards():
+        os.kill(os.getpid(), signal.SIGUSR1)
+    print(interrupts.notices().take().name, signal.getsignal(signal.SIGINT) == signal.SIG_IGN, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "SIGUSR1 True\n")

@@ -109,6 +109,14 @@ def locked(handle: int) -> bool:
 
 def held_by_other(handle: int) -> bool:
     """Whether another process holds a lock here, without taking it for a moment oneself."""
+    return owner_of(handle) is not None
+
+
+def owner_of(handle: int) -> int | None:
+    """The pid of another process that holds a lock here; None when none does, 0 or less where it has no pid for us.
+
+    The latter is so for a process of another PID namespace. Raises OSError where the file system has no locks.
+    """
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    answer = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
-    return bool(answer[0] != fcntl.F_UNLCK)
+    kind, *_, pid = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else int(pid)

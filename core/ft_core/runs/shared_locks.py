@@ -11,11 +11,11 @@ import fcntl
 import os
 import re
 import stat
-import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ft_core.runs.lock import owner_of
 from ft_core.text import one_line
 
 PLACE_VARIABLE: Final = "FT_TUI_SHARED_LOCKS"
@@ -24,8 +24,6 @@ _PLACES: Final = ("/run/lock", "/dev/shm", "/tmp")  # noqa: S108 - any user may 
 _PREFIX: Final = "ft-tui-gpu-"
 _FOR_ALL: Final = 0o666
 _TEXT_BYTES: Final = 512
-# struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
-_FLOCK: Final = "hhqqi"
 
 
 def shared_place() -> Path | None:
@@ -122,12 +120,11 @@ def _opened(path: Path, *, create: bool) -> int | None:
 
 def _holder(handle: int) -> str | None:
     """Who holds the lock: user and process as the kernel knows them, and the run's name as the file has it."""
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
-        kind, *_, pid = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+        pid = owner_of(handle)
     except OSError:
         return None
-    if kind == fcntl.F_UNLCK:
+    if pid is None:
         return None
     name = one_line(os.pread(handle, _TEXT_BYTES, 0).decode(errors="replace"), 80)
     run = f"run {name}" if name else "a run"

@@ -162,12 +162,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _warm()
     if chosen.directory is None:
         parser.error("a run directory is needed")
-    told = answer.descriptor()
+    pipe = answer.descriptor()
     writer = None if chosen.foreground else _detach()
 
     def ready() -> None:
-        if told is not None:
-            os.close(told)
+        if pipe is not None:
+            os.close(pipe)
         if writer is not None:
             os.write(writer, b"1")
             os.close(writer)
@@ -176,11 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(RunDir(chosen.directory.absolute()), resume=chosen.resume, ready=ready, queue=chosen.queue)
     except FtError as error:
         say(str(error))
-        answer.write(told, error.problems)
+        answer.write(pipe, error.problems)
         return 1
     except OSError as error:
         traceback.print_exc()
-        answer.write(told, refused(error, chosen.directory, "the run cannot be started").problems)
+        answer.write(pipe, refused(error, chosen.directory, "the run cannot be started").problems)
         return 1
     return 0
 

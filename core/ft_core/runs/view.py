@@ -47,7 +47,7 @@ _LOST = "its processes are gone without a word: they were killed, or the machine
 # The name of its list in a kept history: no event is of this kind.
 _LATER = ""
 _LATER_KEPT = 500
-# Known, and told by the status, the log or another event.
+# Known, and reported by the status, the log or another event.
 _NOT_LISTED = frozenset({"end", "gate", "failure"})
 
 

@@ -38,7 +38,7 @@ def log_in(token: str) -> dict[str, Any]:
         with contextlib.redirect_stdout(sys.stderr):
             name = whoami(token)["name"]
             login(token=token, add_to_git_credential=False)
-    except Exception as error:  # noqa: BLE001 - whatever keeps the token from being kept is told in words
+    except Exception as error:  # noqa: BLE001 - whatever keeps the token from being kept is reported in words
         status = getattr(getattr(error, "response", None), "status_code", None)
         page = f"{constants.ENDPOINT}{_TOKENS_PAGE}"
         if status in {401, 403}:

@@ -89,7 +89,7 @@ def changed(found: Verdict, facts: RunFacts = FACTS, **fields: object) -> NextCh
         pytest.param(
             PLAIN,
             replace(FACTS, losses=(2.0, *[0.01] * 59), held_out=((0, 2.5), (20, 1.0), (60, 1.4)), droppable=False),
-            {}, "by-heart", {"training.epochs": 1.0}, id="learnt by heart where nothing can be dropped",
+            {}, "by-heart", {"training.epochs": 1.0}, id="by heart where nothing can be dropped",
         ),
         pytest.param(
             replace(PLAIN, identical=99), replace(FACTS, step=9), {}, "nothing-moved",

@@ -67,8 +67,7 @@ def notices() -> Notices:
 @contextmanager
 def interrupted_afterwards() -> Iterator[None]:
     """Ctrl+C inside counts at the end: what is begun here (well under a second) is done whole and has its name."""
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    if ignored or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     pressed = False
@@ -77,7 +76,9 @@ def interrupted_afterwards() -> Iterator[None]:
         nonlocal pressed
         pressed = True
 
-    before = signal.signal(signal.SIGINT, note)
+    # A command in the background of a script ignores Ctrl+C, and is still given a scheduler's notice.
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    before = signal.getsignal(signal.SIGINT) if ignored else signal.signal(signal.SIGINT, note)
     _notices.starting = True
     try:
         yield
