@@ -152,7 +152,7 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
     def action_take(self) -> None:
         """Give what was chosen, when rows can be read so."""
         if self.query_one("#take", Button).disabled:
-            self.refuse("No row can be read so: see below the columns what is missing.")
+            self.refuse("No row can be read so: the dialog says what is missing.")
             return
         choice = self._choice
         # What was recognised, taken as it is, stays automatic.

@@ -254,7 +254,7 @@ class MixRows(Dialog[dict[str, str] | None]):
         if self._taking:
             return
         if self._asked is None or self.query_one("#take", Button).disabled:
-            self.refuse("No rows come of this: see below the files what is wrong.")
+            self.refuse("No rows come of this: the dialog says what is wrong.")
             return
         before = {path: self._recipe.get(path) for path in _FIELDS}
         changed = {path: value for path, value in self._asked.items() if value != before[path]}
@@ -278,6 +278,6 @@ def _share(text: str, field: str, problems: list[Problem]) -> float:
         return round(float(text.strip().removesuffix("%")) / 100, 9)
     except ValueError:
         problems.append(
-            Problem(f"`{one_line(text, 20)}` is no percentage", field, "it has to be a number", "type such as 15")
+            Problem(f"`{one_line(text, 20)}` is no percentage", field, "it has to be a number", "type one such as 15")
         )
         return 0.0
