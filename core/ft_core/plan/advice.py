@@ -14,6 +14,7 @@ from ft_core.models.facts import ModelFacts
 from ft_core.plan.adapt import advise_adapter, advise_quantisation, advise_weights
 from ft_core.plan.batching import advise_batch
 from ft_core.plan.facts import Choice, DataFacts, Situation
+from ft_core.plan.float16 import float32_reason, without_bfloat16
 from ft_core.plan.memory import DEFAULT_LENGTH
 from ft_core.plan.speedups import advise_attention, advise_compiling, advise_packing
 from ft_core.plan.steps import Steps, count_steps
@@ -97,11 +98,12 @@ def _dtype(now: Situation) -> list[Choice]:
 
 
 def _gpu_dtype(now: Situation) -> tuple[str, str]:
-    gpu = next((gpu for gpu in now.gpus if not gpu.bf16), now.gpus[0])
+    gpu = without_bfloat16(now) or now.gpus[0]
     capability = "unknown" if gpu.compute_capability is None else "{}.{}".format(*gpu.compute_capability)
     if gpu.bf16:
-        why = f"{gpu.name} computes in it (compute capability {capability})"
-        return "bfloat16", why
+        return "bfloat16", f"{gpu.name} computes in it (compute capability {capability})"
+    if wide := float32_reason(now, gpu):
+        return "float32", wide
     return (
         "float16",
         f"{gpu.name} does not compute in bfloat16, which needs compute capability 8.0 (it has {capability})",

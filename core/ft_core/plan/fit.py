@@ -7,6 +7,7 @@ from ft_core.hardware.look import Gpu
 from ft_core.models.catalogue import catalogue
 from ft_core.plan.batching import SMALLEST
 from ft_core.plan.facts import Situation
+from ft_core.plan.float16 import without_bfloat16
 from ft_core.plan.memory import MemoryEstimate, estimate, length_of
 from ft_core.plan.verdicts import verdicts
 from ft_core.recipe.check import with_values
@@ -94,8 +95,8 @@ def _models(now: Situation) -> str:
     """The largest models of the catalogue that have room here with LoRA or QLoRA, in words."""
     found = []
     for model in sorted(catalogue(), key=lambda model: -(model.parameters or 0)):
-        fits = (one for one in verdicts(model, now.free_memory, now.device) if one.method != "full")
-        if any(one.fit == "room" for one in fits):
+        found_here = verdicts(model, now.free_memory, now.device, bfloat16=without_bfloat16(now) is None)
+        if any(one.fit == "room" for one in found_here if one.method != "full"):
             found.append(model.source)
         if len(found) == _OFFERED_MODELS:
             break

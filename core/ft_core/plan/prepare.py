@@ -13,6 +13,7 @@ from ft_core.plan.advice import situation
 from ft_core.plan.attention import packing_problem
 from ft_core.plan.facts import Situation, TokenCount
 from ft_core.plan.fit import disk_problem
+from ft_core.plan.float16 import overflow, without_bfloat16
 from ft_core.plan.resolve import Resolved, completed, resolve
 from ft_core.plan.rows import ROW_FIELDS, count_rows, open_files
 from ft_core.plan.targets import dropout_on_experts, targets_in_files
@@ -181,14 +182,14 @@ def _device_problems(now: Situation) -> list[Problem]:
                 "set it to auto, float32 or bfloat16",
             )
         )
-    slow = next((gpu for gpu in now.gpus if not gpu.bf16), None)
+    slow = without_bfloat16(now)
     if slow is not None and dtype == "bfloat16":
         found.append(
             Problem(
                 f"{slow.name} does not compute in bfloat16",
                 "model.dtype",
                 "bfloat16 needs compute capability 8.0 or newer",
-                "set it to auto or float16",
+                "set it to auto" if overflow(now.model.model_type) else "set it to auto or float16",
             )
         )
     return found

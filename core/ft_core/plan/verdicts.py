@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ft_core.models.facts import ModelFacts
+from ft_core.plan.float16 import demands_float32
 from ft_core.plan.memory import estimate
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
@@ -49,9 +50,14 @@ class Verdict:
         return length if self.fit == "room" else f"~{length}"
 
 
-def verdicts(model: ModelFacts, free: int, device: str = "cuda") -> tuple[Verdict, ...]:
-    """Full, LoRA and QLoRA in `free` bytes; empty where the model's shapes are unknown."""
-    found = (_verdict(method, values, model, free, device) for method, values in METHODS.items())
+def verdicts(model: ModelFacts, free: int, device: str = "cuda", *, bfloat16: bool = True) -> tuple[Verdict, ...]:
+    """Full, LoRA and QLoRA in `free` bytes; empty where the model's shapes are unknown.
+
+    On a GPU without `bfloat16` a model that overflows in float16 is judged in float32.
+    """
+    dtype = "float32" if device == "cuda" and not bfloat16 and demands_float32(model.model_type) else "auto"
+    methods = ((method, {**values, "model.dtype": dtype}) for method, values in METHODS.items())
+    found = (_verdict(method, values, model, free, device) for method, values in methods)
     return tuple(verdict for verdict in found if verdict is not None)
 
 

@@ -51,7 +51,8 @@ METHOD_WORDS: Final = {
     ),
 }
 # Device, its free memory in units of half a gibibyte, and the chosen model.
-JudgedFor = tuple[str, int, tuple[ModelFacts, ...]]
+# The device, half gibibytes that are free on it, whether it computes in bfloat16, and the model that is chosen.
+JudgedFor = tuple[str, int, bool, tuple[ModelFacts, ...]]
 _ASKING: Final = "Asking the hub what {name} is: its shapes, tokenizer and chat template …"
 _AS_A_LLAMA: Final = "The memory is estimated as of a Llama of these shapes."
 _TRACING: Final = (
@@ -175,7 +176,8 @@ class ModelStep(Step):
             return
         # Free memory of a busy machine changes all the time; half a gibibyte decides little.
         chosen = (session.model,) if session.model is not None else ()
-        judged_for = (session.device, session.device_memory()[2] // 2**29, chosen)
+        bfloat16 = all(gpu.bf16 for gpu in session.gpus)
+        judged_for = (session.device, session.device_memory()[2] // 2**29, bfloat16, chosen)
         if judged_for != self._judged_for:
             self._judged_for = judged_for
             known = (*self._models, *chosen)
@@ -183,7 +185,7 @@ class ModelStep(Step):
 
     @work(thread=True, exclusive=True, group="judge", exit_on_error=False)
     def _judge(self, judged_for: JudgedFor, free: int, here: tuple[ModelFacts, ...]) -> None:
-        offered, fits = judge(here, free, judged_for[0])
+        offered, fits = judge(here, free, judged_for[0], bfloat16=judged_for[2])
         self.post_message(self.Judged(judged_for, offered, fits))
 
     def on_model_step_judged(self, message: Judged) -> None:
@@ -387,10 +389,12 @@ def _on_auto(session: Session) -> str:
     return f"{method}: {reason}." if reason else "Chosen by what fits, once the model's shapes are known."
 
 
-def judge(here: tuple[ModelFacts, ...], free: int, device: str) -> tuple[tuple[ModelFacts, ...], dict[str, str]]:
+def judge(
+    here: tuple[ModelFacts, ...], free: int, device: str, *, bfloat16: bool
+) -> tuple[tuple[ModelFacts, ...], dict[str, str]]:
     """The models of the catalogue, those that fit best first, and of them and those `here` what fits, in words."""
     offered = catalogue()
-    found = {model.source: verdicts(model, free, device) for model in (*offered, *here)}
+    found = {model.source: verdicts(model, free, device, bfloat16=bfloat16) for model in (*offered, *here)}
     best_first = sorted(offered, key=lambda model: order(model, found[model.source], device))
     return tuple(best_first), {source: fits_words(verdict) for source, verdict in found.items()}
 
