@@ -110,6 +110,15 @@ async def put(pilot: Pilot[int], path: str, text: str) -> None:
     await types(pilot, text)
 
 
+async def look_at_rows(pilot: Pilot[int]) -> None:
+    """Leave the field one types in and go to the rows: news above a field scroll them away, however soon they come."""
+    await pilot.press("escape")
+    listing = pilot.app.screen.query_one("#row-list")
+    listing.focus()
+    await until(pilot, lambda: listing.has_focus, "the focus")
+    listing.scroll_visible(animate=False)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
 async def test_every_step_shows_what_matters_and_nothing_can_be_focused_outside(size: tuple[int, int]) -> None:
     app = WizardApp("wizard", recipe=demo_recipe())
@@ -459,6 +468,7 @@ async def test_a_file_of_unusable_rows_is_counted_and_columns_are_named_by_hand(
         await put(pilot, "data.source", "own.jsonl")
         await sees(pilot, "say which column is what")
         await put(pilot, "data.mapping", "{instruction: frage, output: antwort}")
+        await look_at_rows(pilot)
         await sees(pilot, "▌A fox, I say.")
 
 
@@ -536,7 +546,8 @@ async def test_another_file_begins_with_auto_and_the_first_one_has_its_own_again
         await pilot.press("3")
         await put(pilot, "data.source", "own.jsonl")
         await put(pilot, "data.mapping", "{instruction: frage, output: antwort}")
-        await sees(pilot, "A fox, I say.")
+        await look_at_rows(pilot)
+        await sees(pilot, "▌A fox, I say.")
         await put(pilot, "data.source", "rows.jsonl")
         await sees(pilot, "Another file: mapping begins afresh, on auto; own.jsonl keeps its own.")
         await until(pilot, lambda: session(pilot).data is not None and session(pilot).data.facts is not None, "rows")
@@ -544,7 +555,7 @@ async def test_another_file_begins_with_auto_and_the_first_one_has_its_own_again
         assert app.screen.query_one(f"#{id_of('data.mapping')}", Input).value == ""
         await put(pilot, "data.source", "own.jsonl")
         await sees(pilot, "As set before for own.jsonl: mapping.")
-        await sees(pilot, "A fox, I say.")
+        await sees(pilot, "▌A fox, I say.")
         assert session(pilot).recipe.data.mapping == {"instruction": "frage", "output": "antwort"}
 
 

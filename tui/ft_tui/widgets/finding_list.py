@@ -40,7 +40,7 @@ class FindingList(PageKeysPass, OptionList):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id, markup=False)
-        self._shown: tuple[object, ...] = ()
+        self._shown: tuple[tuple[str, str], ...] = ()
         self._fixes: Mapping[str, str] = {}
 
     def show(self, findings: Sequence[Finding], fixes: Mapping[str, str]) -> None:
@@ -50,11 +50,12 @@ class FindingList(PageKeysPass, OptionList):
         lines = [*((one.kind, _words(one, fixes)) for one in findings), *((kind, _gone(kind, fixes)) for kind in gone)]
         shown = tuple((kind.name, words.plain) for kind, words in lines)
         if shown != self._shown:
-            self._shown = shown
             place = self.highlighted
+            kind_there = self._shown[place][0] if place is not None else ""
+            self._shown = shown
             self.clear_options()
             self.add_options([Option(words, id=kind.name) for kind, words in lines])
-            self.highlighted = min(place, len(lines) - 1) if place is not None and lines else None
+            self.highlighted = _stands_on([kind.name for kind, _ in lines], kind_there, place)
         self.display = bool(lines)
 
     def on_focus(self) -> None:
@@ -71,6 +72,13 @@ class FindingList(PageKeysPass, OptionList):
             present = self._fixes.get(kind.name, "")
             place = ways.index(present) if present in ways else 0
             self.post_message(self.Fixed(kind.name, ways[(place + 1) % len(ways)]))
+
+
+def _stands_on(names: Sequence[str], name: str, place: int | None) -> int | None:
+    """Where a kind is now; the line it was on, where it is gone."""
+    if name in names:
+        return names.index(name)
+    return min(place, len(names) - 1) if place is not None and names else None
 
 
 def _ways(kind: Kind) -> tuple[str, ...]:
