@@ -1,4 +1,4 @@
-"""The adapter and the form of the base where they are on auto: rank and alpha, quantisation, float32 weights."""
+"""The form of the base where it is on auto: quantisation, and float32 weights of full fine-tuning."""
 
 from __future__ import annotations
 
@@ -8,39 +8,11 @@ from ft_core.plan.batching import SMALLEST
 from ft_core.plan.facts import Choice, Situation
 from ft_core.plan.memory import MemoryEstimate, estimate
 from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import USUAL_RANK
-from ft_core.text import count_text, memory_text, one_line
+from ft_core.text import memory_text, one_line
 
 _METHOD: Final = "quantization.method"
 _WIDE: Final = "training.float32_weights"
 _KEPT: Final = ", the adapter and its optimiser's states in float32 included"
-_FEW_TOKENS, _MANY_TOKENS, _VERY_MANY_TOKENS = 50_000, 20_000_000, 100_000_000
-
-
-def advise_adapter(now: Situation) -> list[Choice]:
-    """Rank and alpha."""
-    adapter = now.recipe.adapter
-    if adapter.kind == "none":
-        return []
-    rank, reason = _rank(now)
-    made = [Choice("adapter.rank", rank, reason)] if adapter.rank is None else []
-    if adapter.alpha is None:
-        value = float(adapter.rank or rank)
-        made.append(Choice("adapter.alpha", value, "the same as the rank: what the adapter adds is scaled by 1"))
-    return made
-
-
-def _rank(now: Situation) -> tuple[int, str]:
-    tokens = now.data.tokens if now.data is not None else None
-    if tokens is None:
-        return USUAL_RANK, "usual while the amount of data is unknown"
-    shown = f"about {count_text(tokens)} tokens"
-    if tokens < _FEW_TOKENS:
-        return 8, f"{shown}: a small adapter holds them, and learns them by heart less easily"
-    if tokens < _MANY_TOKENS:
-        return USUAL_RANK, f"{shown}: usual, and rarely too little below tens of millions"
-    rank = 32 if tokens < _VERY_MANY_TOKENS else 64
-    return rank, f"{shown} teach more than a smaller adapter can hold"
 
 
 def advise_weights(now: Situation) -> list[Choice]:
@@ -80,7 +52,7 @@ def _method(now: Situation) -> tuple[str, str]:
         return "none", "compressed weights are frozen, and every weight is trained"
     if now.model.quantized is not None:
         return "none", f"the model comes compressed already ({one_line(now.model.quantized, 40)})"
-    whole, packed = _need(now, "none"), _need(now, "nf4")
+    whole, packed = least_need(now, "none"), least_need(now, "nf4")
     if whole is None or packed is None:
         return "none", "the shapes of the model are unknown until it is on this machine"
     free = f"{memory_text(now.free_memory)} of {now.memory_name} are free"
@@ -95,7 +67,8 @@ def _method(now: Situation) -> tuple[str, str]:
     return "nf4", f"the smallest form, and even so {memory_text(packed.total)} are needed, where {free}"
 
 
-def _need(now: Situation, method: str) -> MemoryEstimate | None:
+def least_need(now: Situation, method: str) -> MemoryEstimate | None:
+    """What the run needs with the base in this form and the smallest layout; None where that is unknown."""
     recipe = with_values(now.recipe, {_METHOD: method, **_given(now)})
     return estimate(now.model, recipe, now.device)
 

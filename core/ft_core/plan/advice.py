@@ -11,10 +11,11 @@ from pathlib import PurePath
 from ft_core.hardware.choose import choose_device
 from ft_core.hardware.look import Hardware
 from ft_core.models.facts import ModelFacts
-from ft_core.plan.adapt import advise_adapter, advise_quantisation, advise_weights
+from ft_core.plan.adapt import advise_quantisation, advise_weights
 from ft_core.plan.batching import advise_batch
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.float16 import float32_reason, without_bfloat16
+from ft_core.plan.lora import advise_adapter, advise_rate
 from ft_core.plan.memory import DEFAULT_LENGTH
 from ft_core.plan.speedups import advise_attention, advise_compiling, advise_packing
 from ft_core.plan.steps import Steps, count_steps
@@ -25,10 +26,6 @@ from ft_core.text import count_text, memory_text
 
 __all__ = ["Choice", "DataFacts", "Situation", "advise", "advised", "apply", "situation", "steps_of"]
 
-# LoRA bears ten times the rate of full tuning whatever the rank, and fifteen times in runs of some hundred steps
-# (Schulman et al. 2025, "LoRA Without Regret"); half the rate was best from 33B on (Dettmers et al. 2023, table 9).
-_LORA_RATE, _SHORT_RATE, _LARGE_RATE, _FULL_RATE = 2e-4, 3e-4, 1e-4, 1e-5
-_SHORT_STEPS, _LARGE_PARAMETERS = 100, 25e9
 _MANY_ROWS, _VERY_MANY_ROWS = 5_000, 20_000
 # Nearly all rows stay whole; the last half percent is often a few runaways that would double every sequence.
 _COVERED = 0.995
@@ -122,24 +119,6 @@ def _cpu_dtype(now: Situation) -> tuple[str, str]:
     return "float32", "the fastest on most CPUs, and the model is small against the memory"
 
 
-def _learning_rate(now: Situation) -> list[Choice]:
-    if now.recipe.training.learning_rate is not None:
-        return []
-    value, reason = _rate(now)
-    return [Choice("training.learning_rate", value, reason)]
-
-
-def _rate(now: Situation) -> tuple[float, str]:
-    if now.recipe.adapter.kind == "none":
-        return _FULL_RATE, "usual for tuning every weight; more makes a model forget"
-    if (now.model.parameters or 0) >= _LARGE_PARAMETERS:
-        return _LARGE_RATE, "half of what smaller models bear: best from about 30B parameters on"
-    steps = steps_of(now)
-    if steps is not None and steps.total < _SHORT_STEPS:
-        return _SHORT_RATE, f"only {steps.total} steps: a short run with LoRA bears half as much again as a long one"
-    return _LORA_RATE, "usual for LoRA, whatever its rank: ten times the rate of tuning every weight"
-
-
 def _epochs(now: Situation) -> list[Choice]:
     training = now.recipe.training
     if training.epochs is not None or training.max_steps is not None:
@@ -226,6 +205,6 @@ def _slug(source: str) -> str:
 
 
 _RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
-    _device, _dtype, advise_adapter, advise_targets, _epochs, _max_length, advise_packing, advise_quantisation,
-    advise_weights, advise_attention, advise_batch, _learning_rate, advise_compiling, _every_steps, _name,
+    _device, _dtype, advise_targets, _epochs, _max_length, advise_packing, advise_adapter, advise_quantisation,
+    advise_weights, advise_attention, advise_batch, advise_rate, advise_compiling, _every_steps, _name,
 )  # fmt: skip

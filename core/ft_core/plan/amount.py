@@ -11,12 +11,16 @@ from ft_core.text import counted
 
 # A rule of thumb: each rank of an adapter can hold about as much as this many short rows teach.
 _ROWS_FOR_A_RANK: Final = 20
+# So many short rows; fewer long ones teach as much.
+_TOKENS_FOR_A_RANK: Final = 5_000
 _LOW_RANK: Final = 16
 
 
-def rank_warning(recipe: Recipe, rows: int) -> Problem | None:
-    """Said of a rank above 16, the default, for which there are fewer than 20 training rows for each of it."""
+def rank_warning(recipe: Recipe, rows: int, tokens: int | None = None) -> Problem | None:
+    """Said of a rank above 16, the default, for which each of it has fewer than 20 training rows and 5,000 tokens."""
     rank = recipe.adapter.rank_or_usual
+    if (tokens or 0) >= _TOKENS_FOR_A_RANK * rank:
+        return None
     if recipe.adapter.kind == "none" or rank <= _LOW_RANK or not 0 < rows < _ROWS_FOR_A_RANK * rank:
         return None
     # Ranks are powers of two by custom.

@@ -108,10 +108,11 @@ def completed(found: Resolved, more: Sequence[Problem] = ()) -> Resolved:
     if too_large is not None and not found.counted:
         too_large = replace(too_large, why=f"{too_large.why}; reckoned for {found.basis}")
     rows = found.data.rows if found.data is not None else 0
+    tokens = found.data.tokens if found.data is not None else None
     held_out = found.data.held_out_rows if found.data is not None else 0
     undropped = dropout_warning(found.recipe, found.model, now.device)
     card = (floor_warning(now), overflow_warning(now), occupied_warning(now))
-    own = (code_warning(found.model), *card, too_large, rank_warning(found.recipe, rows), undropped)
+    own = (code_warning(found.model), *card, too_large, rank_warning(found.recipe, rows, tokens), undropped)
     few = verdict_warning(found.recipe, held_out)
     return replace(
         found,

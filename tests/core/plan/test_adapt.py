@@ -47,20 +47,6 @@ def test_the_smallest_layout_counts_unless_the_user_has_set_a_larger_one() -> No
 
 
 @pytest.mark.parametrize(
-    ("rows", "mean", "rank"), [(100, 200, 8), (2000, 200, 16), (200_000, 200, 32), (1_000_000, 200, 64)]
-)
-def test_the_rank_grows_with_the_tokens(rows: int, mean: int, rank: int) -> None:
-    made = choices(facts=data(rows, mean))
-    assert (made["adapter.rank"].value, made["adapter.alpha"].value) == (rank, float(rank))
-    assert "tokens" in made["adapter.rank"].reason
-
-
-def test_alpha_follows_a_rank_that_is_given_and_full_tuning_has_neither() -> None:
-    assert choices({"adapter.rank": 64})["adapter.alpha"].value == 64.0
-    assert not {"adapter.rank", "adapter.alpha"} & choices({"adapter.kind": "none"}).keys()
-
-
-@pytest.mark.parametrize(
     ("values", "kind", "capability", "attention", "why"),
     [
         ({}, "llama", (9, 0), "varlen", "boundaries"),
@@ -97,22 +83,6 @@ def test_packing_on_auto_tells_what_padding_would_cost() -> None:
     mixed = replace(data(100), counted=TokenCount.of((10, 90) * 50))
     made = {choice.field: choice for choice in advise(recipe(), machine(gpu()), LLAMA_8B, mixed)}["data.packing"]
     assert (made.value, "1.7 x the tokens" in made.reason or "1.8 x the tokens" in made.reason) == ("bfd", True)
-
-
-@pytest.mark.parametrize(
-    ("values", "parameters", "rows", "rate"),
-    [
-        ({}, 8e9, 50_000, 2e-4), ({}, 8e9, 200, 3e-4), ({}, 32e9, 200, 1e-4),
-        ({"adapter.kind": "none"}, 8e9, 200, 1e-5),
-    ],
-)  # fmt: skip
-def test_the_learning_rate_follows_method_size_and_length_of_the_run(
-    values: dict[str, object], parameters: float, rows: int, rate: float
-) -> None:
-    model = replace(LLAMA_8B, parameters=int(parameters))
-    found = advised(recipe(values), machine(gpu()), model, data(rows))
-    assert found.training.learning_rate == rate
-    assert found.reasons["training.learning_rate"]
 
 
 def test_the_padding_that_packing_spares_is_counted_from_the_lengths() -> None:
