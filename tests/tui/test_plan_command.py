@@ -9,7 +9,6 @@ from click.testing import CliRunner, Result
 
 from ft_core.paths import cache_root, runs_root
 from ft_tui.cli import cli
-from ft_tui.commands.plan import memory_of
 from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import serving_the_demo
 
@@ -62,16 +61,64 @@ def test_a_gpu_that_is_not_here_can_be_planned_for(demo: str) -> None:
     assert {choice["field"]: choice["value"] for choice in found["choices"]}["hardware.device"] == "cuda"
 
 
-@pytest.mark.parametrize(("size", "gib"), [("24GB", 24), ("24 GiB", 24), ("79.5", 79.5), ("8g", 8)])
-def test_sizes_of_gpus_are_read_as_cards_are_sold(size: str, gib: float) -> None:
-    assert memory_of(size) == gib * 2**30
+@pytest.mark.parametrize("command", ["plan", "models"])
+def test_a_card_is_planned_for_by_its_name(command: str, demo: str) -> None:
+    words = [command, demo] if command == "plan" else [command]
+    result = ft(*words, "--gpu", "a100-40", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    free = found["memory"]["free_bytes"] if command == "plan" else found["memory_bytes"]
+    assert free == pytest.approx(39.4 * 2**30)
+    assert "taken for the A100 40 GB" in result.stderr
 
 
-@pytest.mark.parametrize("size", ["", "much", "0", "-3GB", "1e9GB", "24 MB"])
-def test_what_is_no_size_is_refused(size: str, demo: str) -> None:
-    result = ft("plan", demo, "--gpu", size)
-    assert result.exit_code == 2
-    assert "no size" in result.stderr
+def test_a_planned_card_has_its_speed_and_its_formats(demo: str) -> None:
+    fast, slow = (planned(demo, "--gpu", name) for name in ("H100", "T4"))
+    assert fast["speed"]["limit_tokens_per_s"] > 10 * slow["speed"]["limit_tokens_per_s"]
+    chosen = {choice["field"]: choice["value"] for choice in slow["choices"]}
+    assert chosen["model.dtype"] == "float16"
+
+
+@pytest.mark.parametrize("name", ["much", "4095", "2x4090"])
+def test_what_is_no_card_and_no_size_is_refused(name: str, demo: str) -> None:
+    for words in (["plan", demo], ["models"]):
+        result = ft(*words, "--gpu", name)
+        assert result.exit_code == 2
+        assert "--gpu" in result.stderr
+
+
+def test_the_disk_of_this_machine_is_a_warning_for_a_gpu_elsewhere(demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ft_core.hardware.host._disk", lambda _path: (1000, 2000))
+    assert ft("plan", demo).exit_code == 2
+    found = planned(demo, "--gpu", "4090")
+    (warning,) = (one for one in found["warnings"] if "of disk" in one["what"])
+    assert "this machine would have" in warning["why"]
+
+
+def test_models_of_the_catalogue_are_planned_offline_and_the_plan_says_so(
+    demo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked = ("--gpu", "24GB", "--set", "model.source=Qwen/Qwen3-8B")
+    found = planned(demo, *asked)
+    assert found["memory"]["total"] > 5 * 2**30
+    (warning,) = (one for one in found["warnings"] if one["where"].endswith("model.source"))
+    assert "from the shapes that ship" in warning["what"]
+    assert "HF_HUB_OFFLINE" in warning["why"]
+    unknown = ft("plan", demo, "--gpu", "24GB", "--set", "model.source=some/unknown")
+    assert unknown.exit_code == 2
+    assert "forbids asking the hub" in unknown.stderr
+    assert ft("train", demo, *asked[2:]).exit_code == 2
+
+
+def test_a_model_of_the_catalogue_is_planned_while_the_hub_cannot_be_reached(
+    demo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    result = ft("plan", demo, "--gpu", "24GB", "--set", "model.source=Qwen/Qwen3-8B", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "planned from the shapes that ship" in result.stderr
+    assert json.loads(result.stdout)["memory"]["total"] > 5 * 2**30
 
 
 def test_an_imagined_gpu_cannot_be_measured(demo: str) -> None:

@@ -23,6 +23,9 @@ def choose_device(recipe: Recipe, hardware: Hardware) -> tuple[str, tuple[Gpu, .
         return "cpu", (), f"no GPU can be used: {(hardware.problem or 'none was found').partition('. ')[0].rstrip('.')}"
     if asked.gpus:
         return "cuda", _named(asked.gpus, hardware.gpus), "the recipe names the GPUs"
+    if hardware.elsewhere:
+        gpu = hardware.gpus[0]
+        return "cuda", (gpu,), f"planned for {gpu.name}, with {memory_text(gpu.memory_free)} of memory free"
     freest = max(hardware.gpus, key=lambda gpu: (gpu.memory_free, -gpu.index))
     why = f"GPU {freest.index} ({freest.name}) has the most free memory: {memory_text(freest.memory_free)}"
     return "cuda", (freest,), why

@@ -50,13 +50,17 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The whole machine. `problem` says in words why no GPU is seen; `cuda` is the newest the driver supports."""
+    """The whole machine. `problem` says in words why no GPU is seen; `cuda` is the newest the driver supports.
+
+    `elsewhere`: its GPU stands in another machine, of which host and disk say nothing.
+    """
 
     gpus: tuple[Gpu, ...]
     driver: str | None
     cuda: str | None
     problem: str | None
     host: Host
+    elsewhere: bool = False
 
 
 def look(nvml: Nvml | None = None) -> Hardware:

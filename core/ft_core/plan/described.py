@@ -53,3 +53,12 @@ def fetch_description(
     arguments = [source, *filter(None, [revision]), *(["--code"] if code else [])]
     done = run_child("ft_core.worker.describe", arguments, lambda _: None, cancel)
     return None if done is None else (Path(done["folder"]), str(done["commit"]))
+
+
+def what_is_known(model: ModelFacts) -> str:
+    """What a plan for a model goes by while the hub cannot be asked, in words."""
+    if model.path is not None:
+        return "this model is taken for what the hub said of it earlier"
+    if model.hidden is not None:
+        return "this model is planned from the shapes that ship with this program"
+    return "what this model is stays unknown until the run starts"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ft_core.errors import Problem
+from ft_core.hardware.cards import CARDS
 from ft_core.hardware.look import Gpu
 from ft_core.models.catalogue import catalogue
 from ft_core.plan.batching import SMALLEST
@@ -20,9 +23,11 @@ _OFFERED_MODELS = 2
 _LEAST: dict[str, object] = {
     "adapter.kind": "lora", "quantization.method": "nf4", "adapter.rank": _SMALL_RANK, "data.max_length": 256,
 }  # fmt: skip
-# Cards as they are sold, in GB; a little of each is never free.
-_CARDS = (8, 12, 16, 24, 32, 48, 80, 96, 141, 180, 288)
-_USABLE = 0.97
+# The one card of a size that is named: what one can rent or buy most easily.
+_OFFERED_CARDS: Final = (
+    "RTX 4060", "RTX 4070", "RTX 4080", "RTX 3090", "RTX 5090", "L40S", "RTX A6000", "A100 80 GB", "H100 NVL",
+    "RTX PRO 6000", "H200", "B200", "B300",
+)  # fmt: skip
 
 
 def memory_warning(now: Situation, need: MemoryEstimate | None) -> Problem | None:
@@ -40,7 +45,10 @@ def memory_warning(now: Situation, need: MemoryEstimate | None) -> Problem | Non
 
 
 def disk_problem(now: Situation) -> Problem | None:
-    """The disk is too full for the checkpoints the recipe keeps and the result; None when it is not."""
+    """The disk is too full for the checkpoints the recipe keeps and the result; None when it is not.
+
+    Of a machine elsewhere it says only what they need there, where that is more than this one has.
+    """
     host = now.hardware.host
     memory = estimate(now.model, now.recipe, now.device)
     if memory is None:
@@ -50,6 +58,14 @@ def disk_problem(now: Situation) -> Problem | None:
     need = (result + memory.parts["optimiser"]) * (now.recipe.saving.keep + 1) + result
     if need <= host.disk_free:
         return None
+    if now.hardware.elsewhere:
+        return Problem(
+            f"checkpoints and result need about {bytes_text(need)} of disk",
+            "saving.keep",
+            f"{now.recipe.saving.keep} checkpoints are kept, and one more is there while it is written; this machine"
+            f" would have {bytes_text(host.disk_free)} free",
+            "take a machine with a disk that holds them, or keep fewer checkpoints (saving.keep)",
+        )
     return Problem(
         f"checkpoints and result need about {bytes_text(need)} of disk, and {bytes_text(host.disk_free)} are free",
         str(host.disk_path),
@@ -86,9 +102,10 @@ def _remedy(now: Situation, need: MemoryEstimate) -> str:
 
 
 def _device_for(need: int) -> str:
-    """The smallest card that is sold with as much memory; empty where none is."""
-    size = next((size for size in _CARDS if need <= size * _USABLE * 2**30), None)
-    return "" if size is None else f"a GPU with {size} GB"
+    """The smallest card that takes it, with the memory it is sold with; empty where none does."""
+    offered = [card for card in CARDS if card.name in _OFFERED_CARDS and need <= card.memory_bytes]
+    smallest = min(offered, key=lambda card: card.memory, default=None)
+    return "" if smallest is None else f"a GPU with {smallest.gb} GB ({smallest.model})"
 
 
 def _models(now: Situation) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 from ft_core.errors import FtError
 from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find
-from ft_core.plan.described import describe, undescribed
+from ft_core.plan.described import describe, undescribed, what_is_known
 from ft_core.plan.traced import figures_of, untraced
 from ft_core.recipe.given import Given
 from ft_core.recipe.schema import Recipe
@@ -47,17 +47,11 @@ def _described(model: ModelFacts, told: Callable[[str], None]) -> ModelFacts:
         told(not_described(model, error))
         return model
     if found is None:
-        told(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {_what_is_known(model)}")
+        told(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {what_is_known(model)}")
     return found or model
 
 
 def not_described(model: ModelFacts, error: FtError) -> str:
     """Why the hub told nothing of a model, and what to do, in a few sentences."""
     found = error.problems[0]
-    return f"{found.what}: {_what_is_known(model)}. Why: {found.why}. To do: {found.remedy}"
-
-
-def _what_is_known(model: ModelFacts) -> str:
-    if model.path is not None:
-        return "this model is taken for what the hub said of it earlier"
-    return "what this model is stays unknown until the run starts"
+    return f"{found.what}: {what_is_known(model)}. Why: {found.why}. To do: {found.remedy}"

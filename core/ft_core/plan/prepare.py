@@ -11,6 +11,7 @@ from ft_core.models.facts import ModelFacts
 from ft_core.models.find import find, hub_forbidden_by
 from ft_core.plan.advice import situation
 from ft_core.plan.attention import packing_problem
+from ft_core.plan.described import what_is_known
 from ft_core.plan.facts import Situation, TokenCount
 from ft_core.plan.fit import disk_problem
 from ft_core.plan.float16 import overflow, without_bfloat16
@@ -26,16 +27,23 @@ _MODEL_FIELDS = ("model.source", "model.revision")
 _DEVICE_FIELDS = ("hardware.device", "hardware.gpus")
 
 
-def prepare(recipe: Recipe | Given, *, counted: TokenCount | None = None, hardware: Hardware | None = None) -> Resolved:
+def prepare(
+    recipe: Recipe | Given,
+    *,
+    counted: TokenCount | None = None,
+    hardware: Hardware | None = None,
+    to_run: bool = True,
+) -> Resolved:
     """Check the recipe against machine, model and data, and fill what is on auto.
 
-    `counted` are the rows in tokens, and `hardware` a look at the machine, where the caller has them already.
+    `counted` are the rows in tokens, and `hardware` a look at the machine, where the caller has them already. Where
+    nothing is `to_run`, a model may be out of reach whose shapes are known: that is a warning then.
     Raises FtError with all problems found, those of reading it included; of fields that could not be read, nothing
     more is asked.
     """
     given = recipe if isinstance(recipe, Given) else Given(recipe)
     problems: list[Problem] = []
-    gathered = _gathered(given, problems, counted, hardware)
+    gathered = _gathered(given, problems, counted, hardware, to_run=to_run)
     if given.problems or problems or gathered is None:
         raise FtError([*given.problems, *given.placed(problems)])
     now, warnings = gathered
@@ -46,7 +54,7 @@ def prepare(recipe: Recipe | Given, *, counted: TokenCount | None = None, hardwa
 
 
 def _gathered(
-    given: Given, problems: list[Problem], counted: TokenCount | None, hardware: Hardware | None
+    given: Given, problems: list[Problem], counted: TokenCount | None, hardware: Hardware | None, *, to_run: bool
 ) -> tuple[Situation, tuple[Problem, ...]] | None:
     """The situation, and warnings about the data; what forbids the run is put to the problems."""
     recipe, broken = given.recipe, given.broken
@@ -64,11 +72,18 @@ def _gathered(
     before = None
     if broken.isdisjoint(_DEVICE_FIELDS):
         before = gather(problems, lambda: situation(recipe, machine, asked, data[0] if data else None))
+    warnings = list(data[1]) if data is not None else []
     if model is not None:
-        problems += model_problems(recipe, model, needs_template=data is not None and data[2])
+        planned = not to_run and model.hidden is not None and hub_forbidden_by() is not None
+        needs_template = data is not None and data[2]
+        problems += model_problems(recipe, model, needs_template=needs_template, to_run=not planned)
+        if planned and model.kind == "hub":
+            warnings.append(_planned_only(model))
     if before is not None:
-        problems += [*_device_problems(before), *filter(None, [disk_problem(before)])]
-    return None if before is None or data is None else (before, data[1])
+        problems += _device_problems(before)
+        if (disk := disk_problem(before)) is not None:
+            (warnings if machine.elsewhere else problems).append(disk)
+    return None if before is None or data is None else (before, tuple(warnings))
 
 
 def nothing_trained(recipe: Recipe, rows: int) -> Problem:
@@ -82,12 +97,15 @@ def nothing_trained(recipe: Recipe, rows: int) -> Problem:
     )
 
 
-def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool) -> list[Problem]:
-    """Why this model cannot be trained as the recipe says; what is not known of it is no problem."""
+def model_problems(recipe: Recipe, model: ModelFacts, *, needs_template: bool, to_run: bool = True) -> list[Problem]:
+    """Why this model cannot be trained as the recipe says; what is not known of it is no problem.
+
+    Where nothing is `to_run`, its weights may be out of reach.
+    """
     if model.problem is not None:
         return [model.problem]
     found = []
-    if model.kind == "hub" and (forbidden := hub_forbidden_by()) is not None:
+    if to_run and model.kind == "hub" and (forbidden := hub_forbidden_by()) is not None:
         found.append(_out_of_reach(model, forbidden))
     if model.quantized is not None and model.quantized != "bitsandbytes":
         found.append(_packed(model))
@@ -118,6 +136,16 @@ def _out_of_reach(model: ModelFacts, forbidden: str) -> Problem:
         "model.source",
         f"it is not in the cache, and {forbidden} forbids asking the hub for it",
         f"unset {forbidden} to download it, or choose a model from the cache or a folder",
+    )
+
+
+def _planned_only(model: ModelFacts) -> Problem:
+    forbidden = hub_forbidden_by()
+    return Problem(
+        what_is_known(model),
+        "model.source",
+        f"{one_line(model.source, 100)} is not on this machine, and {forbidden} forbids asking the hub for it",
+        f"unset {forbidden} to plan by what the hub says of it now, and to train it here",
     )
 
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
+from ft_core.hardware.card_names import card_of, part_of
+from ft_core.hardware.look import Gpu
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import length_of
 from ft_core.plan.sizes import Sizes, sizes
 from ft_core.plan.steps import Steps
 from ft_core.recipe.schema import Recipe
 
-# Dense tensor-core rates for 16-bit inputs with float32 sums, in TFLOP/s, from the vendors' data sheets; the first
-# pattern that fits the driver's name of the device counts.
-_PEAKS: Final = (
-    (r"B300|B200|GB200", 2250), (r"H100.*PCIe", 756), (r"H100.*NVL", 835), (r"H100|H200|GH200|H800", 989),
-    (r"A100|A800", 312), (r"L40S", 362), (r"L40", 181), (r"L4\b", 121), (r"A10G", 70), (r"A10\b", 125),
-    (r"A40", 150), (r"A30", 165), (r"RTX PRO 6000", 503), (r"RTX 6000 Ada|6000 Ada", 364), (r"A6000", 155),
-    (r"A5000", 111), (r"5090", 210), (r"5080", 113), (r"5070 Ti", 88), (r"4090", 165), (r"4080", 98),
-    (r"4070 Ti", 80), (r"4070", 58), (r"4060 Ti", 44), (r"3090 Ti", 80), (r"3090", 71), (r"3080", 60), (r"3060", 26),
-    (r"V100", 125), (r"T4", 65), (r"RTX 8000|TITAN RTX", 130),
-)  # fmt: skip
 # float32 multiplications and additions a CPU core does in a second, with AVX2 at 2-3 GHz: 32 each cycle.
 _CORE_FLOPS: Final = 80e9
 # What a product of large matrices reaches of the data sheet's rate, and what training reaches of that: low, middle,
@@ -104,16 +95,17 @@ def peak_flops(now: Situation) -> float | None:
     """Operations a second that large matrix products reach on the situation's device; None where it is unknown."""
     if now.device == "cpu":
         return now.hardware.host.cores * _CORE_FLOPS
-    rates = [_rate(gpu.name) for gpu in now.gpus]
+    rates = [_rate(gpu, now.recipe.model.dtype) for gpu in now.gpus]
     if not rates or None in rates:
         return None
-    rate = min(rate for rate in rates if rate is not None) * _MATMUL_SHARE
-    # float32 runs on the tensor cores as TF32, at half the rate.
-    return rate / 2 if now.recipe.model.dtype == "float32" else rate
+    return min(rate for rate in rates if rate is not None) * _MATMUL_SHARE
 
 
-def _rate(name: str) -> float | None:
-    return next((rate * 1e12 for pattern, rate in _PEAKS if re.search(pattern, name, re.IGNORECASE)), None)
+def _rate(gpu: Gpu, dtype: str) -> float | None:
+    card = card_of(gpu.name, gpu.memory_total)
+    if card is None:
+        return None
+    return (card.float32_flops if dtype == "float32" else card.flops) * part_of(gpu.name)
 
 
 def relative_time(shape: Sizes, recipe: Recipe, length: float) -> float:

@@ -246,14 +246,15 @@ def test_full_tuning_that_does_not_fit_is_offered_lora() -> None:
 def test_a_model_that_fits_in_no_way_is_said_to_be_too_large() -> None:
     words = warning_for({}, 2)[1]
     assert "choose a smaller model, such as" in words
-    assert "QLoRA of it takes a GPU with 8 GB" in words
+    assert "QLoRA of it takes a GPU with 8 GB (RTX 4060)" in words
     named = [one for one in catalogue() if one.source in words]
     assert len(named) == 2
     assert all(one.parameters is not None and one.parameters < 1.5e9 for one in named)
 
 
 def test_what_does_not_fit_as_it_is_names_the_gpu_that_would_take_it_and_a_smaller_rank() -> None:
-    assert "or a GPU with 24 GB for the settings as they are" in warning_for({"quantization.method": "none"}, 10)[1]
+    words = warning_for({"quantization.method": "none"}, 10)[1]
+    assert "or a GPU with 24 GB (RTX 3090) for the settings as they are" in words
     words = warning_for({"adapter.rank": 512, "quantization.method": "nf4", "data.max_length": 256}, 8)[1]
     assert "adapter.rank 8 (about" in words
 

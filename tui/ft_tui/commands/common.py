@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,6 +15,10 @@ from ft_core.errors import FtError
 from ft_core.text import clean
 from ft_tui.commands import interrupts, output
 
+if TYPE_CHECKING:
+    from ft_core.hardware.look import Gpu
+
+GPU_HELP: Final = "a card by its name or memory, such as 4090, a100-40 or 24GB,"
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
@@ -80,6 +84,16 @@ def counter(words: str) -> Callable[..., None]:
             click.echo(f"\r{done:,}{of} {words} ", err=True, nl=False)
 
     return tell
+
+
+def asked_gpu(text: str) -> Gpu:
+    """The GPU that --gpu names; says what a name was taken for that could mean several. Raises FtError."""
+    from ft_core.hardware.elsewhere import gpu_elsewhere
+
+    gpu, taken_for = gpu_elsewhere(text)
+    if taken_for is not None:
+        output.words(taken_for)
+    return gpu
 
 
 def mouse_of(ctx: click.Context) -> bool:

@@ -10,9 +10,8 @@ import click
 
 from ft_core.text import count_text, memory_text, one_line
 from ft_tui.commands import output
-from ft_tui.commands.common import as_json, examples
+from ft_tui.commands.common import GPU_HELP, as_json, asked_gpu, examples
 from ft_tui.commands.model_cache import login_command, remove_command, show_downloaded
-from ft_tui.commands.plan import memory_of
 
 if TYPE_CHECKING:
     from ft_core.models.facts import ModelFacts
@@ -24,12 +23,13 @@ if TYPE_CHECKING:
     invoke_without_command=True,
     epilog=examples(
         "ft-tui models",
+        "ft-tui models --gpu 4090",
         "ft-tui models --gpu 24GB",
         "ft-tui models --downloaded",
         "ft-tui models remove Qwen/Qwen3-0.6B",
     ),
 )
-@click.option("--gpu", help="Judge for a GPU with this much memory, such as 24GB, instead of the one that is here.")
+@click.option("--gpu", help=f"Judge for {GPU_HELP} instead of the one that is here.")
 @click.option("--downloaded", is_flag=True, help="Only what was downloaded, with its size, and the disk it lies on.")
 @as_json
 @click.pass_context
@@ -79,7 +79,8 @@ def _memory(gpu: str | None) -> tuple[int, str, str]:
     from ft_core.hardware.look import look
 
     if gpu is not None:
-        return memory_of(gpu), "cuda", f"a GPU of {one_line(gpu, 20)}"
+        asked = asked_gpu(gpu)
+        return asked.memory_free, "cuda", asked.name
     found = look()
     if found.gpus:
         freest = max(found.gpus, key=lambda one: one.memory_free)

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ft_core.errors import FtError, problem
 from ft_core.text import count_text, counted, duration_text, memory_text, one_line, plural
 from ft_tui.commands import output
-from ft_tui.commands.common import as_json, assignments, counter, examples
+from ft_tui.commands.common import GPU_HELP, as_json, asked_gpu, assignments, counter, examples
 
 if TYPE_CHECKING:
     from ft_core.hardware.look import Hardware
     from ft_core.plan.resolve import Resolved
-
-_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(GB|GIB|G)?\s*", re.IGNORECASE)
+    from ft_core.recipe.given import Given
 
 
 @click.command(
     "plan",
     epilog=examples(
         "ft-tui plan mine.yaml",
+        "ft-tui plan mine.yaml --gpu 4090",
         "ft-tui plan mine.yaml --gpu 24GB --set adapter.rank=64",
         "ft-tui plan mine.yaml --probe --json > plan.json",
     ),
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--gpu", help="Plan for a GPU with this much memory, such as 24GB, instead of the one that is here.")
+@click.option("--gpu", help=f"Plan for {GPU_HELP} instead of the one that is here.")
 @click.option("--trace", is_flag=True, help="Trace a training step without weights: exact for any architecture.")
 @click.option("--probe", is_flag=True, help="Load the model and measure the longest batch on the device.")
 @assignments
@@ -47,19 +46,21 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
         raise problem(
             "a GPU that is not here cannot be measured",
             where="--probe",
-            why="--gpu plans for a GPU by its size",
+            why="--gpu plans for a GPU by its name or size",
             remedy="leave out one of them",
         )
-    given = read(file, assignments)
+    given, hardware = read(file, assignments), None
+    if gpu is not None:
+        given, hardware = _elsewhere(given, gpu)
     learn(given, output.words)
     tokens = count_of(given, counter("rows counted in tokens"))
-    prepared = prepare(given, counted=tokens, hardware=None if gpu is None else _imagined(gpu))
+    prepared = prepare(given, counted=tokens, hardware=hardware, to_run=False)
     unknown = prepared.model.path is not None and not exact(prepared.model)
     traced, untraced = _traced(prepared) if trace or unknown else (None, None)
     measured = _measured(prepared) if probe else None
     if measured is not None:
         # Speed, duration and cost follow from what was measured.
-        prepared = prepare(given, counted=tokens, hardware=prepared.hardware)
+        prepared = prepare(given, counted=tokens, hardware=prepared.hardware, to_run=False)
     found: dict[str, Any] = {**plan_data(prepared, traced), "measured": measured}
     if as_json:
         output.data_json(found)
@@ -69,42 +70,18 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
     output.show_problems((*prepared.warnings, *(untraced.problems if untraced else ())), kind="warning")
 
 
-def _imagined(size: str) -> Hardware:
-    """This machine, with one GPU of that size instead of its own."""
+def _elsewhere(given: Given, gpu: str) -> tuple[Given, Hardware]:
+    """The recipe for a machine with that GPU, whatever device it names here; and that machine. Raises FtError."""
     from dataclasses import replace
 
-    from ft_core.hardware.look import Gpu, look
+    from ft_core.hardware.elsewhere import hardware_elsewhere
+    from ft_core.recipe.check import with_values
 
-    total = memory_of(size)
-    gpu = Gpu(
-        index=0,
-        uuid="GPU-imagined",
-        name=f"a GPU of {size.strip()}",
-        memory_total=total,
-        memory_used=0,
-        memory_free=total,
-        processes=(),
-        compute_capability=(8, 0),
-        bf16=True,
-        utilisation=None,
-        temperature=None,
-        power_watts=None,
-        power_limit_watts=None,
-    )
-    return replace(look(), gpus=(gpu,), problem=None)
-
-
-def memory_of(size: str) -> int:
-    """Bytes of `24GB`, `24 GiB` or `24`: the gibibytes that a card is sold as having. Raises FtError."""
-    found = _SIZE.fullmatch(size)
-    if found is None or not 0 < float(found.group(1)) <= 4096:
-        raise problem(
-            f"`{one_line(size, 40)}` is no size of a GPU's memory",
-            where="--gpu",
-            why="it is a number of GB between 1 and 4096",
-            remedy="give a size such as 24GB",
-        )
-    return int(float(found.group(1)) * 2**30)
+    hardware, asked = hardware_elsewhere(asked_gpu(gpu)), given.recipe.hardware
+    if asked.device == "cpu" or asked.gpus:
+        output.words("Planned for the GPU that --gpu names: hardware.device and hardware.gpus are left aside.")
+    recipe = with_values(given.recipe, {"hardware.device": "auto", "hardware.gpus": []})
+    return replace(given, recipe=recipe), hardware
 
 
 def _traced(prepared: Resolved) -> tuple[Any, FtError | None]:
