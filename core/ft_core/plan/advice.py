@@ -15,8 +15,8 @@ from ft_core.plan.adapt import advise_quantisation, advise_weights
 from ft_core.plan.batching import advise_batch
 from ft_core.plan.facts import Choice, DataFacts, Situation
 from ft_core.plan.float16 import float32_reason, without_bfloat16
+from ft_core.plan.lengths import advise_length
 from ft_core.plan.lora import advise_adapter, advise_rate
-from ft_core.plan.memory import DEFAULT_LENGTH
 from ft_core.plan.speedups import advise_attention, advise_compiling, advise_packing
 from ft_core.plan.steps import Steps, count_steps
 from ft_core.plan.targets import advise_targets
@@ -27,11 +27,6 @@ from ft_core.text import count_text, memory_text
 __all__ = ["Choice", "DataFacts", "Situation", "advise", "advised", "apply", "situation", "steps_of"]
 
 _MANY_ROWS, _VERY_MANY_ROWS = 5_000, 20_000
-# Nearly all rows stay whole; the last half percent is often a few runaways that would double every sequence.
-_COVERED = 0.995
-# The recipe takes no longer rows.
-_LONGEST = 2**20
-_SHORTEST = 64
 _MOST_STEPS_LOST = 500
 
 
@@ -131,45 +126,6 @@ def _epochs(now: Situation) -> list[Choice]:
     return [Choice("training.epochs", value, f"{count_text(rows)} rows: {words}")]
 
 
-def _max_length(now: Situation) -> list[Choice]:
-    if now.recipe.data.max_length is not None:
-        return []
-    value, reason = _length(now.model.context, now.data)
-    return [Choice("data.max_length", value, reason)]
-
-
-def _length(context: int | None, data: DataFacts | None) -> tuple[int, str]:
-    most = min(context or _LONGEST, _LONGEST)
-    if data is None or not data.token_lengths:
-        return _uncounted_length(most, data.bound if data else None)
-    ordered = sorted(data.token_lengths)
-    usual = _round_up(ordered[min(len(ordered) - 1, math.ceil(_COVERED * len(ordered)))])
-    longest = _round_up(ordered[-1])
-    # Where the longest row costs little more, no row is cut.
-    value = min(longest if longest <= 1.5 * usual else usual, most)
-    cut = sum(length > value for length in ordered)
-    if not cut:
-        return value, f"the longest row has {ordered[-1]} tokens, none is cut"
-    why = "the model's context ends there" if value == most else "the few longest would make every step dearer"
-    texts = data.counted is not None and all(data.counted.train.texts)
-    how = "are longer and go on in rows of their own" if texts else "are longer and get cut"
-    return value, f"{cut} of {len(ordered)} rows {how}: {why}"
-
-
-def _uncounted_length(most: int, bound: int | None) -> tuple[int, str]:
-    if bound is not None and _round_up(bound) < min(DEFAULT_LENGTH, most):
-        return _round_up(bound), f"by the size of their texts, no row can have more than {bound} tokens"
-    if most < DEFAULT_LENGTH:
-        return most, "the model's context ends there"
-    return DEFAULT_LENGTH, "usual while the rows are not counted in tokens"
-
-
-def _round_up(tokens: int) -> int:
-    """The next of 64, 96, 128, 192, 256, 384 ...: sizes that kernels like."""
-    power = 1 << max(tokens - 1, 1).bit_length()
-    return max(_SHORTEST, power * 3 // 4 if tokens <= power * 3 // 4 else power)
-
-
 def _every_steps(now: Situation) -> list[Choice]:
     steps = steps_of(now)
     total = steps.total if steps else now.recipe.training.max_steps
@@ -205,6 +161,6 @@ def _slug(source: str) -> str:
 
 
 _RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
-    _device, _dtype, advise_targets, _epochs, _max_length, advise_packing, advise_adapter, advise_quantisation,
+    _device, _dtype, advise_targets, _epochs, advise_length, advise_packing, advise_adapter, advise_quantisation,
     advise_weights, advise_attention, advise_batch, advise_rate, advise_compiling, _every_steps, _name,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ft_core.plan.facts import Situation
+from ft_core.plan.lengths import rounded
 from ft_core.plan.memory import estimate, length_of
 from ft_core.plan.sizes import sizes
 from ft_core.plan.speed import relative_time, seen_length
@@ -41,14 +42,21 @@ def _others(now: Situation) -> Iterator[tuple[str, list[object]]]:
     yield "training.activation_checkpointing", [not (training.activation_checkpointing is not False)]
     micro = training.micro_batch or 1
     yield "training.micro_batch", [value for value in (micro // 2, micro * 2) if value]
-    length = length_of(now.model, recipe)
-    lengths = [value for value in (length // 2, length * 2) if _SHORTEST <= value <= (now.model.context or _LONGEST)]
-    yield "data.max_length", list(lengths)
+    yield "data.max_length", _lengths(now)
     if recipe.adapter.kind == "lora":
         rank = recipe.adapter.rank_or_usual
         yield "adapter.rank", [value for value in (rank // 2, rank * 2) if value]
         if now.model.quantized is None:
             yield "quantization.method", [value for value in _METHODS if value != recipe.quantization.method]
+
+
+def _lengths(now: Situation) -> list[object]:
+    """Half and twice the limit; twice only while some row is longer."""
+    length = length_of(now.model, now.recipe)
+    rows = now.data.row_tokens if now.data is not None else None
+    longer = rows is None or not rows.lengths or max(rows.lengths) > length
+    values = [rounded(length // 2), *([rounded(length * 2)] if longer else [])]
+    return [value for value in values if _SHORTEST <= value <= (now.model.context or _LONGEST)]
 
 
 def _judged(now: Situation, field: str, value: object) -> Alternative:

@@ -83,8 +83,9 @@ class DataFacts:
     `mixed` of the training rows come from each of the other files, in the order of the recipe.
 
     `counted` are the rows in tokens, where they were counted with the model's tokenizer. When they were not,
-    `estimated_tokens` is a guess from the size of the texts, and `bound` a number of tokens no row can exceed, a token
-    being a byte or more.
+    `estimated` are rows like them, no more than a few thousand, in tokens by the size of their texts;
+    `estimated_tokens` is what all rows come to so, and `bound` a number of tokens no row can exceed, a token being a
+    byte or more.
     """
 
     rows: int
@@ -94,6 +95,7 @@ class DataFacts:
     bound: int | None = None
     unusable: int = 0
     mixed: tuple[int, ...] = ()
+    estimated: RowTokens | None = None
 
     @property
     def exact(self) -> bool:
@@ -104,6 +106,21 @@ class DataFacts:
     def token_lengths(self) -> tuple[int, ...] | None:
         """Tokens of each training row before any is cut; None where they were not counted."""
         return self.counted.train.lengths if self.counted is not None else None
+
+    @property
+    def row_tokens(self) -> RowTokens | None:
+        """Training rows in tokens before any is cut: counted, else rows like them, estimated; None: unknown."""
+        return self.counted.train if self.counted is not None and self.counted.train.lengths else self.estimated
+
+    @property
+    def rows_whole(self) -> int:
+        """Training rows before any is left out for having nothing trained in it."""
+        return len(self.counted.train.lengths) if self.counted is not None else self.rows
+
+    def scaled(self, rows: float) -> int:
+        """How many training rows so many of `row_tokens` stand for."""
+        known = len(self.row_tokens.lengths) if self.row_tokens is not None else 0
+        return round(rows * self.rows_whole / known) if known else 0
 
     @property
     def mixed_in(self) -> int:

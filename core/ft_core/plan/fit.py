@@ -11,12 +11,14 @@ from ft_core.models.catalogue import catalogue
 from ft_core.plan.batching import SMALLEST
 from ft_core.plan.facts import Situation
 from ft_core.plan.float16 import without_bfloat16
+from ft_core.plan.lengths import cut_by, longest_that_fits, rounded
+from ft_core.plan.margin import margin, tight
 from ft_core.plan.memory import MemoryEstimate, estimate, length_of
 from ft_core.plan.verdicts import verdicts
 from ft_core.recipe.check import with_values
 from ft_core.text import bytes_text, memory_text
 
-_SHORTEST_OFFERED = 256
+_LENGTH = "data.max_length"
 _SMALL_RANK = 8
 _OFFERED_MODELS = 2
 # What least memory is needed with: the smallest form of the base and the shortest rows that make sense.
@@ -41,6 +43,22 @@ def memory_warning(now: Situation, need: MemoryEstimate | None) -> Problem | Non
         "hardware.gpus" if now.device == "cuda" else "hardware.device",
         f"{_largest(need)}{others}",
         _remedy(now, need),
+    )
+
+
+def tight_warning(now: Situation, need: MemoryEstimate | None) -> Problem | None:
+    """How little of the free memory a run that fits leaves; None where that is the margin or more."""
+    free = now.free_memory
+    if need is None or not tight(need.total, free):
+        return None
+    spare, left = margin(free), free - need.total
+    return Problem(
+        f"it is tight: of {memory_text(free)} of free {now.memory_name} the run leaves {memory_text(left)}",
+        "hardware.gpus" if now.device == "cuda" else "hardware.device",
+        f"{memory_text(spare)} should stay free: what the allocator cannot use of its gaps, and what other programs"
+        " take, is not known beforehand",
+        "close what else uses it, or choose a smaller model, a smaller rank or shorter rows; where memory runs out, the"
+        " run goes on with smaller micro-batches",
     )
 
 
@@ -93,7 +111,7 @@ def _others(gpus: tuple[Gpu, ...]) -> str:
 def _remedy(now: Situation, need: MemoryEstimate) -> str:
     """What would fit: other settings, another GPU, else another model."""
     settings = _would_fit(now)
-    smallest = estimate(now.model, with_values(now.recipe, {**SMALLEST, **_LEAST}), now.device)
+    smallest = estimate(now.model, with_values(now.recipe, {**_smallest(now), **_LEAST}), now.device)
     device = _device_for((need if settings else smallest or need).total) if now.device == "cuda" else ""
     if settings:
         return f"{settings}; or {device} for the settings as they are" if device else settings
@@ -102,8 +120,9 @@ def _remedy(now: Situation, need: MemoryEstimate) -> str:
 
 
 def _device_for(need: int) -> str:
-    """The smallest card that takes it, with the memory it is sold with; empty where none does."""
-    offered = [card for card in CARDS if card.name in _OFFERED_CARDS and need <= card.memory_bytes]
+    """The smallest card that takes it and has a margin, with the memory it is sold with; empty where none does."""
+    roomy = (card for card in CARDS if need <= card.memory_bytes - margin(card.memory_bytes))
+    offered = [card for card in roomy if card.name in _OFFERED_CARDS]
     smallest = min(offered, key=lambda card: card.memory, default=None)
     return "" if smallest is None else f"a GPU with {smallest.gb} GB ({smallest.model})"
 
@@ -121,25 +140,52 @@ def _models(now: Situation) -> str:
 
 
 def _would_fit(now: Situation) -> str:
-    fitting = []
-    for values in _smaller(now):
-        need = estimate(now.model, with_values(now.recipe, {**SMALLEST, **values}), now.device)
-        if need is not None and need.total <= now.free_memory:
-            words = (
-                " and ".join(f"{field} {value}" for field, value in values.items()) or "checkpointing, one at a time"
-            )
-            fitting.append(f"{words} (about {memory_text(need.total)})")
-    return "these would fit, with micro-batch 1 and checkpointing: " + "; ".join(fitting[:3]) if fitting else ""
+    """What would fit in the smallest layout; shorter rows only where nothing does that leaves rows whole."""
+    whole = [{**change, **uncut} for uncut in _uncut(now) for change in _smaller(now)]
+    found = [words for change in whole if (words := _fitting(now, change))] or _cutting(now)
+    return f"these would fit, with micro-batch 1 and checkpointing: {'; '.join(found[:3])}" if found else ""
+
+
+def _smallest(now: Situation) -> dict[str, object]:
+    """The layout that needs the least memory, with the effective batch of the recipe."""
+    training = now.recipe.training
+    return {**SMALLEST, "training.accumulation": (training.micro_batch or 1) * (training.accumulation or 1)}
+
+
+def _fitting(now: Situation, change: dict[str, object]) -> str:
+    """The change in words with what the run would need; empty where it would not fit."""
+    need = estimate(now.model, with_values(now.recipe, {**_smallest(now), **change}), now.device)
+    if need is None or need.total > now.free_memory:
+        return ""
+    words = " and ".join(f"{field} {value}" for field, value in change.items()) or "checkpointing, one at a time"
+    return f"{words} (about {memory_text(need.total)})"
+
+
+def _uncut(now: Situation) -> list[dict[str, object]]:
+    """The limit of the recipe, and one that is shorter and cuts none of the rows, where they are known."""
+    rows = now.data.row_tokens if now.data is not None else None
+    longest = rounded(max(rows.lengths)) if rows is not None and rows.lengths else None
+    shorter = longest is not None and longest < length_of(now.model, now.recipe)
+    return [{}, {_LENGTH: longest}] if shorter else [{}]
+
+
+def _cutting(now: Situation) -> list[str]:
+    """The longest limit that fits, as the base is and in 4 bits, with the rows it would cut."""
+    found = []
+    packed = [one for one in _smaller(now) if one.get("quantization.method") == "nf4"]
+    for change in [{}, *packed]:
+        most = longest_that_fits(now, {**_smallest(now), **change}, length_of(now.model, now.recipe))
+        if most is None:
+            continue
+        cut = cut_by(now.data, most) if now.data is not None else None
+        words = _fitting(now, {**change, _LENGTH: most})
+        found.append(words if cut is None else f"{words}, which cuts {cut.cut:,} of {cut.rows:,} rows")
+    return found
 
 
 def _smaller(now: Situation) -> list[dict[str, object]]:
-    """Changes that save memory, those that cost least first."""
+    """Changes that save memory and cut no row, those that cost least first."""
     recipe = now.recipe
-    lengths = []
-    length = length_of(now.model, recipe) // 2
-    while length >= _SHORTEST_OFFERED:
-        lengths.append(length)
-        length //= 2
     changes: list[dict[str, object]] = [{}]
     lora: dict[str, object] = {}
     if recipe.adapter.kind == "none":
@@ -150,7 +196,4 @@ def _smaller(now: Situation) -> list[dict[str, object]]:
     rank = recipe.adapter.rank_or_usual
     if recipe.adapter.kind == "lora" and rank > _SMALL_RANK:
         changes.append({"adapter.rank": _SMALL_RANK})
-    changes += [{"data.max_length": value} for value in lengths]
-    if now.model.quantized is None:
-        changes += [{**lora, "quantization.method": "nf4", "data.max_length": value} for value in lengths]
     return changes

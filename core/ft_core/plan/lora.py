@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ft_core.plan.adapt import least_need
+from ft_core.plan.adapt import has_room
 from ft_core.plan.facts import Choice, Situation
 from ft_core.plan.memory import estimate
 from ft_core.plan.sizes import sizes
@@ -99,8 +99,7 @@ def _fitting(now: Situation, rank: int) -> int:
 
 
 def _fits(now: Situation, rank: int, method: str) -> bool:
-    need = least_need(replace(now, recipe=with_values(now.recipe, {_RANK: rank})), method)
-    return need is None or need.total <= now.free_memory
+    return has_room(replace(now, recipe=with_values(now.recipe, {_RANK: rank})), method)
 
 
 def _ranks(most: int) -> list[int]:

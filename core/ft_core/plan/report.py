@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ft_core.plan.margin import margin, tight
 from ft_core.plan.memory import MemoryEstimate, length_of
 from ft_core.plan.resolve import Resolved
 from ft_core.plan.speed import Speed
@@ -74,6 +75,8 @@ def _memory(need: MemoryEstimate, free: int, total: int, basis: str) -> dict[str
         "free_bytes": free,
         "device_bytes": total,
         "fits": need.total <= free,
+        "margin_bytes": margin(free),
+        "tight": tight(need.total, free),
         "method": need.method,
         "basis": basis,
     }

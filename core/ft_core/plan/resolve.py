@@ -22,10 +22,11 @@ from ft_core.plan.amount import rank_warning, verdict_warning
 from ft_core.plan.attention import dropout_warning
 from ft_core.plan.calibration import remembered
 from ft_core.plan.facts import Choice, DataFacts, Situation
-from ft_core.plan.fit import memory_warning
+from ft_core.plan.fit import memory_warning, tight_warning
 from ft_core.plan.float16 import overflow_warning
 from ft_core.plan.floors import floor_warning
 from ft_core.plan.foreign_code import code_warning
+from ft_core.plan.lengths import cut_warning
 from ft_core.plan.memory import MemoryEstimate, estimate, length_of
 from ft_core.plan.occupied import occupied_warning
 from ft_core.plan.speed import Speed, speed
@@ -112,7 +113,8 @@ def completed(found: Resolved, more: Sequence[Problem] = ()) -> Resolved:
     held_out = found.data.held_out_rows if found.data is not None else 0
     undropped = dropout_warning(found.recipe, found.model, now.device)
     card = (floor_warning(now), overflow_warning(now), occupied_warning(now))
-    own = (code_warning(found.model), *card, too_large, rank_warning(found.recipe, rows, tokens), undropped)
+    room = (too_large, tight_warning(now, found.memory), cut_warning(now))
+    own = (code_warning(found.model), *card, *room, rank_warning(found.recipe, rows, tokens), undropped)
     few = verdict_warning(found.recipe, held_out)
     return replace(
         found,

@@ -53,7 +53,7 @@ def test_an_adapter_has_a_parameter_for_each_token_up_to_rank_256(model: ModelFa
 
 
 def test_a_rank_that_does_not_fit_is_not_proposed_and_what_would_suit_is_said() -> None:
-    small = machine(gpu(free_gib=8.5))
+    small = machine(gpu(free_gib=9.3))
     found = choices(facts=data(2_000_000), hardware=small)
     assert found["adapter.rank"].value == 32
     assert "suit rank 256, and that does not fit" in found["adapter.rank"].reason

@@ -74,7 +74,7 @@ def test_what_was_prepared_once_is_prepared_again_unchanged(parts: dict[str, obj
 def test_token_lengths_that_are_known_set_the_length(parts: dict[str, object]) -> None:
     plan = prepare(recipe(parts), hardware=CPU, counted=TokenCount.of([40] * 94 + [90]))
     assert plan.data is not None
-    assert (plan.data.rows, plan.recipe.data.max_length) == (95, 96)
+    assert (plan.data.rows, plan.recipe.data.max_length) == (95, 128)
 
 
 def test_rows_that_hold_nothing_to_train_on_where_they_are_cut_are_a_problem(parts: dict[str, object]) -> None:

@@ -119,6 +119,8 @@ def _memory_lines(memory: dict[str, Any] | None, measured: dict[str, Any] | None
     if memory is None:
         return ["memory     unknown until the model is on this machine"]
     verdict, method = "fits" if memory["fits"] else "does not fit", memory["method"]
+    if memory["tight"]:
+        verdict = "tight"
     parts = [f"{name} {memory_text(size)}" for name, size in memory["parts"].items() if size]
     lines = [
         f"memory     {memory_text(memory['total'])} of {memory_text(memory['free_bytes'])} free: {verdict} ({method})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ft_core.plan.margin import tight
 from ft_core.plan.memory import MemoryEstimate
 from ft_core.text import memory_text
 from ft_tui.run_words import ascii_only
@@ -115,9 +116,14 @@ def _verdict(estimate: MemoryEstimate, device: str, total: int, free: int, width
     elif need > free:
         state, style = f"would fit, but others use it now: {memory_text(need - free)} are missing", "warn"
     else:
-        state, style = f"fits, {memory_text(free - need)} to spare", "good"
+        state, style = _fits(need, free)
     spans = [(word + " ", "") for word in f"{words}:".split()] + [(word + " ", style) for word in state.split()]
     return _wrap_spans(spans, width)
+
+
+def _fits(need: int, free: int) -> Span:
+    left = f"{memory_text(free - need)} to spare"
+    return (f"tight, {left}", "warn") if tight(need, free) else (f"fits, {left}", "good")
 
 
 def _about(estimate: MemoryEstimate) -> str:
@@ -128,11 +134,7 @@ def _brief(estimate: MemoryEstimate, free: int, width: int) -> list[Line]:
     """The verdict in a line, and in as many words as there is room for."""
     need = estimate.total
     fits = need <= free
-    state: Span = (
-        (f"fits, {memory_text(free - need)} to spare", "good")
-        if fits
-        else (f"{memory_text(need - free)} too much", "bad")
-    )
+    state: Span = _fits(need, free) if fits else (f"{memory_text(need - free)} too much", "bad")
     words: Line = ((f"needs {_about(estimate)} {memory_text(need)} of {memory_text(free)} free: ", ""), state)
     return [words if line_width(words) <= width else (state,)]
 
