@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ft_core.plan.facts import Situation
 from ft_core.plan.lengths import rounded
 from ft_core.plan.memory import estimate, length_of
 from ft_core.plan.sizes import sizes
-from ft_core.plan.speed import relative_time, seen_length
+from ft_core.plan.speed import token_seconds
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
 
@@ -69,4 +69,4 @@ def _judged(now: Situation, field: str, value: object) -> Alternative:
 def _time(now: Situation, recipe: Recipe) -> float:
     shape = sizes(now.model, recipe, now.device)
     assert shape is not None
-    return relative_time(shape, recipe, seen_length(now))
+    return token_seconds(replace(now, recipe=recipe), shape)

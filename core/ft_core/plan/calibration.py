@@ -1,4 +1,4 @@
-"""What share of its arithmetic a device has reached in earlier runs here: the next plan is drawn with it.
+"""How a device compared to the formula of speed in earlier runs here: the next plan is drawn with it.
 
 It is called measured for the model that ran, with settings like those it ran with. Of anything else it is an estimate.
 """
@@ -18,17 +18,17 @@ from ft_core.models.facts import ModelFacts
 from ft_core.paths import cache_root
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import length_of
-from ft_core.plan.speed import Measured, used_share
+from ft_core.plan.speed import Measured, measured_pace
 from ft_core.text import one_line
 
 _MOST_DEVICES: Final = 64
 _MOST_EACH: Final = 32
-# A share above the arithmetic the device has is a mistake, or its rate is listed too low.
-_MOST_SHARE: Final = 2
+# Further off the formula nothing is: what says so is a mistake.
+_MOST_PACE: Final = 100
 _LARGEST: Final = 16 * 1024 * 1024
 # Tokens of a micro-batch within this factor fill a device alike.
 _ALIKE: Final = 2.0
-# How far the same share may be off, as a factor: in a run like it, in one with other settings, for another model
+# How far the same pace may be off, as a factor: in a run like it, in one with other settings, for another model
 # (whose matrices may be a hundred times as large, and fill the device as much better).
 _SAME, _OTHER_SETTINGS, _OTHER_MODEL = 1.15, 1.6, 4.0
 
@@ -43,34 +43,37 @@ def device_name(device: str, hardware: Hardware, uuids: tuple[str, ...]) -> str:
 
 
 def remembered(now: Situation) -> Measured | None:
-    """The newest share reached on a device like this one, that of the likest run first; None before the first run."""
+    """The newest pace of a device like this one, that of the likest run first; None before the first run."""
     records = _all().get(_name(now), [])
     model, settings = model_name(now.model), _settings(now)
     shape = _shape(now.model)
     same = [one for one in records if one.get("model") == model and one.get("shape", shape) == shape]
     for record in reversed(same):
         if _alike(record.get("settings"), settings):
-            return Measured(record["share"], spread=_SAME)
+            return Measured(record["pace"], spread=_SAME)
     if same:
-        return Measured(same[-1]["share"], "this model with other settings on this machine", _OTHER_SETTINGS)
+        return Measured(same[-1]["pace"], "this model with other settings on this machine", _OTHER_SETTINGS)
     if not records:
         return None
     name = records[-1].get("model")
     shown = one_line(name.rstrip("/").rpartition("/")[2], 60) if isinstance(name, str) else "another model"
-    return Measured(records[-1]["share"], f"{shown} on this machine", _OTHER_MODEL)
+    return Measured(records[-1]["pace"], f"{shown} on this machine", _OTHER_MODEL)
 
 
-def remember(now: Situation, tokens_per_s: float) -> None:
-    """Keep the share that a measured speed makes; without a place to write, nothing is kept."""
-    share = used_share(now, tokens_per_s)
-    if share is None or not 0 < share < _MOST_SHARE:
+def remember(now: Situation, tokens_per_s: float, tokens: float | None = None) -> None:
+    """Keep how a measured speed compares to the formula; without a place to write, nothing is kept.
+
+    `tokens` are those of the one micro-step that was measured, without the optimiser; None: whole steps were.
+    """
+    pace = measured_pace(now, tokens_per_s, tokens)
+    if not _is_pace(pace):
         return
     known = _all()
     record = {
         "model": model_name(now.model),
         "shape": _shape(now.model),
         "settings": _settings(now),
-        "share": share,
+        "pace": pace,
         "t": time.time(),
     }
     records = [one for one in known.pop(_name(now), []) if not _replaces(record, one)]
@@ -131,7 +134,10 @@ def _file() -> Path:
 
 
 def _all() -> dict[str, list[Record]]:
-    """Records by device, the newest last; what cannot be read is left out. Earlier versions kept one a device."""
+    """Records by device, the newest last; what cannot be read is left out.
+
+    So is what earlier versions kept, a share of the arithmetic: without tokens and settings it is no pace.
+    """
     with suppress(FtError):
         found = read_sealed(_file(), _LARGEST, bare=True) or {}
         return {name: _records(value) for name, value in found.items() if _records(value)}
@@ -139,9 +145,9 @@ def _all() -> dict[str, list[Record]]:
 
 
 def _records(value: object) -> list[Record]:
-    every = value if isinstance(value, list) else [value]
-    return [one for one in every if isinstance(one, dict) and _is_share(one.get("share"))]
+    every = value if isinstance(value, list) else []
+    return [one for one in every if isinstance(one, dict) and _is_pace(one.get("pace"))]
 
 
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < _MOST_SHARE
+def _is_pace(value: object) -> bool:
+    return isinstance(value, int | float) and 1 / _MOST_PACE < value < _MOST_PACE

@@ -22,6 +22,7 @@ class Sizes:
     `linear` are parameters of linear layers, which quantisation compresses; `experts` those of experts, which it does
     not; both of all layers. `active` are the parameters of the layers that one token meets. `adapter` counts the
     adapter's parameters, `delta` those of a layer's experts that have one: PEFT writes out their change in full.
+    `through` are the numbers that go into and come out of the linear layers that one token meets, in all layers.
     `figures` are those of an architecture that was traced as a whole.
     """
 
@@ -43,6 +44,7 @@ class Sizes:
     experts: int
     active: int
     largest: int
+    through: int
     adapter: int
     adapted: frozenset[str]
     delta: int
@@ -110,6 +112,7 @@ def sizes(model: ModelFacts, recipe: Recipe, device: str) -> Sizes | None:
         experts=layers * in_experts,
         active=layers * (in_linear + expert * (model.experts_per_token or 0)),
         largest=max(a * b for a, b in layer.values()),
+        through=layers * (sum(a + b for a, b in layer.values()) + _through_experts(model)),
         adapter=layers * adapter,
         adapted=adapted,
         delta=delta,
@@ -129,6 +132,7 @@ def _traced(guessed: Sizes, model: ModelFacts, figures: Figures) -> Sizes:
         linear=figures.linear,
         active=figures.active,
         largest=figures.largest,
+        through=figures.adapter,
         adapter=guessed.rank * figures.adapter,
         # Their share of what is kept is among the figures.
         mixture=None,
@@ -188,6 +192,11 @@ def _on_experts(rank: int, hidden: int, width: int, experts: int) -> int:
     """
     each = 2 * rank * (hidden + 2 * width) + rank * (width + hidden)
     return experts * each
+
+
+def _through_experts(model: ModelFacts) -> int:
+    """Numbers that go into and come out of the experts of a layer that a token meets."""
+    return 3 * (model.experts_per_token or 0) * ((model.hidden or 0) + (model.expert_width or 0))
 
 
 def _widths(recipe: Recipe, device: str) -> tuple[int, int]:

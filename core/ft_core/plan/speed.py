@@ -5,25 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ft_core.hardware.card_names import card_of, part_of
-from ft_core.hardware.look import Gpu
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import length_of
+from ft_core.plan.pace import device_rates, step_time
 from ft_core.plan.sizes import Sizes, sizes
 from ft_core.plan.steps import Steps
 from ft_core.recipe.schema import Recipe
 
 # float32 multiplications and additions a CPU core does in a second, with AVX2 at 2-3 GHz: 32 each cycle.
 _CORE_FLOPS: Final = 80e9
-# What a product of large matrices reaches of the data sheet's rate, and what training reaches of that: low, middle,
-# high. An 8B LoRA on one H100 is reported at 0.54 of its limit (NeMo AutoModel); small models reach less.
-_MATMUL_SHARE: Final = 0.8
-_REACHED: Final[dict[str, tuple[float, float, float]]] = {"cuda": (0.25, 0.45, 0.65), "cpu": (0.15, 0.4, 0.8)}
-# Unpacking a 4-bit base costs as much for a short micro-batch as for a long one: about the time of this many tokens
-# (1.04 times the time of 16 bits at 4096 tokens a micro-batch, 1.45 times at 512).
+# What training reaches of that on a CPU, and how much slower it is where a base is packed (by the time of this many
+# tokens a micro-batch) and where an adapter has dropout.
+_CPU_SHARE: Final = 0.4
 _UNPACKING_TOKENS: Final = 200
 _DROPOUT_FACTOR: Final = 1.07
-_COMPILED_FACTOR: Final = 0.85
+# A speed so far above what the arithmetic allows is a mistake, or the device's rate is listed too low.
+_MOST_OF_LIMIT: Final = 2.0
+# How far a speed may be off the formula, as factors: published ones of nine in ten lie within this on a GPU.
+_RANGE: Final[dict[str, tuple[float, float]]] = {"cuda": (0.6, 1.5), "cpu": (0.375, 2.0)}
 _COMPILE_SECONDS: Final = 60.0
 # Imports, loading, the base's answers; then the verdict: rough, and small beside a run of hours.
 _AROUND_SECONDS: Final[dict[str, tuple[float, float, float]]] = {"cuda": (20, 60, 240), "cpu": (10, 30, 180)}
@@ -59,12 +58,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Measured:
-    """A share of the device's arithmetic that was used before, and what it was measured with, where that differs.
+    """How many times as fast as the formula a device was before, and what it was measured with, where that differs.
 
     `of` is empty where this very model ran with settings like these; else it says in words what ran.
     """
 
-    share: float
+    pace: float
     of: str = ""
     spread: float = 1.15
 
@@ -85,65 +84,70 @@ def useful_flops(shape: Sizes, length: float, supervised: float = 1.0) -> float:
 
 def done_flops(shape: Sizes, recipe: Recipe, length: float) -> float:
     """Operations that are done: the useful ones, and with checkpointing the forward pass of the layers once more."""
-    useful = useful_flops(shape, length)
+    return sum(_done(shape, recipe, length))
+
+
+def _done(shape: Sizes, recipe: Recipe, length: float) -> tuple[float, float]:
+    """Operations done for a token: in products, and in attention."""
+    seen = shape.layers * shape.queries * length
+    products, attention = useful_flops(shape, length) - 7 * seen, 7 * seen
     if recipe.training.activation_checkpointing is False:
-        return useful
-    return useful + 2 * shape.active + 2 * shape.adapter + 2 * shape.layers * shape.queries * length
+        return products, attention
+    return products + 2 * shape.active + 2 * shape.adapter, attention + 2 * seen
 
 
 def peak_flops(now: Situation) -> float | None:
     """Operations a second that large matrix products reach on the situation's device; None where it is unknown."""
     if now.device == "cpu":
         return now.hardware.host.cores * _CORE_FLOPS
-    rates = [_rate(gpu, now.recipe.model.dtype) for gpu in now.gpus]
-    if not rates or None in rates:
-        return None
-    return min(rate for rate in rates if rate is not None) * _MATMUL_SHARE
+    rates = device_rates(now)
+    return None if rates is None else rates[0]
 
 
-def _rate(gpu: Gpu, dtype: str) -> float | None:
-    card = card_of(gpu.name, gpu.memory_total)
-    if card is None:
-        return None
-    return (card.float32_flops if dtype == "float32" else card.flops) * part_of(gpu.name)
+def token_seconds(now: Situation, shape: Sizes, tokens: float | None = None, *, whole: bool = True) -> float:
+    """Seconds that a token takes by the formula; where the device is unknown, only good to compare two recipes.
+
+    `tokens` are those of a micro-step, where they are known. Not `whole`: the optimiser's share is left out.
+    """
+    length = seen_length(now)
+    if now.device != "cuda":
+        return _on_a_cpu(now, shape, length, peak_flops(now) or _CORE_FLOPS)
+    found = step_time(now, shape, _done(shape, now.recipe, length), tokens)
+    return found.token if whole else found.micro_step / found.tokens
 
 
-def relative_time(shape: Sizes, recipe: Recipe, length: float) -> float:
-    """Time for a token in units of one useful operation: what compares two recipes on the same device."""
-    time = done_flops(shape, recipe, length)
+def _on_a_cpu(now: Situation, shape: Sizes, length: float, peak: float) -> float:
+    recipe = now.recipe
+    seconds = done_flops(shape, recipe, length) / (peak * _CPU_SHARE)
     if recipe.quantization.packed:
         tokens = (recipe.training.micro_batch or 1) * (recipe.data.max_length or length)
-        time *= 1 + _UNPACKING_TOKENS / tokens
-    if recipe.adapter.dropout and recipe.adapter.kind == "lora":
-        time *= _DROPOUT_FACTOR
-    return time * (_COMPILED_FACTOR if recipe.training.compile else 1.0)
+        seconds *= 1 + _UNPACKING_TOKENS / tokens
+    return seconds * (_DROPOUT_FACTOR if recipe.adapter.dropout and recipe.adapter.kind == "lora" else 1.0)
 
 
 def speed(now: Situation, steps: Steps | None, measured: Measured | None = None) -> Speed | None:
     """The speed of this run; None where the model's shapes or the device's rate are unknown.
 
-    `measured` is the share of the device's arithmetic that was used on it before, or by the probe (`used_share`).
-    Of another model or other settings it is an estimate only.
+    `measured` says how the device compared to the formula before, or in the probe (`measured_pace`). Of another model
+    or other settings it is an estimate only.
     """
     shape = sizes(now.model, now.recipe, now.device)
     peak = peak_flops(now)
     if shape is None or peak is None:
         return None
-    length = seen_length(now)
-    useful = useful_flops(shape, length)
-    limit = peak / useful
-    slower = relative_time(shape, now.recipe, length) / useful
-    low, mid, high = _REACHED[now.device]
+    limit = peak / useful_flops(shape, seen_length(now))
+    mid, (low, high) = 1 / token_seconds(now, shape), _RANGE[now.device]
     if measured is not None:
-        low, mid, high = measured.share / measured.spread, measured.share, measured.share * measured.spread
-    reached = Range(low / slower, mid / slower, high / slower)
-    rate = Range(reached.low * limit, reached.mid * limit, reached.high * limit)
+        mid, low, high = mid * measured.pace, 1 / measured.spread, measured.spread
+    # What was measured may be above a limit that is too low; what is guessed is not.
+    most = mid * high if measured is not None else min(mid * high, limit)
+    rate = Range(mid * low, mid, max(mid, most))
     tokens = None if steps is None or now.data is None or now.data.tokens is None else trained_tokens(now, steps)
     seconds = None if tokens is None else _duration(now, tokens, rate)
     return Speed(
         tokens_per_s=rate,
         limit=limit,
-        reached=reached,
+        reached=Range(rate.low / limit, rate.mid / limit, rate.high / limit),
         seconds=seconds,
         tokens=tokens,
         energy_kwh=_energy(now, seconds),
@@ -158,12 +162,15 @@ def _method(measured: Measured | None) -> str:
     return f"an estimate from {measured.of}" if measured.of else "measured on this machine"
 
 
-def used_share(now: Situation, tokens_per_s: float) -> float | None:
-    """The share of the device's arithmetic that a measured speed makes use of, work done twice included."""
+def measured_pace(now: Situation, tokens_per_s: float, tokens: float | None = None) -> float | None:
+    """How many times as fast as the formula a measured speed is; None where there is no formula, or it cannot be.
+
+    `tokens` are those of the one micro-step that was measured, without the optimiser; None: whole steps were.
+    """
     shape, peak = sizes(now.model, now.recipe, now.device), peak_flops(now)
-    if shape is None or peak is None:
+    if shape is None or peak is None or not 0 < tokens_per_s < _MOST_OF_LIMIT * peak / useful_flops(shape, 1):
         return None
-    return tokens_per_s * relative_time(shape, now.recipe, seen_length(now)) / peak
+    return tokens_per_s * token_seconds(now, shape, tokens, whole=tokens is None)
 
 
 def seen_length(now: Situation) -> float:

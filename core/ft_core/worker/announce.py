@@ -61,4 +61,4 @@ def tell_probe(ready: Setup, found: Probed, report: Reporter) -> None:
     predicted = read_plan(report.run)
     write_atomic(report.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
     cut = ready.facts.cut(ready.recipe.data.max_length)
-    remember(situation(ready.recipe, look(), ready.base.facts, cut), found.tokens_per_s)
+    remember(situation(ready.recipe, look(), ready.base.facts, cut), found.tokens_per_s, found.tokens)

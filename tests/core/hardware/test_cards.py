@@ -95,7 +95,7 @@ def test_the_table_is_plausible() -> None:
     for card in CARDS:
         assert 0.88 * card.gb <= card.memory <= card.gb
         # Of everything sold, between 10 and 1,200 operations for each byte that its memory moves.
-        assert 10 < card.flops / card.bytes_per_s < 1200
+        assert 10 < card.tflops * 1e12 / card.bytes_per_s < 1200
         assert (card.float32 is None) == card.bf16
         assert card.source
 
