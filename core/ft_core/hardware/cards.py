@@ -12,7 +12,7 @@ A rate is for dense products of 16-bit inputs with float32 sums, in TFLOP/s, and
 
 What large products reach of that (`share`) is 0.8 on most cards (mamf-finder's table in stas00/ml-engineering: A100
 0.81-0.87, H100 0.80, B200 0.78). It is 0.95 where the rate is cut to half or less of what the chip could do, as on
-GeForce (an L20's cuBLAS reaches 105-115 of 119.5 TFLOP/s), and 0.55 where 60-150 W do not hold the rate.
+GeForce (an L20's cuBLAS reaches 105-115 of 119.5 TFLOP/s), and 0.55 where 70-150 W do not hold it (T4, L4, A10).
 
 Bandwidths, compute capabilities and sizes are those of the same sheets. `memory` is what CUDA calls the card's total:
 less than is sold where it corrects errors (ECC) within its GDDR6.
@@ -96,8 +96,8 @@ CARDS: Final = (
     Card("A40", "a40", 48, 44.4, 149.7, 696, _AMPERE, "A40 data sheet"),
     Card("A10", "a10", 24, 22.1, 125, 600, _AMPERE, "A10 data sheet", share=_HOT),
     Card("A10G", "a10g", 24, 22.1, 70, 600, _AMPERE, "A10G, Amazon EC2 G5", share=_CUT),
-    Card("A16", "a16", 16, 14.6, 17.9, 200, _AMPERE, "A16 data sheet, one of its four GPUs", share=_HOT),
-    Card("A2", "a2", 16, 14.6, 18, 200, _AMPERE, "A2 data sheet", share=_HOT),
+    Card("A16", "a16", 16, 14.6, 17.9, 200, _AMPERE, "A16 data sheet, one of its four GPUs"),
+    Card("A2", "a2", 16, 14.6, 18, 200, _AMPERE, "A2 data sheet"),
     Card("H100 80 GB", "h100", 80, 79.1, 989, 3350, _HOPPER, "H100 data sheet, SXM"),
     Card("H100 PCIe", "h100 pcie", 80, 79.1, 756, 2000, _HOPPER, "H100 data sheet, PCIe"),
     Card("H100 NVL", "h100 nvl", 94, 93.1, 835, 3900, _HOPPER, "H100 data sheet, NVL"),
@@ -131,7 +131,7 @@ CARDS: Final = (
     Card("RTX 5000 Ada", "5000 ada", 32, 31.5, 261, 576, _ADA, "RTX 5000 Ada data sheet"),
     Card("RTX 4500 Ada", "4500 ada", 24, 23.6, 158, 432, _ADA, "RTX 4500 Ada data sheet"),
     Card("RTX 4000 Ada", "4000 ada", 20, 19.6, 107, 360, _ADA, "RTX 4000 Ada data sheet"),
-    Card("RTX 4000 SFF Ada", "4000 sff ada", 20, 19.6, 77, 280, _ADA, "RTX 4000 SFF Ada data sheet", share=_HOT),
+    Card("RTX 4000 SFF Ada", "4000 sff ada", 20, 19.6, 77, 280, _ADA, "RTX 4000 SFF Ada data sheet"),
     Card("RTX 2000 Ada", "2000 ada", 16, 15.7, 48, 224, _ADA, "RTX 2000 Ada data sheet"),
     Card("RTX PRO 6000", "pro 6000", 96, 95.0, 503, 1792, _BLACKWELL, "RTX PRO 6000 data sheet, Workstation"),
     Card("RTX PRO 6000 Server", "pro 6000 server", 96, 95.0, 480, 1597, _BLACKWELL, "RTX PRO 6000 data sheet, Server"),
