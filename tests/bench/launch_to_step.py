@@ -1,7 +1,7 @@
 """From the launch to the first optimiser step, on the demo: `python tests/bench/launch_to_step.py [--json FILE]`.
 
-A worker that was waiting (as in the wizard, once the review is shown), one that starts cold, and a plain TRL script
-with the same model, rows and settings, in turns; medians, and ratios to the script.
+A worker that was waiting (as in the wizard, once the review is shown), one that starts cold with `ft-tui train`, and a
+plain TRL script with the same model, rows and settings, in turns; medians, and ratios to the script.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ft_core.recipe.schema import Recipe
+    from ft_core.runs.directory import RunDir
 
 ROUNDS = 3
 # What a person reads a review for; the stack is imported meanwhile.
@@ -44,31 +49,56 @@ trainer.train()
 """
 
 
-def first_step(warm: bool) -> float:
-    """Seconds from the launch to the first step of the demo."""
-    from ft_core import demo
+def warm_step() -> float:
+    """Seconds from the launch to the first step of the demo, with a worker that waited for it."""
     from ft_core.plan.prepare import prepare
-    from ft_core.recipe.check import with_values
-    from ft_core.recipe.schema import Recipe
-    from ft_core.runs import control
-    from ft_core.runs.journal import Tail
     from ft_core.runs.launch import environment
     from ft_core.runs.warm import WarmWorker
     from ft_tui.start import start_run
 
-    recipe = with_values(Recipe(), {**demo.recipe_values(), "hardware.device": "cpu"})
-    waiting = WarmWorker(environment(prepare(recipe).recipe)) if warm else None
-    if waiting is not None:
-        time.sleep(READING_SECONDS)
+    recipe = demo_recipe()
+    waiting = WarmWorker(environment(prepare(recipe).recipe))
+    time.sleep(READING_SECONDS)
     begun = time.time()
     run, _ = start_run(recipe, warm=waiting)
+    return _first_step(run) - begun
+
+
+def cold_step(folder: Path) -> float:
+    """Seconds from the start of `ft-tui train` to the first step of the demo."""
+    from ft_core.recipe.yaml_io import save
+    from ft_core.runs.directory import find_run
+
+    path = folder / "demo.yaml"
+    save(demo_recipe(), path)
+    begun = time.time()
+    program = str(Path(sys.executable).with_name("ft-tui"))
+    command = [program, "train", str(path), "--detach"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return _first_step(find_run(done.stdout.strip())) - begun
+
+
+def demo_recipe() -> Recipe:
+    """The demo's recipe, on the CPU."""
+    from ft_core import demo
+    from ft_core.recipe.check import with_values
+    from ft_core.recipe.schema import Recipe
+
+    return with_values(Recipe(), {**demo.recipe_values(), "hardware.device": "cpu"})
+
+
+def _first_step(run: RunDir) -> float:
+    """When the run took its first step; it is ended then."""
+    from ft_core.runs import control
+    from ft_core.runs.journal import Tail
+
     tail = Tail(run.events_file)
     while True:
         for event in tail.read():
             if event["kind"] == "step":
                 control.ask(run, "stop_now")
                 _until_ended(tail)
-                return float(event["t"]) - begun
+                return float(event["t"])
         time.sleep(0.01)
 
 
@@ -99,8 +129,8 @@ def main() -> None:
         os.environ["FT_TUI_HOME"] = str(Path(folder) / "home")
         Path(os.environ["FT_TUI_HOME"]).mkdir()
         ways: dict[str, Callable[[], float]] = {
-            "waiting worker": lambda: first_step(warm=True),
-            "cold worker": lambda: first_step(warm=False),
+            "waiting worker": warm_step,
+            "ft-tui train": lambda: cold_step(Path(folder)),
             "plain TRL script": lambda: script(Path(folder)),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}

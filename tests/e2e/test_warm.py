@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from ft_core import demo
+from ft_core.errors import FtError
 from ft_core.plan.prepare import prepare
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
@@ -23,6 +24,7 @@ from ft_core.runs.launch import environment, launch
 from ft_core.runs.lifecycle import create
 from ft_core.runs.status import read_status
 from ft_core.runs.warm import WarmWorker, worthwhile
+from ft_tui import start
 from tests.e2e.runs import state
 
 SHORT: dict[str, object] = {
@@ -130,6 +132,52 @@ def test_a_handed_run_is_stopped_at_once_like_any_other(recipe: Recipe, warm: Wa
     until(lambda: bool(losses(run)))
     control.ask(run, "stop_now")
     until(lambda: state(run) == "stopped")
+
+
+def test_a_stack_that_cannot_be_imported_is_reported_by_the_run(
+    recipe: Recipe, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir(exist_ok=True)
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch is not here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = create(recipe, {})
+    launch(run, warm=WarmWorker(environment(recipe)))
+    until(lambda: state(run) == "failed")
+    assert "libtorch is not here" in run.log_file.read_text()
+    end = next(event for event in Tail(run.events_file).read() if event["kind"] == "end")
+    assert "libtorch is not here" in str(end)
+
+
+def test_a_worker_imports_the_stack_while_a_run_is_prepared(
+    recipe: Recipe, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FT_TUI_WARM", "1")
+    home.mkdir(exist_ok=True)
+    taken: list[bool] = []
+    take = WarmWorker.take
+
+    def noted(worker: WarmWorker, run: RunDir, variables: Mapping[str, str]) -> bool:
+        taken.append(take(worker, run, variables))
+        return taken[-1]
+
+    monkeypatch.setattr(WarmWorker, "take", noted)
+    with start.warming_up(recipe) as link:
+        until(lambda: len(waiting(home)) == 2)
+        run, _ = start.start_prepared(start.fetch_and_prepare(recipe), link.hand())
+    assert taken == [True]
+    until(lambda: state(run) == "done")
+    until(lambda: not waiting(home))
+
+
+def test_a_worker_of_a_run_that_is_refused_ends(recipe: Recipe, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FT_TUI_WARM", "1")
+    home.mkdir(exist_ok=True)
+    bad = with_values(recipe, {"data.source": "/nowhere/rows.jsonl"})
+    with start.warming_up(bad):
+        until(lambda: len(waiting(home)) == 2)
+        with pytest.raises(FtError):
+            start.fetch_and_prepare(bad)
+    until(lambda: not waiting(home))
 
 
 def test_no_worker_waits_where_that_is_forbidden_or_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

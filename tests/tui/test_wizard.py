@@ -885,8 +885,8 @@ async def test_a_worker_waits_for_the_reviewed_run_in_its_very_environment(monke
         def close(self) -> None:
             taken.append(("closed", True))
 
-    monkeypatch.setattr("ft_tui.wizard.warm_link.WarmWorker", Waiting)
-    monkeypatch.setattr("ft_tui.wizard.warm_link.worthwhile", lambda: True)
+    monkeypatch.setattr("ft_tui.warm_link.WarmWorker", Waiting)
+    monkeypatch.setattr("ft_tui.warm_link.worthwhile", lambda: True)
     app = WizardApp("wizard", recipe=demo_recipe())
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)

@@ -320,13 +320,14 @@ def _say_what_goes_on() -> None:
 
 def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
     from ft_core.plan.learn import learn
-    from ft_tui.start import fetch_and_prepare, start_prepared
+    from ft_tui.start import fetch_and_prepare, start_prepared, warming_up
 
     learn(recipe, output.words)
-    prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
-    with interrupts.interrupted_afterwards():
-        run, warnings = start_prepared(prepared, queue=queue)
-        interrupts.going_on(run)
+    with warming_up(recipe) as worker:
+        prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
+        with interrupts.interrupted_afterwards():
+            run, warnings = start_prepared(prepared, worker.hand(), queue=queue)
+            interrupts.going_on(run)
     output.show_problems(warnings, kind="warning")
     return run
 

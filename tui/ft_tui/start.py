@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ft_core.data.hub import fetch_all
 from ft_core.errors import FtError, Problem
-from ft_core.hardware.look import Hardware
+from ft_core.hardware.choose import choose_device
+from ft_core.hardware.look import Hardware, look
 from ft_core.plan.facts import TokenCount
 from ft_core.plan.prepare import prepare
 from ft_core.plan.resolve import Resolved
 from ft_core.plan.settling import plan_to_launch
+from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
 from ft_core.runs import launch
 from ft_core.runs.directory import RunDir
 from ft_core.runs.lifecycle import create, delete
 from ft_core.runs.status import shown_state
+from ft_tui.warm_link import WarmLink
 
 if TYPE_CHECKING:
     from ft_core.recipe.given import Given
@@ -50,6 +54,32 @@ def start_run(
     every problem; then nothing was started.
     """
     return start_prepared(fetch_and_prepare(recipe, known, progress=progress), warm, queue=queue)
+
+
+@contextmanager
+def warming_up(recipe: Recipe | Given) -> Iterator[WarmLink]:
+    """A worker imports the training stack while a run is prepared; it ends where it was not handed one."""
+    link = WarmLink()
+    # The device has to be found first, and the worker to start: a tenth of a second or two.
+    threading.Thread(target=_warm_up, args=(link, recipe), daemon=True).start()
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+def _warm_up(link: WarmLink, given: Recipe | Given) -> None:
+    """Where the run turns out to need another environment than this one it starts a worker of its own."""
+    if isinstance(given, Recipe):
+        recipe = given
+    elif given.problems:
+        return
+    else:
+        recipe = given.recipe
+    with suppress(FtError):
+        device, gpus, _ = choose_device(recipe, look())
+        named = recipe.hardware.gpus or [gpu.uuid for gpu in gpus]
+        link.warm_up(with_values(recipe, {"hardware.device": device, "hardware.gpus": named}))
 
 
 def fetch_and_prepare(

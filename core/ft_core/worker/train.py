@@ -15,7 +15,6 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +29,7 @@ from ft_core.runs.oddities import refuse_oddities
 from ft_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from ft_core.worker.failures import explain, reason_of
 from ft_core.worker.report import Reporter
+from ft_core.worker.stack import import_stack
 
 FINE, WRONG_USE, FAILED = 0, 2, 3
 _QUIET = {
@@ -101,7 +101,7 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
         recipe = adapted(yaml_io.load(reporter.run.recipe_file), reporter.run)
         _hush()
         # Seconds of imports: the run is already visible while they last.
-        import_module("torch")  # first by itself: an import inside transformers would not say what is missing
+        import_stack()
         from ft_core.worker.job import Job
 
         job = Job(recipe, reporter, controls, signals, resume="--resume" in words)

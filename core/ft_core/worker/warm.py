@@ -6,15 +6,16 @@ and goes on as that would. When its input ends without a line, nobody needs it a
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ft_core.runs.directory import RunDir
 from ft_core.runs.log import write_to_log
 from ft_core.worker import train
+from ft_core.worker.stack import import_stack
 
 
 def main() -> int:
@@ -22,8 +23,9 @@ def main() -> int:
     os.umask(0o077)
     train.be_quiet()
     # What the libraries log goes for all time to where errors went when they were imported.
-    with train.without_secrets():
-        importlib.import_module("ft_core.worker.job")
+    # What cannot be imported is tried again, and reported, once there is a run to report it to.
+    with train.without_secrets(), suppress(Exception):
+        import_stack()
     line = sys.stdin.readline()
     if not line:
         return train.FINE

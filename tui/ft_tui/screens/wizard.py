@@ -34,6 +34,7 @@ from ft_tui.screens.wizard_settings import SettingsStep
 from ft_tui.screens.wizard_step import PageMoved, Step, StepWanted, name_keys, tell_failure
 from ft_tui.screens.wizard_ways import Ways
 from ft_tui.start import Known, start_run
+from ft_tui.warm_link import WarmLink
 from ft_tui.widgets.field_form import Typed
 from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.steps_list import StepsList, StepState
@@ -42,7 +43,6 @@ from ft_tui.wizard.disk_stamp import Stamp, data_stamp, model_stamp
 from ft_tui.wizard.draft import Draft, draft_of, drop_draft, new_name, newest_draft
 from ft_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
 from ft_tui.wizard.summary import summaries
-from ft_tui.wizard.warm_link import WarmLink
 
 REREAD_PAUSE = 0.05
 WATCH_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""The worker that waits for the wizard's launch: started while the review is read, handed over, or let go."""
+"""The worker that waits for a launch: started while a review is read or a run prepared, handed over, or let go."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""The training stack comes without torch's compiler, and functions marked for it compute what they did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch
+
+from ft_core.worker.stack import _compiled_at_first_call
+
+_ASKED = """
+import sys
+from ft_core.worker.stack import import_stack
+import_stack()
+print("torch._inductor.compile_fx" in sys.modules, "ft_core.worker.job" in sys.modules)
+import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+weights = torch.linspace(-1, 1, 4096).reshape(64, 64)
+packed, state = quantize_4bit(weights, quant_type="nf4")
+print((dequantize_4bit(packed, state) - weights).abs().max().item() < 0.2)
+"""
+
+
+def test_the_stack_is_imported_without_the_compiler_and_quantises() -> None:
+    done = subprocess.run([sys.executable, "-c", _ASKED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
+
+
+def test_a_marked_function_is_compiled_at_its_first_call_with_its_settings() -> None:
+    compiled: list[tuple[str, object]] = []
+
+    def compiling(function: object, **settings: object) -> object:
+        compiled.append((function.__name__, settings))  # type: ignore[attr-defined]
+        return function
+
+    kept, torch.compile = torch.compile, compiling  # type: ignore[assignment]
+    try:
+        with _compiled_at_first_call():
+
+            @torch.compile(dynamic=False)
+            def doubled(number: int) -> int:
+                return 2 * number
+
+            tripled = torch.compile(lambda number: 3 * number)
+        assert torch.compile is compiling  # type: ignore[comparison-overlap]
+        assert compiled == []
+        assert (doubled(2), doubled(3), tripled(4)) == (4, 6, 12)
+        assert compiled == [("doubled", {"dynamic": False}), ("<lambda>", {})]
+    finally:
+        torch.compile = kept
