@@ -37,6 +37,19 @@ def test_the_table_fits_80_columns_and_says_what_it_was_judged_for() -> None:
     assert "Qwen/Qwen3-8B" in result.stdout
 
 
+def test_a_card_by_its_name_is_judged_with_its_memory_and_speed() -> None:
+    words = ft("--gpu", "4080").stderr
+    assert "taken for the RTX 4080" in words
+    assert "97.5 TFLOP/s" in words
+    fast, slow = (json.loads(ft("--gpu", name, "--json").stdout)["models"] for name in ("H100", "3090"))
+    rates = [
+        next(row for row in found if row["source"] == "meta-llama/Llama-3.1-8B-Instruct")["verdicts"]
+        for found in (fast, slow)
+    ]
+    assert rates[0]["lora"]["tokens_per_s"] > 4 * rates[1]["lora"]["tokens_per_s"] > 1000
+    assert rates[1]["full"]["tokens_per_s"] is None, "it does not fit"
+
+
 def test_without_a_gpu_it_judges_for_the_cpu_and_a_bad_size_is_refused() -> None:
     assert "on the CPU" in ft().stderr
     refused = ft("--gpu", "lots")

@@ -14,6 +14,7 @@ from ft_tui.commands.common import GPU_HELP, as_json, asked_gpu, examples
 from ft_tui.commands.model_cache import login_command, remove_command, show_downloaded
 
 if TYPE_CHECKING:
+    from ft_core.hardware.look import Gpu, Hardware
     from ft_core.models.facts import ModelFacts
     from ft_core.plan.verdicts import Verdict
 
@@ -53,7 +54,8 @@ models.add_command(login_command)
 def _list(gpu: str | None, *, as_json: bool) -> None:
     from ft_core.models.catalogue import provenance
 
-    free, device, where = _memory(gpu)
+    hardware, card, where = _place(gpu)
+    free, device = (hardware.host.memory_available, "cpu") if card is None else (card.memory_free, "cuda")
     rows = _judged(free, device)
     source, date = provenance()
     if as_json:
@@ -63,7 +65,7 @@ def _list(gpu: str | None, *, as_json: bool) -> None:
                 "device": device,
                 "source": source,
                 "as_of": date,
-                "models": [_data(model, found) for model, found in rows],
+                "models": [_data(model, found, hardware, card) for model, found in rows],
             }
         )
         return
@@ -71,21 +73,34 @@ def _list(gpu: str | None, *, as_json: bool) -> None:
     output.data(output.table(head, [_row(model, found) for model, found in rows]))
     output.words(f"Judged for {where}, {memory_text(free)} free. 32k: fits, rows of up to 32k tokens;")
     output.words("~2k: tightly; -12G: 12 GiB are missing; *: the hub asks for your consent first.")
+    if known := _rates(card):
+        output.words(known)
     output.words(f"The catalogue is of {date}; any other folder or hub id can be tuned too.")
 
 
-def _memory(gpu: str | None) -> tuple[int, str, str]:
-    """Free bytes, the kind of device, and its name."""
+def _place(gpu: str | None) -> tuple[Hardware, Gpu | None, str]:
+    """The machine that is judged for, its GPU (None: its CPU), and the name of that."""
+    from ft_core.hardware.elsewhere import hardware_elsewhere
     from ft_core.hardware.look import look
 
     if gpu is not None:
         asked = asked_gpu(gpu)
-        return asked.memory_free, "cuda", asked.name
+        return hardware_elsewhere(asked), asked, asked.name
     found = look()
     if found.gpus:
         freest = max(found.gpus, key=lambda one: one.memory_free)
-        return freest.memory_free, "cuda", f"GPU {freest.index} ({one_line(freest.name, 40)})"
-    return found.host.memory_available, "cpu", "training on the CPU (--gpu judges for a GPU)"
+        return found, freest, f"GPU {freest.index} ({one_line(freest.name, 40)})"
+    return found, None, "training on the CPU (--gpu judges for a GPU)"
+
+
+def _rates(gpu: Gpu | None) -> str:
+    """What the card's speed is reckoned from, in words; empty where the card is unknown."""
+    from ft_core.hardware.card_names import card_of
+
+    card = card_of(gpu.name, gpu.memory_total) if gpu is not None else None
+    if card is None:
+        return ""
+    return f"It computes {card.tflops:g} TFLOP/s and moves {card.bandwidth:,} GB/s; --json has tokens a second."
 
 
 def _judged(free: int, device: str) -> list[tuple[ModelFacts, tuple[Verdict, ...]]]:
@@ -101,12 +116,14 @@ def _judged(free: int, device: str) -> list[tuple[ModelFacts, tuple[Verdict, ...
     return sorted(found, key=lambda row: order(row[0], row[1], device))
 
 
-def _data(model: ModelFacts, found: tuple[Verdict, ...]) -> dict[str, Any]:
+def _data(model: ModelFacts, found: tuple[Verdict, ...], hardware: Hardware, gpu: Gpu | None) -> dict[str, Any]:
     from ft_core.models.catalogue import family
+    from ft_core.plan.method_speed import method_speed
 
     facts = asdict(model)
     facts.pop("modules")
-    return {**facts, "family": family(model.source), "verdicts": {one.method: asdict(one) for one in found}}
+    judged = {one.method: {**asdict(one), "tokens_per_s": method_speed(model, one, hardware, gpu)} for one in found}
+    return {**facts, "family": family(model.source), "verdicts": judged}
 
 
 def _row(model: ModelFacts, found: tuple[Verdict, ...]) -> tuple[str, ...]:
