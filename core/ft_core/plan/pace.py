@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ft_core.hardware.card_names import card_of, part_of
+from ft_core.plan.attention import attention_used, masked, score_bytes
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import length_of
 from ft_core.plan.sizes import Sizes
@@ -106,7 +107,7 @@ def step_time(now: Situation, shape: Sizes, flops: tuple[float, float], tokens: 
     packed = now.recipe.quantization.packed
     products, attention = flops
     dropped = _DROPOUT_TRAFFIC if now.recipe.adapter.dropout and not shape.full else 1.0
-    moved = _BYTES_A_NUMBER * shape.compute_width / 2 * shape.through * compiled * dropped
+    moved = _BYTES_A_NUMBER * shape.compute_width / 2 * shape.through * compiled * dropped + _score_bytes(now, shape)
     return StepTime(
         tokens=real,
         arithmetic=computed * (products + attention / _ATTENTION_SHARE) / rate,
@@ -123,6 +124,39 @@ def _optimiser_bytes(now: Situation, shape: Sizes) -> float:
     numbers = _ADAMW_NUMBERS if optimizer == "adamw" else _PLAIN_NUMBERS
     moments = _MOMENTS_IN_BYTES if optimizer == "adamw_8bit" else 0
     return float(shape.trained * (numbers * shape.trained_width + moments))
+
+
+def seen_length(now: Situation) -> float:
+    """The mean length of the row that a token stands in, in tokens: sum of squares over sum."""
+    lengths = now.data.token_lengths if now.data is not None else None
+    most = length_of(now.model, now.recipe)
+    if not lengths:
+        return min(most, 512)
+    cut = [min(length, most) for length in lengths]
+    return sum(length * length for length in cut) / max(1, sum(cut))
+
+
+def attended(now: Situation) -> float:
+    """Tokens that attention computes for each, as the length of causal rows, of which a token sees half.
+
+    With a mask every pair of a sequence is computed, twice what a causal kernel does.
+    """
+    masks = masked(now.recipe, now.model.model_type, now.device)
+    return 2 * _sequence(now) if masks else seen_length(now)
+
+
+def _sequence(now: Situation) -> float:
+    """Tokens of what attention takes for one sequence: a row, or all rows that are packed together."""
+    if now.recipe.data.packing == "none":
+        return seen_length(now)
+    return float((now.recipe.training.micro_batch or 1) * length_of(now.model, now.recipe))
+
+
+def _score_bytes(now: Situation, shape: Sizes) -> float:
+    """Bytes of a token in all layers and one pass: eager attention writes each head's scores out and reads them."""
+    if attention_used(now.recipe, now.model.model_type, now.device) != "eager":
+        return 0.0
+    return shape.layers * shape.heads * _sequence(now) * sum(score_bytes(now.model.model_type))
 
 
 def micro_tokens(now: Situation) -> tuple[float, float]:

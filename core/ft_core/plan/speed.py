@@ -7,7 +7,7 @@ from typing import Final
 
 from ft_core.plan.facts import Situation
 from ft_core.plan.memory import length_of
-from ft_core.plan.pace import device_rates, step_time
+from ft_core.plan.pace import attended, device_rates, seen_length, step_time
 from ft_core.plan.sizes import Sizes, sizes
 from ft_core.plan.steps import Steps
 from ft_core.recipe.schema import Recipe
@@ -109,10 +109,9 @@ def token_seconds(now: Situation, shape: Sizes, tokens: float | None = None, *, 
 
     `tokens` are those of a micro-step, where they are known. Not `whole`: the optimiser's share is left out.
     """
-    length = seen_length(now)
     if now.device != "cuda":
-        return _on_a_cpu(now, shape, length, peak_flops(now) or _CORE_FLOPS)
-    found = step_time(now, shape, _done(shape, now.recipe, length), tokens)
+        return _on_a_cpu(now, shape, seen_length(now), peak_flops(now) or _CORE_FLOPS)
+    found = step_time(now, shape, _done(shape, now.recipe, attended(now)), tokens)
     return found.token if whole else found.micro_step / found.tokens
 
 
@@ -171,16 +170,6 @@ def measured_pace(now: Situation, tokens_per_s: float, tokens: float | None = No
     if shape is None or peak is None or not 0 < tokens_per_s < _MOST_OF_LIMIT * peak / useful_flops(shape, 1):
         return None
     return tokens_per_s * token_seconds(now, shape, tokens, whole=tokens is None)
-
-
-def seen_length(now: Situation) -> float:
-    """The mean length of the row that a token stands in, in tokens: sum of squares over sum."""
-    lengths = now.data.token_lengths if now.data is not None else None
-    most = length_of(now.model, now.recipe)
-    if not lengths:
-        return min(most, 512)
-    cut = [min(length, most) for length in lengths]
-    return sum(length * length for length in cut) / max(1, sum(cut))
 
 
 def trained_tokens(now: Situation, steps: Steps) -> int:

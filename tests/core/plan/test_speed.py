@@ -232,3 +232,13 @@ def test_what_earlier_versions_remembered_by_another_formula_is_left_out(home: P
     assert remembered(now) is None
     file.write_text(json.dumps({name: [{"pace": 0.8, "model": 7}], "other": [{"pace": 1e9}]}))
     assert remembered(now) == Measured(0.8, "another model on this machine", 4.0)
+
+
+def test_attention_with_a_mask_computes_every_pair_of_the_packed_rows() -> None:
+    asked = {"data.max_length": 2048, "training.micro_batch": 4, "data.packing": "bfd"}
+    now = resolved(asked)
+    whole = seconds_of(now, {"training.attention": "varlen"})
+    few = seconds_of(now, {"training.attention": "sdpa"})
+    eager = seconds_of(now, {"training.attention": "eager"})
+    assert 1.2 * whole < few < eager
+    assert seconds_of(now, {"training.attention": "sdpa", "training.micro_batch": 1}) < few
