@@ -12,8 +12,8 @@ from ft_core.hardware.cards import CARDS, Card
 
 # Words that set no card apart from another.
 _NOISE: Final = frozenset(
-    "nvidia geforce rtx gtx tesla gpu graphics card generation edition workstation design with blackwell sxm"  # noqa: SIM905
-    " gddr6 gddr7 hbm2 hbm2e hbm3 hbm3e".split()
+    "nvidia geforce rtx gtx tesla gpu gpus graphics card generation edition workstation desktop founders design with"  # noqa: SIM905
+    " tensor core vram memory blackwell sxm gddr6 gddr6x gddr7 hbm2 hbm2e hbm3 hbm3e".split()
 )
 # Words a name may lack or have too many of: `Quadro A6000`, `A40-PCIE`.
 _LOOSE: Final = frozenset({"pcie", "nvl", "quadro", "server"})
@@ -30,6 +30,7 @@ _UNSIZED: Final = re.compile(r"\b\d{1,3}\s*(?:gib|gb|g)?\s*$")
 # What a name must have one of to mean a card: `super` and `laptop` alone mean none.
 _MEANT: Final = frozenset(word for word in _MODELS if any(map(str.isdigit, word))) | {"titan"}
 _PRO: Final = frozenset(word for card in CARDS if "pro" in card.words.split() for word in card.words.split())
+_ABOUT: Final = 0.07
 _SHOWN: Final = 4
 
 
@@ -127,8 +128,8 @@ def _bare(card: Card) -> frozenset[str]:
 
 
 def _sold(card: Card, gb: int) -> bool:
-    """Whether it is sold with so much, or shows so much."""
-    return gb in {card.gb, int(card.memory), round(card.memory)}
+    """Whether it is sold with about so much, or shows so much: a B200 has 180 or 192 GB, depending on who counts."""
+    return abs(gb - card.gb) <= _ABOUT * card.gb or gb in {int(card.memory), round(card.memory)}
 
 
 def _squeezed(text: str) -> str:

@@ -12,10 +12,15 @@ from ft_core.hardware.cards import CARDS, Card
 from ft_core.hardware.look import Gpu, Hardware, look
 from ft_core.text import one_line
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(gb|gib|g)?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:gb|gib|g)?(?:\s*(?:vram|memory|gpu|card))?", re.IGNORECASE)
 # More than any card has: a larger number is a mistyped name.
 _MOST_GB: Final = 1024
 _COUNT: Final = re.compile(r"(\d{1,2})\s*[x*]\s*(?=.*\d)(.+)|(.*\d.*?)(?<![a-z])[x*]\s*(\d{1,2})", re.IGNORECASE)
+# AMD, Intel, Google, Apple.
+_ANOTHER_MAKER: Final = re.compile(
+    r"\b(amd|radeon|instinct|rx|intel|arc|gaudi\d?|tpu|apple)\b|\bmi\s?\d|\brx\s?\d|\bm[1-9]\b|\b\d{4}\s?xtx?\b",
+    re.IGNORECASE,
+)
 _WHERE: Final = "--gpu"
 
 
@@ -88,6 +93,13 @@ def _taken_for(asked: str, found: Named) -> str | None:
 
 
 def _unknown(text: str) -> Problem:
+    if _ANOTHER_MAKER.search(text):
+        return Problem(
+            f"`{one_line(text, 40)}` is no card this program knows, and no size of memory",
+            where=_WHERE,
+            why="this program trains on NVIDIA's cards, and on the CPU",
+            remedy="give the name of one of NVIDIA's, such as 4090 or a100-40, or a size such as 24GB",
+        )
     like = nearest(text)
     known = f"; the nearest it knows: {', '.join(like)}" if like else ""
     return Problem(

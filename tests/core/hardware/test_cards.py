@@ -112,6 +112,8 @@ def test_the_table_is_plausible() -> None:
         ("a6000", "RTX A6000"), ("RTX A6000", "RTX A6000"), ("A6000 Ada", "RTX 6000 Ada"), ("rtx 6000", "RTX 6000 Ada"),
         ("pro 6000", "RTX PRO 6000"), ("rtx 6000 blackwell", "RTX PRO 6000"), ("tesla t4", "T4"), ("l40s", "L40S"),
         ("v100 32", "V100 32 GB"), ("p100", "P100 16 GB"), ("dgx spark", "GB10"), ("2080ti", "RTX 2080 Ti"),
+        ("b200 192gb", "B200"), ("b300", "B300"), ("4090 desktop", "RTX 4090"), ("24GB VRAM", "a GPU of 24 GB"),
+        ("RTX 3060 12GB VRAM", "RTX 3060 12 GB"), ("NVIDIA A10G Tensor Core GPU", "A10G"),
         ("24", "a GPU of 24 GB"), ("24GB", "a GPU of 24 GB"), ("24 GiB", "a GPU of 24 GB"),
         ("79.5", "a GPU of 79.5 GB"),
     ],
@@ -153,6 +155,14 @@ def test_what_is_neither_card_nor_size_is_refused(typed: str) -> None:
     with pytest.raises(FtError) as caught:
         gpu_elsewhere(typed)
     assert "no card this program knows" in caught.value.problems[0].what
+
+
+@pytest.mark.parametrize("typed", ["mi300x", "7900 xtx", "RX 7900", "Intel Arc A770", "tpu v5e", "m3 max"])
+def test_a_card_of_another_maker_is_said_to_be_one(typed: str) -> None:
+    with pytest.raises(FtError) as caught:
+        gpu_elsewhere(typed)
+    assert "NVIDIA's cards" in caught.value.problems[0].why
+    assert "nearest" not in caught.value.problems[0].why
 
 
 def test_no_two_cards_have_the_same_words_and_size() -> None:
