@@ -296,16 +296,19 @@ def _show_app(ctx: click.Context, opening: Any = "home", **what: Any) -> None:  
 
 def _where_one_was() -> tuple[Any, dict[str, Any]]:
     """What the app opens at, started without a command: where the last one was left, if that is still there."""
-    from ft_core.runs.directory import list_runs
     from ft_tui.place import recall
-    from ft_tui.wizard.draft import newest_draft
 
     was = recall()
-    if was is not None and was.screen == "dashboard":
+    if was is None:
+        return "home", {}
+    from ft_core.runs.directory import list_runs
+    from ft_tui.wizard.draft import newest_draft
+
+    if was.screen == "dashboard":
         run = next((run for run in list_runs() if run.name == was.name), None)
         return ("dashboard", {"run": run, "back_at": was}) if run else ("home", {})
-    draft = newest_draft() if was is not None else None
-    return ("wizard" if was and draft and draft.name == was.name else "home"), {}
+    draft = newest_draft()
+    return ("wizard" if draft and draft.name == was.name else "home"), {}
 
 
 def _say_what_goes_on() -> None:

@@ -6,14 +6,14 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Literal
 
 from ft_core.errors import FtError
 from ft_core.files import read_capped, write_atomic
 from ft_core.paths import home
-from ft_core.runs.identity import Identity
+
+if TYPE_CHECKING:
+    from ft_core.runs.identity import Identity
 
 _FILE = "place.json"
 _VERSION = 1
@@ -37,14 +37,20 @@ def keep(place: Place | None) -> None:
     """
     with suppress(OSError, FtError):
         path = home() / _FILE
-        owner = _owner(_read(path))
+        found = _read(path)
+        if place is None and not found:
+            return
+        # Imported late: what a process is known by takes as long to import as a first frame to draw.
+        from ft_core.runs.identity import Identity
+
+        owner = _owner(found)
         if owner is not None and owner != Identity.current() and owner.alive():
             return
         if place is None:
             path.unlink(missing_ok=True)
             return
-        found = {"v": _VERSION, "app": Identity.current().model_dump(), **asdict(place)}
-        write_atomic(path, json.dumps(found), durable=False)
+        kept = {"v": _VERSION, "app": Identity.current().model_dump(), **asdict(place)}
+        write_atomic(path, json.dumps(kept), durable=False)
 
 
 def recall() -> Place | None:
@@ -72,6 +78,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _owner(found: dict[str, Any]) -> Identity | None:
+    if not found:
+        return None
+    from pydantic import ValidationError
+
+    from ft_core.runs.identity import Identity
+
     try:
         return Identity.model_validate(found.get("app"))
     except ValidationError:

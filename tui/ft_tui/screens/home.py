@@ -14,18 +14,16 @@ from textual.widgets import DataTable, Input, Static
 
 from ft_core.errors import FtError
 from ft_core.paths import runs_root
-from ft_core.runs import trash
 from ft_core.text import bytes_text, counted, one_line
-from ft_tui import run_rows
 from ft_tui.actions import actions, bindings
-from ft_tui.run_rows import RunRow
-from ft_tui.run_words import glyph
 from ft_tui.screens.confirm import Confirm
 from ft_tui.widgets.key_bar import KeyBar
 from ft_tui.widgets.run_table import RunTable
 
+# What reads runs is imported in threads, once the first frame is drawn: it takes as long as the frame.
 if TYPE_CHECKING:
     from ft_tui.app import FtApp
+    from ft_tui.run_rows import RunRow
 
 _LOOK_SECONDS = 1.0
 _OF_A_RUN = frozenset({"open_run", "clone", "resume", "delete"})
@@ -61,6 +59,7 @@ class HomeScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._rows: tuple[RunRow, ...] = ()
+        self._begun = False
         self._reading = False
         self._known = False
         self._wanted = ""
@@ -80,13 +79,18 @@ class HomeScreen(Screen[None]):
         self._open_filter(open=False)
         self.query_one("#empty").display = False
         self.table.focus()
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._begun = True
         self._look()
         self._purge()
         self.set_interval(_LOOK_SECONDS, self._look)
 
     def on_screen_resume(self) -> None:
         """Something may have happened while another screen was shown."""
-        self._look()
+        if self._begun:
+            self._look()
 
     @property
     def table(self) -> RunTable:
@@ -115,8 +119,10 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="runs")
     def _read_runs(self) -> None:
+        from ft_tui.run_rows import read_rows
+
         try:
-            message = self.Read(run_rows.read_rows())
+            message = self.Read(read_rows())
         except FtError as error:
             found = error.problems[0]
             message = self.Read((), f"The runs cannot be read: {found.where}: {found.why}; {found.remedy}")
@@ -147,13 +153,15 @@ class HomeScreen(Screen[None]):
         self._awaited = ""
 
     def _show(self, problem: str = "") -> None:
+        from ft_tui.run_rows import now
+
         self._stand_on_awaited()
         shown = [row for row in self._rows if row.matches(self._wanted)]
         self.query_one("#empty").display = not self._rows
         self.table.display = bool(self._rows)
         if self.table.display and self.focused is None:
             self.table.focus()
-        self.table.show(shown, run_rows.now())
+        self.table.show(shown, now())
         self._say("#heading", problem or self._heading(len(shown)))
         self._say("#chosen", self._about_chosen())
 
@@ -176,6 +184,8 @@ class HomeScreen(Screen[None]):
         known = row.summary
         verdict = f"   {row.verdict}" if row.verdict else ""
         if known.damage:
+            from ft_tui.run_words import glyph
+
             return f"{row.run.name}{verdict}\n{glyph('▲', '!')} damaged: {one_line('; '.join(known.damage), 200)}"
         return f"{row.run.name}{verdict}\n{one_line(known.model, 60)} on {one_line(known.data, 60)}"
 
@@ -319,10 +329,14 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="measure", exclusive=True)
     def _measure(self, row: RunRow, dialog: Confirm) -> None:
+        from ft_core.runs import trash
+
         self.app.call_from_thread(dialog.say, delete_words(row, trash.size_of(row.run.path)))
 
     @work(thread=True, group="change")
     def _delete(self, row: RunRow) -> None:
+        from ft_core.runs import trash
+
         try:
             trash.move_to_trash(row.run)
         except FtError as error:
@@ -338,6 +352,8 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="change")
     def _restore(self) -> None:
+        from ft_core.runs import trash
+
         try:
             deleted = trash.list_trash()
             run = trash.restore(deleted[0]) if deleted else None
@@ -352,6 +368,8 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="purge")
     def _purge(self) -> None:
+        from ft_core.runs import trash
+
         # What cannot be removed today is said by `ft-tui trash`, and tried again at the next start.
         with suppress(FtError):
             trash.empty_trash(only_expired=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.text import Text
 from textual import events
@@ -12,7 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from ft_core.text import one_line
-from ft_tui.run_rows import RunRow
+
+if TYPE_CHECKING:
+    from ft_tui.run_rows import RunRow
 
 _NAME: Final = "name"
 _MODEL_FROM: Final = 100
