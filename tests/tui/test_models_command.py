@@ -55,3 +55,14 @@ def test_without_a_gpu_it_judges_for_the_cpu_and_a_bad_size_is_refused() -> None
     refused = ft("--gpu", "lots")
     assert refused.exit_code == 2
     assert "no size" in refused.stderr
+
+
+def test_a_card_without_bfloat16_is_judged_in_the_format_it_would_train_in() -> None:
+    found = {
+        gpu: {row["source"]: row["verdicts"] for row in json.loads(ft("--gpu", gpu, "--json").stdout)["models"]}
+        for gpu in ("t4", "l4")
+    }
+    gemma, llama = "google/gemma-3-1b-it", "meta-llama/Llama-3.2-1B-Instruct"
+    assert found["t4"][gemma]["full"]["over"] > 0, "float32: in float16 it overflows"
+    assert found["l4"][gemma]["full"]["over"] == 0
+    assert found["t4"][gemma]["lora"]["tokens_per_s"] < found["t4"][llama]["lora"]["tokens_per_s"] / 2

@@ -8,6 +8,7 @@ from ft_core.hardware.look import Gpu, Hardware
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.calibration import remembered
 from ft_core.plan.facts import Situation
+from ft_core.plan.float16 import demands_float32
 from ft_core.plan.speed import speed
 from ft_core.plan.verdicts import METHODS, USUAL_LENGTH, Verdict
 from ft_core.recipe.check import with_values
@@ -24,10 +25,9 @@ def method_speed(model: ModelFacts, found: Verdict, hardware: Hardware, gpu: Gpu
     """
     if found.length is None:
         return None
-    wide = "float32" if gpu is None else "bfloat16" if gpu.bf16 else "float16"
     values = {
         **METHODS[found.method],
-        "model.dtype": wide,
+        "model.dtype": _dtype(model, gpu),
         "data.max_length": min(USUAL_LENGTH, found.length),
         "data.packing": "bfd",
         "training.micro_batch": 1,
@@ -38,3 +38,11 @@ def method_speed(model: ModelFacts, found: Verdict, hardware: Hardware, gpu: Gpu
     now = Situation(with_values(Recipe(), values), hardware, model, None, device, gpus, "")
     expected = speed(now, None, remembered(now))
     return None if expected is None else expected.tokens_per_s.mid
+
+
+def _dtype(model: ModelFacts, gpu: Gpu | None) -> str:
+    if gpu is None:
+        return "float32"
+    if gpu.bf16:
+        return "bfloat16"
+    return "float32" if demands_float32(model.model_type) else "float16"

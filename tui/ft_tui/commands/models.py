@@ -56,7 +56,7 @@ def _list(gpu: str | None, *, as_json: bool) -> None:
 
     hardware, card, where = _place(gpu)
     free, device = (hardware.host.memory_available, "cpu") if card is None else (card.memory_free, "cuda")
-    rows = _judged(free, device)
+    rows = _judged(free, card)
     source, date = provenance()
     if as_json:
         output.data_json(
@@ -103,7 +103,7 @@ def _rates(gpu: Gpu | None) -> str:
     return f"It computes {card.tflops:g} TFLOP/s and moves {card.bandwidth:,} GB/s; --json has tokens a second."
 
 
-def _judged(free: int, device: str) -> list[tuple[ModelFacts, tuple[Verdict, ...]]]:
+def _judged(free: int, gpu: Gpu | None) -> list[tuple[ModelFacts, tuple[Verdict, ...]]]:
     """Models on this machine and of the catalogue: what fits best first."""
     from ft_core.models.catalogue import catalogue
     from ft_core.models.find import list_models
@@ -112,7 +112,8 @@ def _judged(free: int, device: str) -> list[tuple[ModelFacts, tuple[Verdict, ...
     here = [model for model in list_models((Path.cwd(),)) if model.problem is None]
     known = {model.source for model in here}
     offered = [*here, *(model for model in catalogue() if model.source not in known)]
-    found = [(model, verdicts(model, free, device)) for model in offered]
+    device, bfloat16 = ("cpu", True) if gpu is None else ("cuda", gpu.bf16)
+    found = [(model, verdicts(model, free, device, bfloat16=bfloat16)) for model in offered]
     return sorted(found, key=lambda row: order(row[0], row[1], device))
 
 
