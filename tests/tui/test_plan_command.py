@@ -61,9 +61,16 @@ def test_a_gpu_that_is_not_here_can_be_planned_for(demo: str) -> None:
     assert {choice["field"]: choice["value"] for choice in found["choices"]}["hardware.device"] == "cuda"
 
 
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """A model of the catalogue that cannot be fetched, so that no tokenizer is started."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return "--set", "model.source=Qwen/Qwen3-8B"
+
+
 @pytest.mark.parametrize("command", ["plan", "models"])
-def test_a_card_is_planned_for_by_its_name(command: str, demo: str) -> None:
-    words = [command, demo] if command == "plan" else [command]
+def test_a_card_is_planned_for_by_its_name(command: str, demo: str, offline: tuple[str, str]) -> None:
+    words = [command, demo, *offline] if command == "plan" else [command]
     result = ft(*words, "--gpu", "a100-40", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
@@ -72,11 +79,13 @@ def test_a_card_is_planned_for_by_its_name(command: str, demo: str) -> None:
     assert "taken for the A100 40 GB" in result.stderr
 
 
-def test_a_planned_card_has_its_speed_and_its_formats(demo: str) -> None:
-    fast, slow = (planned(demo, "--gpu", name) for name in ("H100", "T4"))
+def test_a_planned_card_has_its_speed_and_its_formats(demo: str, offline: tuple[str, str]) -> None:
+    fast, slow = (planned(demo, "--gpu", name, *offline) for name in ("H100", "T4"))
     assert fast["speed"]["limit_tokens_per_s"] > 10 * slow["speed"]["limit_tokens_per_s"]
     chosen = {choice["field"]: choice["value"] for choice in slow["choices"]}
     assert chosen["model.dtype"] == "float16"
+    assert chosen["hardware.device"] == "cuda", "although the recipe says cpu"
+    assert "hardware.gpus" not in chosen, "no GPU of that machine has a name here"
 
 
 @pytest.mark.parametrize("name", ["much", "4095", "2x4090"])
@@ -87,20 +96,18 @@ def test_what_is_no_card_and_no_size_is_refused(name: str, demo: str) -> None:
         assert "--gpu" in result.stderr
 
 
-def test_the_disk_of_this_machine_is_a_warning_for_a_gpu_elsewhere(demo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_of_this_machine_is_a_warning_for_a_gpu_elsewhere(
+    demo: str, offline: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ft_core.hardware.host._disk", lambda _path: (1000, 2000))
-    assert ft("plan", demo).exit_code == 2
-    found = planned(demo, "--gpu", "4090")
+    assert ft("plan", demo, *offline).exit_code == 2
+    found = planned(demo, "--gpu", "4090", *offline)
     (warning,) = (one for one in found["warnings"] if "of disk" in one["what"])
     assert "this machine would have" in warning["why"]
 
 
-def test_models_of_the_catalogue_are_planned_offline_and_the_plan_says_so(
-    demo: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    asked = ("--gpu", "24GB", "--set", "model.source=Qwen/Qwen3-8B")
-    found = planned(demo, *asked)
+def test_models_of_the_catalogue_are_planned_offline_and_the_plan_says_so(demo: str, offline: tuple[str, str]) -> None:
+    found = planned(demo, "--gpu", "24GB", *offline)
     assert found["memory"]["total"] > 5 * 2**30
     (warning,) = (one for one in found["warnings"] if one["where"].endswith("model.source"))
     assert "from the shapes that ship" in warning["what"]
@@ -108,7 +115,7 @@ def test_models_of_the_catalogue_are_planned_offline_and_the_plan_says_so(
     unknown = ft("plan", demo, "--gpu", "24GB", "--set", "model.source=some/unknown")
     assert unknown.exit_code == 2
     assert "forbids asking the hub" in unknown.stderr
-    assert ft("train", demo, *asked[2:]).exit_code == 2
+    assert ft("train", demo, *offline).exit_code == 2
 
 
 def test_a_model_of_the_catalogue_is_planned_while_the_hub_cannot_be_reached(

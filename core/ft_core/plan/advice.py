@@ -77,7 +77,7 @@ def _device(now: Situation) -> list[Choice]:
     choices = []
     if now.recipe.hardware.device == "auto":
         choices.append(Choice("hardware.device", now.device, now.device_reason))
-    if now.gpus and not now.recipe.hardware.gpus:
+    if now.gpus and not now.recipe.hardware.gpus and not now.hardware.elsewhere:
         choices.append(Choice("hardware.gpus", [gpu.uuid for gpu in now.gpus], now.device_reason))
     return choices
 

@@ -122,10 +122,11 @@ def _memory_lines(memory: dict[str, Any] | None, measured: dict[str, Any] | None
     if memory["tight"]:
         verdict = "tight"
     parts = [f"{name} {memory_text(size)}" for name, size in memory["parts"].items() if size]
+    shown = [", ".join(some) for some in (parts[:4], parts[4:]) if some]
     lines = [
         f"memory     {memory_text(memory['total'])} of {memory_text(memory['free_bytes'])} free: {verdict} ({method})",
-        f"           {', '.join(parts[:4])},",
-        f"           {', '.join(parts[4:])}",
+        *(f"           {some}," for some in shown[:-1]),
+        f"           {shown[-1]}",
         f"           for {memory['basis']}",
     ]
     if measured is not None:
