@@ -5,8 +5,9 @@ between them (bytes over bandwidth), and unpacks a 4-bit base once a pass. Meanw
 time that depends on layers and not on tokens: what takes longer decides. The optimiser passes over what is trained once
 a step. A card with much arithmetic for each byte is thus further from its data sheet than one with little.
 
-The constants hold together for 50 published speeds of 1.8B-72B on A100, H100, L40S, RTX 6000 Ada and RTX 4090
-(tests/bench/published.py prints them; where one constant has a source of its own, it stands beside it).
+A constant's source stands beside it. Those without one (the bytes for a number, the overlap, what dropout adds and
+compiling leaves) were chosen so that 49 published speeds hold, of 1.8B to 72B on A100, H100, L40S, RTX 6000 Ada and RTX
+4090 (tests/bench/published.py prints them).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _UNPACKING_BYTES: Final = 4.8
 _UNPACKING_SECONDS: Final = 3e-12
 # Starting the kernels of a layer, forward and backward, however few the tokens: 4.2-4.8 ms in eager transformers with
 # PEFT (3B on an L40S, PEFT's MetaMathQA), 4.7-5.2 ms where activations are computed again (1.8B, 7B and 14B on an A100,
-# Qwen's README); a 4-bit base starts half as many more.
+# Qwen's README). A 4-bit base starts half as many more: 1.45 times the time was measured of an 8B with 512 tokens.
 _LAUNCH_SECONDS: Final = {False: 0.0042, True: 0.005}
 _PACKED_LAUNCHES: Final = 1.45
 # The larger of two times that overlap, a little more where they are alike.
