@@ -16,7 +16,7 @@ Rules = dict[str, object]
 
 def rules_of(node: DOMNode) -> dict[str, Rules]:
     """The rules of a node, and of its component classes by their names."""
-    parts = {name: dict(styles.base.get_rules()) for name, styles in node._component_styles.items()}
+    parts = {name: dict(node._component_styles[name].base.get_rules()) for name in node._get_component_classes()}
     return {"": dict(node.styles.base.get_rules()), **parts}
 
 

@@ -22,7 +22,7 @@ from textual.screen import Screen
 from textual.theme import ThemeProvider
 from textual.widget import Widget
 
-from ft_tui import guard, layouts, steady, terminal, theming
+from ft_tui import drawing, guard, layouts, steady, terminal, theming
 from ft_tui.actions import actions, bindings
 from ft_tui.palette import Actions, Entry, action_entries, why_not
 from ft_tui.place import Place
@@ -68,6 +68,7 @@ class FtApp(App[int]):
         super().__init__(ansi_color=True if theming.no_colour() else None)
         guard.install()
         layouts.install()
+        drawing.install()
         steady.install()
         self.stylesheet: QuickStylesheet = QuickStylesheet(variables=self.get_css_variables())
         self.animation_level = "none"

@@ -35,6 +35,7 @@ def prepare(variables: dict[str, str]) -> QuickStylesheet:
                 sheet.add_source(css, read_from, is_default_css=True, tie_breaker=tie_breaker, scope=scope)
     sheet.read_all(_files())
     sheet.parse()
+    sheet.look_through()
     return sheet
 
 

@@ -17,21 +17,18 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-_reflow = Compositor.reflow
-_LAST = "_last_layout"
+from ft_tui.drawing import last_layout, reflow
 
 
 def _reflow_steadily(self: Compositor, parent: Widget, size: Size) -> ReflowResult:
     """Lay the screen out; a second time where what has the focus would stand elsewhere."""
-    before: CompositorMap = vars(self).get(_LAST, {})
-    laid = _reflow(self, parent, size)
+    before = last_layout(self)
+    laid = reflow(self, parent, size)
     held = _held(parent.focused) if isinstance(parent, Screen) and parent.focused is not None else ()
     scrolled = [(scroller, was) for scroller, part in held if (was := _follow(scroller, part, before, self._full_map))]
     if scrolled:
-        again = _reflow(self, parent, size)
+        again = reflow(self, parent, size)
         laid = ReflowResult(*(first | second for first, second in zip(laid, again, strict=True)))
-    # Textual's own map of all widgets is made anew whenever somebody asks for a place before the next layout.
-    vars(self)[_LAST] = self._full_map
     for scroller, was in scrolled:
         Reactive._check_watchers(scroller, "scroll_y", was[0])
     return laid

@@ -3,7 +3,7 @@
 Textual goes through every rule of the app for each widget, parses all of its sources again for each new class of
 widgets where there are more than 64, and makes the styles of a widget's component classes anew whenever the widget is
 styled. Here the rules that may concern a node are looked up by its names, matching begins at the node itself, rules
-merged once are kept, and so are component styles.
+merged once are kept, component styles are made when somebody asks for one, and a new widget takes its rules whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 from textual.app import App
 from textual.css.match import _check_selectors
 from textual.css.model import CombinatorType, RuleSet, Selector, SelectorType
-from textual.css.styles import RulesMap
+from textual.css.styles import RenderStyles, RulesMap
 from textual.css.stylesheet import _DEFAULT_STYLES, Stylesheet
 from textual.css.types import Specificity6
 from textual.dom import DOMNode
@@ -79,6 +79,7 @@ class QuickStylesheet(Stylesheet):
         self._merged: dict[tuple[int, ...], RulesMap] = {}
         self._states: dict[tuple[object, ...], int] = {}
         self._rules_in: dict[int, RulesMap] = {}
+        self._as_set: dict[int, RulesMap] = {}
         self._edition = object()
 
     def set_variables(self, variables: dict[str, str]) -> None:
@@ -101,6 +102,11 @@ class QuickStylesheet(Stylesheet):
         selectors = (one for rule in self.rules for each in rule.selector_set for one in each.selectors)
         self._named = frozenset(one.name for one in selectors if one.type in {SelectorType.CLASS, SelectorType.ID})
 
+    def look_through(self) -> None:
+        """Work out for each rule what it sets: that is kept for every sheet, and would be done widget by widget."""
+        for rule in self.rules:
+            _candidates_of(rule)
+
     def reparse(self) -> None:
         """Parse the sources; with other variables all of them."""
         self.parse()
@@ -115,15 +121,16 @@ class QuickStylesheet(Stylesheet):
         node._has_focus_within = known.focus_within
         node._has_order_style = known.ordered
         node._has_odd_or_even = known.counted
-        names = _component_names(type(node))
+        if not isinstance(node._component_styles, _Parts):
+            node._component_styles = _Parts(self, node)
         state = self._state_of(node, cache if cache is not None else {}) if known.kept else 0
         styled = (self._edition, state)
-        if state and vars(node).get("_styled") == styled and len(node._component_styles) == len(names):
+        if state and vars(node).get("_styled") == styled:
             node.notify_style_update()
             return
         if rules := self._rules_of(known, node, state):
-            self.replace_rules(node, rules)
-        self._style_components(node, names)
+            self.set_rules(node, rules)
+        self._style_components(node)
         vars(node)["_styled"] = styled
 
     def _state_of(self, node: DOMNode, known: dict[int, int]) -> int:
@@ -176,21 +183,36 @@ class QuickStylesheet(Stylesheet):
             self._rules_in[state] = rules
         return rules
 
-    def _style_components(self, node: DOMNode, names: tuple[str, ...]) -> None:
-        """Style the component classes of a node; it is drawn again where one of them looks otherwise than before."""
+    def _style_components(self, node: DOMNode) -> None:
+        """Style the component classes that were made; the node is drawn again where one looks otherwise than before."""
         changed = False
-        for name in names:
-            styles = node._component_styles.get(name)
-            part = styles.node if styles is not None else None
-            if part is None:
-                part = DOMNode(classes=name)
-                part._attach(node)
-                node._component_styles[name] = part.styles
-            before = dict(part.styles.base._rules)
-            self.replace_rules(part, self._rules_of(self._known(part), part, 0))
-            changed = changed or styles is None or part.styles.base._rules != before
+        for styles in node._component_styles.values():
+            if (part := styles.node) is not None:
+                before = dict(styles.base._rules)
+                self.style_part(part)
+                changed = changed or styles.base._rules != before
         if changed:
             node.refresh()
+
+    def style_part(self, part: DOMNode) -> None:
+        """Give the node that stands for a component class its rules."""
+        self.set_rules(part, self._rules_of(self._known(part), part, 0))
+
+    def set_rules(self, node: DOMNode, rules: RulesMap) -> None:
+        """Set rules; those of a new node all at once, as they came to be where they were first set one by one.
+
+        Nothing is to be drawn or laid out again for a node that is not mounted yet.
+        """
+        base = node.styles.base
+        fresh = not base._rules and not node._is_mounted
+        if fresh and id(rules) in self._as_set:
+            base._rules.update(self._as_set[id(rules)])
+            base._updates += 1
+            node.notify_style_update()
+            return
+        self.replace_rules(node, rules)
+        if fresh:
+            self._as_set[id(rules)] = base._rules.copy()
 
     @classmethod
     def replace_rules(cls, node: DOMNode, rules: RulesMap, animate: bool = False) -> None:  # noqa: FBT001, FBT002 - as Textual's
@@ -202,6 +224,24 @@ class QuickStylesheet(Stylesheet):
             for name in [name for name in new.keys() | old.keys() if new.get(name) != old.get(name)]:
                 setattr(base, name, new.get(name))
         node.notify_style_update()
+
+
+class _Parts(dict[str, RenderStyles]):
+    """The styles of a node's component classes, each made when it is asked for."""
+
+    def __init__(self, sheet: QuickStylesheet, node: DOMNode) -> None:
+        super().__init__()
+        self._sheet, self._node = sheet, node
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in _component_names(type(self._node))
+
+    def __missing__(self, name: str) -> RenderStyles:
+        part = DOMNode(classes=name)
+        part._attach(self._node)
+        self._sheet.style_part(part)
+        self[name] = part.styles
+        return part.styles
 
 
 def _marks(node: DOMNode) -> tuple[bool, ...]:
@@ -221,8 +261,8 @@ def _parsed(variables: frozenset[tuple[str, str]]) -> dict[tuple[Any, ...], list
 
 
 @cache
-def _component_names(kind: type[DOMNode]) -> tuple[str, ...]:
-    return tuple(sorted(kind._get_component_classes()))
+def _component_names(kind: type[DOMNode]) -> frozenset[str]:
+    return kind._get_component_classes()
 
 
 @lru_cache(maxsize=4096)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
+from textual import events
 from textual.app import ComposeResult
 from textual.compose import compose
 from textual.containers import VerticalScroll
@@ -97,17 +98,25 @@ class Step(VerticalScroll):
     def _is_built(self) -> None:
         self._waiting = None
         self.built = True
+        self._expect_scrollbar()
         self.catch_up()
+
+    def _expect_scrollbar(self) -> None:
+        """Lay the page out with a scrollbar where it is likely to need one.
+
+        It would be laid out a second time when that is found out; a wrong guess costs no more.
+        """
+        if self.app.size.height < _TALL:
+            self.set_reactive(Step.show_vertical_scrollbar, True)
 
     def catch_up(self) -> None:
         """Have the new parts show what was found out before they were made, so far as `show` does not."""
 
     def on_mount(self) -> None:
         """Tell the wizard how far the page is scrolled, which says what the paging keys do."""
-        self.built = bool(self.children)
-        if self.app.size.height < _TALL:
-            # It would be laid out a second time when that is found out; a wrong guess costs no more.
-            self.set_reactive(Step.show_vertical_scrollbar, True)
+        if self.children:
+            self.built = True
+            self._expect_scrollbar()
         for name in ("scroll_y", "virtual_size", "show_vertical_scrollbar"):
             self.watch(self, name, self._moved, init=False)
 
@@ -121,6 +130,29 @@ class Step(VerticalScroll):
         height = max(self.scrollable_content_region.height, 1)
         count = 1 + math.ceil(max(self.max_scroll_y, 0) / height)
         return min(1 + math.ceil(self.scroll_offset.y / height), count), count
+
+    def focus(self, scroll_visible: bool = True) -> Self:  # noqa: FBT001, FBT002 - as Textual's
+        """Take the focus without being drawn anew."""
+        self.app.call_later(self._take_focus, scroll_visible)
+        return self
+
+    def _take_focus(self, scroll_visible: bool) -> None:  # noqa: FBT001 - as Textual's
+        if self.is_attached:
+            self.screen.set_focus(self, scroll_visible=scroll_visible)
+
+    def _on_focus(self, event: events.Focus) -> None:
+        """Its parts look the same with the focus: none of them is drawn anew."""
+        event.prevent_default()
+        self.has_focus = True
+        if self.parent is not None:
+            self.parent.post_message(events.DescendantFocus(self))
+
+    def _on_blur(self, event: events.Blur) -> None:
+        """Nor without it."""
+        event.prevent_default()
+        self.has_focus = False
+        if self.parent is not None:
+            self.parent.post_message(events.DescendantBlur(self))
 
     def watch_has_focus(self, _has_focus: bool) -> None:  # noqa: FBT001 - as Textual declares it
         """Only the page itself can look otherwise with the focus: none of its many parts is styled anew."""

@@ -9,16 +9,17 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.style import Style
-from textual.widgets import Static
+from textual.widget import Widget
 
 from ft_tui.run_words import glyph
 
 _GAP = "   "
 
 
-class ChoiceRow(Static, can_focus=True):
+class ChoiceRow(Widget, can_focus=True):
     """`(•) none  ( ) int8  ( ) nf4`: the arrow keys and the space bar go through the choices, a click takes one.
 
     What is chosen is told by a mark, never by colour alone.
@@ -56,15 +57,7 @@ class ChoiceRow(Static, can_focus=True):
         """`choices` are pairs (value, word shown)."""
         self.choices = tuple(choices)
         self._value = value
-        super().__init__(markup=False, id=id, classes=classes)
-
-    def on_mount(self) -> None:
-        """Show the first state."""
-        self._draw()
-
-    def on_resize(self) -> None:
-        """Other choices fit on a line."""
-        self._draw()
+        super().__init__(id=id, classes=classes)
 
     @property
     def value(self) -> str:
@@ -75,11 +68,10 @@ class ChoiceRow(Static, can_focus=True):
         """Mark this value, without a message."""
         if value != self._value:
             self._value = value
-            self._draw()
+            self.refresh()
 
-    def _draw(self) -> None:
+    def _lines(self, width: int) -> list[list[Content]]:
         """Whole choices on each line: a mark never stands apart from its word."""
-        width = self.content_size.width or self.app.size.width
         lines: list[list[Content]] = [[]]
         for index in range(len(self.choices)):
             words = self._words(index)
@@ -87,10 +79,21 @@ class ChoiceRow(Static, can_focus=True):
             if lines[-1] and taken + len(words) > width:
                 lines.append([])
             lines[-1].append(words)
-        new, old = Content("\n").join(Content(_GAP).join(line) for line in lines), self.content
-        if not (isinstance(old, Content) and new.is_same(old)):
-            same_height = isinstance(old, Content) and len(lines) == old.plain.count("\n") + 1
-            self.update(new, layout=not same_height)
+        return lines
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """What the longest line takes where all that fits stands on one."""
+        del viewport
+        return max(sum(map(len, line)) + len(_GAP) * (len(line) - 1) for line in self._lines(container.width))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as the choices need at this width."""
+        del container, viewport
+        return len(self._lines(width))
+
+    def render(self) -> Content:
+        """The choices, with a mark at the one that is taken."""
+        return Content("\n").join(Content(_GAP).join(line) for line in self._lines(self.content_size.width))
 
     def _words(self, index: int) -> Content:
         value, label = self.choices[index]
@@ -99,14 +102,6 @@ class ChoiceRow(Static, can_focus=True):
         text = f"{mark} {label}"
         looks = Style(bold=True, reverse=self.has_focus) if chosen else Style()
         return Content(text).stylize(looks + Style.from_meta({"choice": index}))
-
-    def on_focus(self) -> None:
-        """The choice is shown reversed while keys act on it."""
-        self._draw()
-
-    def on_blur(self) -> None:
-        """Back to the plain mark."""
-        self._draw()
 
     def action_move(self, by: int) -> None:
         """Take the next choice, or the one before."""
@@ -123,5 +118,5 @@ class ChoiceRow(Static, can_focus=True):
     def _take(self, value: str) -> None:
         if value != self._value:
             self._value = value
-            self._draw()
+            self.refresh()
             self.post_message(self.Chosen(self, value))

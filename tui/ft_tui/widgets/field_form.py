@@ -26,6 +26,7 @@ from ft_tui.widgets.words import Line, Words
 _PLAIN_SECTIONS = ("training", "data")
 _LABEL_WIDTH: Final = 18
 _NARROW_INDENT: Final = 2
+_VALUE_GAP: Final = 2
 
 
 def label_of(path: str, *, mixed: bool) -> str:
@@ -105,14 +106,15 @@ class FieldRow(HorizontalGroup):
         self._label = Content(label_of(guide.path, mixed=mixed)).truncate(_LABEL_WIDTH, ellipsis=True)
         self._choices = choices_of(guide)
         self._control = self._make_control(text)
-        self._value = Line()
+        self._long_value = Line() if self._control.has_class("-long") else None
+        self._value = Content()
         self._words: tuple[Content, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """A text field with its value beside it, or a row of choices."""
+        """A text field, or a row of choices; a long field shares the row with its value."""
         yield self._control
-        if isinstance(self._control, FieldInput):
-            yield self._value
+        if self._long_value is not None:
+            yield self._long_value
 
     @property
     def plain(self) -> str:
@@ -134,7 +136,15 @@ class FieldRow(HorizontalGroup):
         width, height = self.content_size
         below = self._lines(width)
         blank = [Content()] * (height - len(below) - 1)
-        return Content("\n").join([self._label, *blank, *below])
+        return Content("\n").join([self._head(width), *blank, *below])
+
+    def _head(self, width: int) -> Content:
+        """The label, and the value behind the field."""
+        begin = _LABEL_WIDTH + self._control.outer_size.width + _VALUE_GAP
+        if not self._value.plain or begin >= width:
+            return self._label
+        value = self._value.truncate(width - begin, ellipsis=True)
+        return Content.assemble(self._label, " " * (begin - self._label.cell_length), value)
 
     def _make_control(self, text: str) -> ChoiceRow | FieldInput:
         if self._choices:
@@ -167,11 +177,18 @@ class FieldRow(HorizontalGroup):
             self._control.show(self._choice(text))
         else:
             set_text(self._control, text)
-        self._value.say("" if view.problems else view.value)
+        value = "" if view.problems or self._choices else view.value
+        if self._long_value is not None:
+            self._long_value.say(value)
+        elif value != self._value.plain:
+            self._value = Content(clean(value))
+            self.refresh()
         words = (self._help_words(view), problem_words(view.problems))
         if not all(new.is_same(old) for new, old in zip_longest(words, self._words, fillvalue=Content())):
+            width = self.content_size.width
+            height = len(self._lines(width)) if width else None
             self._words = words
-            self.refresh(layout=True)
+            self.refresh(layout=height is None or len(self._lines(width)) != height)
 
     def _help_words(self, view: FieldView) -> Content:
         bounds = " ".join(part for part in (self.guide.range, self.guide.unit) if part)

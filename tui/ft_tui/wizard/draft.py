@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +104,21 @@ def _values(texts: dict[str, str]) -> tuple[dict[str, object], list[Problem]]:
     for path, text in texts.items():
         if path not in GUIDES:
             continue
-        try:
-            values[path] = from_text(path, text)
-        except FtError as error:
-            found.extend(error.problems)
+        value, problems = _value(path, text)
+        if problems:
+            found.extend(problems)
+        else:
+            values[path] = deepcopy(value)
     return values, found
+
+
+@lru_cache(maxsize=256)
+def _value(path: str, text: str) -> tuple[object, tuple[Problem, ...]]:
+    """What a text says for a field, or its problems; kept, since every key has all texts read again."""
+    try:
+        return from_text(path, text), ()
+    except FtError as error:
+        return None, tuple(error.problems)
 
 
 def _recipe_of(values: dict[str, object], found: list[Problem]) -> Recipe:
