@@ -103,7 +103,9 @@ def rows_file(folder: Path, *texts: str) -> Path:
 
 async def put(pilot: Pilot[int], path: str, text: str) -> None:
     """Type a text into a field that stands on the open step."""
-    field = pilot.app.screen.query_one(f"#{id_of(path)}", Input)
+    screen = pilot.app.screen
+    await until(pilot, lambda: screen.query(f"#{id_of(path)}"), "the step is made")
+    field = screen.query_one(f"#{id_of(path)}", Input)
     field.focus()
     await until(pilot, lambda: field.has_focus, "the focus")
     field.clear()

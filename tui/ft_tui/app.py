@@ -256,8 +256,14 @@ class FtApp(App[int]):
 
     @property
     def _background_screens(self) -> list[Screen[Any]]:
-        """Nothing is seen below the notice; it would be laid out for sizes at which nothing can be."""
-        return [] if self._is_covered else super()._background_screens
+        """What is seen behind the open screen: nothing below the notice, nor below a screen that lets nothing through.
+
+        Below the notice it would be laid out for sizes at which nothing can be. And Textual draws the whole of the open
+        screen anew whenever the one below has changed.
+        """
+        if not self.screen_stack or self._is_covered or self.screen.styles.background.a == 1:
+            return []
+        return super()._background_screens
 
     # Ways between the screens
 

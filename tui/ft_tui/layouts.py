@@ -10,18 +10,25 @@ change in it; and parts of a page that is out of sight ask for them too.
 
 from __future__ import annotations
 
-from textual import messages
+from asyncio import Task, create_task, wait
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any
+
+from textual import events, messages
 from textual._time import get_time
+from textual.dom import NoScreen
 from textual.geometry import Size
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.scrollbar import ScrollBar
-from textual.widget import Widget
+from textual.widget import AwaitMount, Widget
 
 _size_updated = Widget._size_updated
 _screen_resized = Screen._screen_resized
 _refresh_layout = Screen._refresh_layout
 _on_layout = Screen._on_layout
+_on_screen_resume = Screen._on_screen_resume
 _LAID_OUT = "_laid_out_at"
 
 
@@ -97,6 +104,29 @@ async def _layout_asked_for(self: Screen[object], message: messages.Layout) -> N
         await _on_layout(self, message)
 
 
+def _resumed(self: Screen[object], event: events.ScreenResume) -> None:
+    """Come back into view; a screen that was laid out for that has been drawn with it, and is not drawn twice."""
+    before = vars(self).get(_LAID_OUT)
+    _on_screen_resume(self, event)
+    if vars(self).get(_LAID_OUT) != before and not self.app._batch_count:
+        self._repaint_required = False
+
+
+def _awaited(self: AwaitMount) -> Generator[None, None, None]:
+    """Wait until widgets are mounted, then lay out what holds them: that need not be drawn anew for it."""
+
+    async def await_mount() -> None:
+        waiting: list[Task[Any]] = [create_task(widget._mounted_event.wait()) for widget in self._widgets]
+        if waiting:
+            await wait(waiting)
+            self._parent.clear_cached_dimensions()
+            self._parent.refresh(layout=True, repaint=False)
+            with suppress(NoScreen):
+                self._parent.app._update_mouse_over(self._parent.screen)
+
+    return await_mount().__await__()
+
+
 def install() -> None:
     """Have it so in this process. Doing it twice changes nothing."""
     # Textual has no hook between a layout and the sizes that come of it.
@@ -104,3 +134,5 @@ def install() -> None:
     setattr(Screen, "_screen_resized", _laid_out_once)  # noqa: B010
     setattr(Screen, "_refresh_layout", _with_all_asked_for)  # noqa: B010
     setattr(Screen, "_on_layout", _layout_asked_for)  # noqa: B010
+    setattr(Screen, "_on_screen_resume", _resumed)  # noqa: B010
+    setattr(AwaitMount, "__await__", _awaited)  # noqa: B010

@@ -18,6 +18,7 @@ from ft_core.text import bytes_text, counted, one_line
 from ft_tui.actions import actions, bindings
 from ft_tui.screens.confirm import Confirm
 from ft_tui.widgets.key_bar import KeyBar
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.run_table import RunTable
 
 # What reads runs is imported in threads, once the first frame is drawn: it takes as long as the frame.
@@ -68,7 +69,7 @@ class HomeScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Heading, filter, the table or what to do without runs, more on the chosen run, keys."""
         yield Static(id="heading", markup=False)
-        yield Input(placeholder="part of a name, state or model", id="filter", compact=True)
+        yield LineInput(placeholder="part of a name, state or model", id="filter", compact=True)
         yield RunTable(id="runs")
         yield Static(_EMPTY, id="empty", markup=False)
         yield Static(id="chosen", markup=False)

@@ -17,6 +17,7 @@ from ft_core.models.find import hub_endpoint
 from ft_core.plan.hub_login import log_in, overridden_by, token_file, token_found_in
 from ft_core.text import clean
 from ft_tui.screens.dialog import Dialog
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.words import Words
 
 
@@ -40,7 +41,7 @@ class HubToken(Dialog[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Token of the model hub"
             yield Words(_introduction(), id="token-words")
-            field = Input(password=True, placeholder="hf_...", max_length=4096, id="token")
+            field = LineInput(password=True, placeholder="hf_...", max_length=4096, id="token")
             field.cursor_blink = False
             yield field
             yield Words(id="token-problem")

@@ -27,6 +27,7 @@ from ft_tui.screens.dialog import Dialog
 from ft_tui.screens.wizard_step import tell_failure
 from ft_tui.widgets.field_form import problem_words
 from ft_tui.widgets.file_browser import FileBrowser
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.path_input import PathInput
 from ft_tui.widgets.share_bars import Share, ShareBars
 from ft_tui.widgets.words import Line, Words
@@ -55,7 +56,7 @@ class MixedFile(HorizontalGroup):
     def compose(self) -> ComposeResult:
         """A line."""
         yield Line(one_line(self.path, 200), classes="mixed-path")
-        yield Input(self._percent, compact=True, select_on_focus=False, max_length=8)
+        yield LineInput(self._percent, compact=True, select_on_focus=False, max_length=8)
         yield Line(" %", classes="mixed-sign")
         yield Button("Out", compact=True, classes="mixed-out")
 
@@ -112,7 +113,7 @@ class MixRows(Dialog[dict[str, str] | None]):
                 with HorizontalGroup():
                     yield Line("hold out", classes="mix-label")
                     share = number_text(100 * data.held_out_share)
-                    yield Input(share, compact=True, select_on_focus=False, max_length=8, id="mix-share")
+                    yield LineInput(share, compact=True, select_on_focus=False, max_length=8, id="mix-share")
                     yield Line(" % of the rows, to measure by")
                 with HorizontalGroup():
                     yield Line("or the rows of", classes="mix-label")

@@ -10,6 +10,7 @@ from textual.containers import HorizontalGroup, Vertical
 from textual.widgets import Button, Input, Static
 
 from ft_tui.screens.dialog import Dialog
+from ft_tui.widgets.line_input import LineInput
 
 
 class SamplePrompt(Dialog[str | None]):
@@ -26,7 +27,7 @@ class SamplePrompt(Dialog[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Sample now"
             yield Static("Base and tuned model answer this after the present step.", markup=False)
-            prompt = Input(self._text, placeholder="What should it answer?", max_length=4000, id="prompt")
+            prompt = LineInput(self._text, placeholder="What should it answer?", max_length=4000, id="prompt")
             prompt.cursor_blink = False
             yield prompt
             with HorizontalGroup(classes="dialog-buttons"):

@@ -24,6 +24,7 @@ from ft_tui.screens.wizard_step import tell_failure
 from ft_tui.widgets.cells import Line as Row
 from ft_tui.widgets.cells import safe
 from ft_tui.widgets.field_form import problem_words
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.pager import Pager
 from ft_tui.widgets.words import Line, Words
 
@@ -69,7 +70,7 @@ class TrustCode(Dialog[bool]):
             yield Words(id="code-warning")
             yield Pager(id="code-text")
             yield Line(id="code-ask")
-            name = Input(compact=True, placeholder="the model's name", id="code-name")
+            name = LineInput(compact=True, placeholder="the model's name", id="code-name")
             name.cursor_blink = False
             yield name
             with HorizontalGroup(classes="dialog-buttons"):

@@ -13,13 +13,13 @@ from textual.containers import HorizontalGroup, Vertical
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import Reactive
 from textual.widgets import Input
 
 from ft_core.errors import Problem
 from ft_core.recipe.fields import AUTO, FieldGuide
 from ft_core.text import clean
 from ft_tui.widgets.choice_row import ChoiceRow
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.words import Line, Words
 
 # What these hold is told by the field's name alone.
@@ -71,11 +71,8 @@ class Typed(Message):
     text: str
 
 
-class FieldInput(Input):
+class FieldInput(LineInput):
     """A one-row text field that neither blinks nor is left by Enter without going on to the next one."""
-
-    # Its width is given: a longer text asks for no layout of the whole page.
-    virtual_size = Reactive(Size(0, 0), layout=False)
 
     def __init__(self, value: str, placeholder: str, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)

@@ -20,6 +20,7 @@ from textual.widgets.option_list import Option
 
 from ft_core.text import bytes_text, clean, one_line
 from ft_tui.screens.dialog import Dialog
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.words import Line
 
 ENTRIES_SHOWN: Final = 2000
@@ -117,7 +118,7 @@ class FileBrowser(Dialog[str | None]):
         with Vertical(id="browser", classes="dialog") as dialog:
             dialog.border_title = Content(self._title)
             yield Line(id="browser-folder")
-            yield Input(placeholder="/ part of a name", compact=True, id="browser-filter")
+            yield LineInput(placeholder="/ part of a name", compact=True, id="browser-filter")
             yield Listing(markup=False, compact=True, id="browser-list")
             yield Line(id="browser-note", classes="dim")
             with HorizontalGroup(id="browser-buttons"):

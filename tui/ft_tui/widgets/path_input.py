@@ -10,13 +10,11 @@ from typing import ClassVar, Final
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
-from textual.reactive import Reactive
 from textual.suggester import Suggester
-from textual.widgets import Input
 
 from ft_core.paths import expanded
 from ft_core.text import clean
+from ft_tui.widgets.line_input import LineInput
 
 ENTRIES_LOOKED_AT: Final = 5000
 
@@ -63,12 +61,10 @@ class PathSuggester(Suggester):
         return await asyncio.to_thread(complete, value, self._suffixes)
 
 
-class PathInput(Input):
+class PathInput(LineInput):
     """Right and Tab take the completion shown; Tab on a field that was not typed in goes on to the next one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("tab", "complete_or_next", "Complete", show=False)]
-    # Its width is given: a longer text asks for no layout of the whole page.
-    virtual_size = Reactive(Size(0, 0), layout=False)
 
     def __init__(self, value: str = "", *, placeholder: str, suffixes: Sequence[str], id: str) -> None:  # noqa: A002
         super().__init__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual.app import ComposeResult
 from textual.containers import VerticalGroup
 from textual.content import Content
 from textual.message import Message
@@ -27,7 +26,7 @@ class _Answers(PageKeysPass, OptionList):
 
 
 class QuestionList(VerticalGroup):
-    """A question with its answers; hidden while there is none."""
+    """A question above its answers; hidden while there is none, and empty until there is a first one."""
 
     DEFAULT_CSS = """
     QuestionList { display: none; margin-top: 1; }
@@ -45,26 +44,24 @@ class QuestionList(VerticalGroup):
         super().__init__(id=id)
         self._question: Question | None = None
 
-    def compose(self) -> ComposeResult:
-        """The question above its answers."""
-        yield Words(id="question-words")
-        yield _Answers(markup=False, compact=True, id="question-answers")
-
     def show(self, question: Question | None) -> None:
         """Ask this, or nothing."""
         if question == self._question:
             return
         self._question = question
         self.display = question is not None
+        if question is None:
+            return
+        if not self.children:
+            self.mount(Words(id="question-words"), _Answers(markup=False, compact=True, id="question-answers"))
+        words = Content.assemble(("To decide: ", "bold $text-warning"), clean(question.text))
+        self.query_one("#question-words", Words).say(words)
         answers = self.query_one(_Answers)
         answers.clear_options()
-        if question is not None:
-            words = Content.assemble(("To decide: ", "bold $text-warning"), clean(question.text))
-            self.query_one("#question-words", Words).say(words)
-            answers.add_options(
-                Option(Content(clean(one.words) + ("" if place else "  (so until you decide)")), id=str(place))
-                for place, one in enumerate(question.answers)
-            )
+        answers.add_options(
+            Option(Content(clean(one.words) + ("" if place else "  (so until you decide)")), id=str(place))
+            for place, one in enumerate(question.answers)
+        )
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter, or a click."""

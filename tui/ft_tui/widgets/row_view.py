@@ -25,6 +25,7 @@ from ft_tui.actions import bindings
 from ft_tui.run_words import glyph
 from ft_tui.widgets.cells import safe
 from ft_tui.widgets.choice_row import ChoiceRow
+from ft_tui.widgets.line_input import LineInput
 from ft_tui.widgets.paging import PageKeysPass
 from ft_tui.widgets.words import Line, Words
 
@@ -109,6 +110,18 @@ class RowList(PageKeysPass, OptionList):
     """The rows of the page, a line each."""
 
 
+class RowPane(VerticalScroll):
+    """The row in one way; it scrolls by itself."""
+
+    def __init__(self, view: str, content: Content | str) -> None:
+        super().__init__(id=f"as-{view}", classes="row-pane")
+        self.words = Words(content, id=f"row-{view}")
+
+    def compose(self) -> ComposeResult:
+        """The words alone."""
+        yield self.words
+
+
 class RowView(Vertical):
     """A page of rows to walk through, beside (or above) the row one stands on."""
 
@@ -152,22 +165,23 @@ class RowView(Vertical):
         self._tokens = ""
         self._news = ""
         self._sampled = -1
+        # A pane is made when it is first looked at; what it is to show is kept for it until then.
+        self._contents: dict[str, Content | str] = dict.fromkeys(VIEWS, "")
+        self._panes: dict[str, RowPane] = {}
 
     def compose(self) -> ComposeResult:
-        """Where one is and how to go on; the list; the row twice."""
+        """Where one is and how to go on; the list; below or beside it the row."""
         with HorizontalGroup(id="row-head"):
             yield Line(id="row-where")
             yield ChoiceRow(tuple((view, view) for view in VIEWS), "model", id="row-view")
-            yield Input(placeholder="j: row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
-            yield Input(placeholder="text to look for, then Enter", compact=True, max_length=500, id="row-search")
+            yield LineInput(placeholder="j: row", compact=True, restrict=r"[0-9]*", max_length=12, id="row-jump")
+            yield LineInput(placeholder="text to look for, then Enter", compact=True, max_length=500, id="row-search")
         with Container(id="row-body"):
             yield RowList(markup=False, compact=True, id="row-list")
-            with VerticalScroll(id="as-data", classes="row-pane"):
-                yield Words(id="row-data")
-            with VerticalScroll(id="as-model", classes="row-pane"):
-                yield Words(id="row-model")
-            with VerticalScroll(id="as-tokens", classes="row-pane"):
-                yield Words(id="row-tokens")
+            for name in VIEWS:
+                if name in self._in_sight("model"):
+                    self._panes[name] = RowPane(name, self._contents[name])
+                    yield self._panes[name]
         yield Line(id="row-legend")
 
     def on_mount(self) -> None:
@@ -182,12 +196,31 @@ class RowView(Vertical):
         del event
         self._place()
 
+    def _in_sight(self, view: str) -> set[str]:
+        """The panes that are seen: on a wide terminal the data too, and beside them the row as the model sees it."""
+        if not self.screen.has_class("-wide"):
+            return {view}
+        return {"data", "model" if view == "data" else view}
+
     def _place(self) -> None:
-        wide = self.screen.has_class("-wide")
-        view = self.query_one("#row-view", ChoiceRow)
-        self.query_one("#as-data").display = wide or view.value == "data"
-        self.query_one("#as-model").display = view.value == "model" or (wide and view.value == "data")
-        self.query_one("#as-tokens").display = view.value == "tokens"
+        seen = self._in_sight(self.query_one("#row-view", ChoiceRow).value)
+        for name in VIEWS:
+            if name in self._panes:
+                self._panes[name].display = name in seen
+            elif name in seen:
+                self._make_pane(name)
+
+    def _make_pane(self, name: str) -> None:
+        """Put a pane in its place behind those before it."""
+        before = [self._panes[one] for one in VIEWS[: VIEWS.index(name)] if one in self._panes]
+        pane = self._panes[name] = RowPane(name, self._contents[name])
+        self.query_one("#row-body").mount(pane, after=before[-1] if before else self.query_one("#row-list"))
+
+    def _tell(self, name: str, content: Content | str) -> None:
+        """Have the pane show this, if it is there."""
+        self._contents[name] = content
+        if name in self._panes:
+            self._panes[name].words.say(content)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -222,7 +255,7 @@ class RowView(Vertical):
         if number in numbers and listing.highlighted != numbers.index(number):
             with self.prevent(OptionList.OptionHighlighted):
                 listing.highlighted = numbers.index(number)
-        self.query_one("#row-data", Words).say(row_text(self.row) if self.row is not None else "")
+        self._tell("data", row_text(self.row) if self.row is not None else "")
         self._say_where()
 
     def show_total(self, total: int | None) -> None:
@@ -248,8 +281,8 @@ class RowView(Vertical):
 
     def show_model(self, content: Content | str, tokens: str = "", listed: Content | str = "") -> None:
         """The row as the model sees it, its number of tokens in words, and each of them; or why it cannot be shown."""
-        self.query_one("#row-model", Words).say(content)
-        self.query_one("#row-tokens", Words).say(listed or content)
+        self._tell("model", content)
+        self._tell("tokens", listed or content)
         self._tokens = tokens
         self._say_where()
 
