@@ -7,8 +7,9 @@ import of click. `first_frame`: the app in a terminal of 80x24 until its first s
 that draws one word. `first_page`: the first 100 rows of a 10 GiB file against those of a 1 MB file. `attach`: taking
 in a journal of 200,000 steps against parsing its lines with json alone. `chart`: drawing 200,000 points against 5,000.
 `key ...`: the CPU seconds of the app's thread that a key takes until the app is at rest, against Tab in a Textual app
-of two fields, and the goal, which holds for an idle core. Two seconds pass after the start, in which screens are made
-ready, and 0.4 after each key, in which steps are made ahead; `at once` is a step gone to before that.
+of two fields, and the goal, which holds for an idle core: `load` says how many wanted one. Two seconds pass after the
+start, in which screens are made ready, and 0.4 after each key, in which steps are made ahead; `at once` is a step gone
+to before that. `held up ...`: the longest part of a step that is made ahead, which is what a key may have to wait for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +166,8 @@ def bench_keys() -> None:
     for name, seconds in found.items():
         ours, goal = statistics.median(seconds), GOAL_IN_A_FIELD if name in _IN_A_FIELD else GOAL
         print(json.dumps({"case": f"key {name}", "seconds": round(ours, 4), "goal": goal, "reached": ours <= goal,
-                          "baseline": round(bare, 4), "ratio": round(ours / bare, 1)}))  # fmt: skip
+                          "baseline": round(bare, 4), "ratio": round(ours / bare, 1),
+                          "load": round(os.getloadavg()[0], 1)}))  # fmt: skip
 
 
 async def _key_costs(app: FtApp) -> list[tuple[str, float]]:
@@ -188,8 +190,9 @@ async def _key_costs(app: FtApp) -> list[tuple[str, float]]:
 
 
 async def _costs_at_once(app: FtApp) -> list[tuple[str, float]]:
-    """What it costs to go to a step before the steps are made ahead."""
+    """What it costs to go to a step before the steps are made ahead, and what one part of them costs."""
     from ft_tui import readiness
+    from ft_tui.app import FtApp
     from ft_tui.screens import wizard_pages
 
     found: list[tuple[str, float]] = []
@@ -203,9 +206,28 @@ async def _costs_at_once(app: FtApp) -> list[tuple[str, float]]:
             for number in (1, 2, 3, 4):
                 found.append((f"step {number}, at once", await _cost(app, str(number))))
                 await _at_rest(app, 0.4)
+        app = FtApp()
+        async with app.run_test(size=(80, 24)):
+            await _at_rest(app, 2.0)
+            readiness.collect_less_often()
+            await _cost(app, "D")
+            await _at_rest(app, 6.0)
+            found.append(("held up by a part made ahead", max([one async for one in _parts_ahead(app)])))
     finally:
         wizard_pages.AHEAD_PAUSE = usual  # type: ignore[misc]
     return found
+
+
+async def _parts_ahead(app: App[Any]) -> AsyncIterator[float]:
+    """CPU seconds of each part that is made ahead, until every step is there."""
+    from ft_tui.screens.wizard_pages import Pages
+
+    pages = app.screen.query_one(Pages)
+    while not all(step.built for step in pages._steps):
+        start = time.thread_time()
+        await pages._build_ahead()
+        await _at_rest(app, 0.05)
+        yield time.thread_time() - start
 
 
 async def _bare_tabs() -> list[float]:
