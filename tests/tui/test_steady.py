@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,22 @@ async def test_a_choice_at_the_top_of_a_page_leaves_room_for_news_above_it_and_s
         assert in_view(choice)
 
 
+async def test_news_that_come_while_the_focus_moves_do_not_push_it_out_of_view() -> None:
+    async with WizardApp("home").run_test(size=(80, 24)) as pilot:
+        await pilot.app.push_screen(Page())
+        await pilot.pause()
+        field, above = pilot.app.screen.query_one("#field"), pilot.app.screen.query_one("#above", Words)
+        field.focus()
+        for lines in (3, 9, 20, 2, 30):
+            await asyncio.sleep(0)
+            above.say("a\n" * lines)
+            field.scroll_visible(animate=False)
+            await asyncio.sleep(0)
+        await pilot.pause()
+        await pilot.pause()
+        assert in_view(field)
+
+
 async def test_who_has_scrolled_away_from_the_focus_is_not_brought_back_to_it() -> None:
     async with WizardApp("home").run_test(size=(80, 24)) as pilot:
         field = await opened(pilot, "field")
@@ -162,6 +179,8 @@ async def test_on_every_step_with_fields_one_stays_where_it_is_when_problems_com
         await pilot.press(str(number))
         step = wizard(pilot).step
         await until(pilot, lambda: step.built and step.query(Input), "the step")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause(0.2)
         fields = [one for one in step.query(Input) if one.focusable]
         field = fields[-1]
         field.focus()

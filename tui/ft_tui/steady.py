@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 from textual._compositor import Compositor, CompositorMap, ReflowResult
 from textual.geometry import Size
@@ -18,6 +19,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from ft_tui.drawing import last_layout, reflow
+
+_scroll_to_widget = Widget.scroll_to_widget
 
 
 def _reflow_steadily(self: Compositor, parent: Widget, size: Size) -> ReflowResult:
@@ -87,7 +90,13 @@ def _place(scroller: Widget, part: Widget, found: Mapping[Widget, MapGeometry]) 
                for inner, outer in pairwise(path))  # fmt: skip
 
 
+def _scroll_at_once(self: Widget, widget: Widget, **how: Any) -> bool:  # noqa: ANN401 - as Textual's
+    """Scroll to a widget now: after the next layout it would be somewhere else than where it is looked for now."""
+    return _scroll_to_widget(self, widget, **{**how, "immediate": True})
+
+
 def install() -> None:
     """Have it so in this process. Doing it twice changes nothing."""
     # Textual has no hook between a layout and its drawing.
     setattr(Compositor, "reflow", _reflow_steadily)  # noqa: B010 - mypy refuses a plain assignment
+    setattr(Widget, "scroll_to_widget", _scroll_at_once)  # noqa: B010
