@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from rich.style import Style
 from textual import events
 from textual.app import App, ComposeResult
 from textual.css.query import NoMatches
@@ -166,6 +167,18 @@ async def test_a_list_that_is_not_drawn_has_no_pages(kind: type[OptionList]) -> 
                     page()
             else:
                 page()
+
+
+@pytest.mark.parametrize(("option", "stands_on"), [(1, 1), (7, 0)])
+async def test_a_click_on_an_option_that_is_gone_since_it_was_drawn_does_nothing(option: int, stands_on: int) -> None:
+    app, listing = FtApp(), OptionList("a", "b")
+    async with app.run_test() as pilot:
+        await app.screen.mount(listing)
+        listing.highlighted = 0
+        click = events.Click(listing, 0, 0, 0, 0, 1, False, False, False, style=Style(meta={"option": option}))
+        listing.post_message(click)
+        await pilot.pause()
+        assert listing.highlighted == stands_on
 
 
 async def test_a_click_on_a_notice_that_has_just_ended_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from ft_tui.actions import actions, bindings
 from ft_tui.palette import Actions, Entry, action_entries, why_not
 from ft_tui.place import Place
 from ft_tui.place import keep as keep_place
+from ft_tui.screens import dialog
 from ft_tui.screens.dialog import Palette
 from ft_tui.screens.home import HomeScreen
 from ft_tui.screens.too_small import TooSmallScreen
@@ -70,6 +71,7 @@ class FtApp(App[int]):
         layouts.install()
         drawing.install()
         steady.install()
+        dialog.install()
         self.stylesheet: QuickStylesheet = QuickStylesheet(variables=self.get_css_variables())
         self.animation_level = "none"
         self._opening: Opening = open

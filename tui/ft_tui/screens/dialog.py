@@ -11,11 +11,14 @@ from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.errors import NoWidget
 from textual.screen import ModalScreen, Screen
+from textual.widgets import OptionList
 
 from ft_core.text import one_line
 
 Result = TypeVar("Result")
 _GATHER = CommandPalette._gather_commands.__wrapped__  # type: ignore[attr-defined]
+
+_LIST_CLICK = OptionList._on_click
 
 
 class Dialog(ModalScreen[Result]):
@@ -62,6 +65,18 @@ class Palette(CommandPalette):
         # Before its list is drawn it has no pages.
         with suppress(LookupError):
             super()._action_command_list(action)
+
+
+async def _click_what_is_there(self: OptionList, event: events.Click) -> None:
+    """Take the option under the mouse; nothing where the list has become shorter since it was drawn."""
+    option = event.style.meta.get("option")
+    if not isinstance(option, int) or option < self.option_count:
+        await _LIST_CLICK(self, event)
+
+
+def install() -> None:
+    """Have it so for every list of this process, Textual's own too. Doing it twice changes nothing."""
+    setattr(OptionList, "_on_click", _click_what_is_there)  # noqa: B010 - mypy refuses a plain assignment
 
 
 def _uncovered(screen: Screen[Result]) -> bool:
