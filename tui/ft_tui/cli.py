@@ -35,6 +35,7 @@ from ft_tui.commands.verdict import verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ft_core.plan.resolve import Resolved
     from ft_core.recipe.given import Given
     from ft_core.recipe.schema import Recipe
     from ft_core.runs.directory import RunDir
@@ -327,12 +328,32 @@ def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
 
     learn(recipe, output.words)
     with warming_up(recipe) as worker:
-        prepared = fetch_and_prepare(recipe, progress=counter("bytes fetched"))
+        prepared = _counted(recipe, fetch_and_prepare(recipe, progress=counter("bytes fetched")))
         with interrupts.interrupted_afterwards():
             run, warnings = start_prepared(prepared, worker.hand(), queue=queue)
             interrupts.going_on(run)
     output.show_problems(warnings, kind="warning")
     return run
+
+
+def _counted(recipe: Recipe | Given, prepared: Resolved) -> Resolved:
+    """The plan from the rows in tokens where, by their estimate, some may be cut or memory short.
+
+    Else the run counts them itself, and nothing is waited for. Raises FtError when no row has anything left to learn.
+    """
+    from ft_core.plan.count import count_of
+    from ft_core.plan.prepare import prepare
+    from ft_core.plan.report import estimate_words
+    from ft_core.plan.resolve import worth_counting
+
+    if worth_counting(prepared):
+        output.words("counting the rows in tokens ...")
+        tokens = count_of(recipe, counter("rows counted in tokens"))
+        if tokens is not None:
+            prepared = prepare(recipe, counted=tokens, hardware=prepared.hardware)
+    if said := estimate_words(prepared):
+        output.words(said)
+    return prepared
 
 
 def _detach(run: RunDir, *, as_json: bool) -> None:

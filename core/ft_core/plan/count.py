@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ft_core.data.shapes import Choice
+from ft_core.data.shapes import AUTOMATIC, Choice
 from ft_core.data.tokens import Count, TokenWorker
 from ft_core.errors import FtError
 from ft_core.models.find import find
@@ -39,18 +39,40 @@ def count_with(
 ) -> TokenCount | None:
     """Training and held-out rows in tokens, as a running process of the model's tokenizer gives them.
 
-    Of more than 20,000 rows a sample is counted that stands for all. None when it was cancelled. Raises FtError when
-    rows, template or tokenizer refuse.
+    Of more than 20,000 rows, or 32 MiB of them, a sample is counted that stands for all. None when it was cancelled.
+    Raises FtError when rows, template or tokenizer refuse.
     """
     found = worker.count(recipe.data, recipe.training.seed, progress, cancel)
     if found is None:
         return None
     if not found.too_many:
         return exact(found)
-    lengths = worker.lengths(recipe.data.source, progress, cancel, choice=Choice.of(recipe.data))
-    if not lengths.complete or not lengths.counts:
+    return _sampled(worker, recipe, progress, cancel)
+
+
+def _sampled(
+    worker: TokenWorker, recipe: Recipe, progress: Callable[[int, int], None], cancel: Callable[[], bool]
+) -> TokenCount | None:
+    """As many rows as will train, with lengths like those of a sample of each file; None when it was cancelled."""
+    facts = count_rows(recipe)[0]
+    mixed = zip(recipe.data.mix, facts.mixed, strict=True)
+    files = [(recipe.data.source, facts.rows - facts.mixed_in, Choice.of(recipe.data))]
+    files += [(path, rows, AUTOMATIC) for path, rows in mixed]
+    lengths: list[int] = []
+    for path, rows, choice in files:
+        found = worker.lengths(path, progress, cancel, choice=choice)
+        if not found.complete:
+            return None
+        lengths += spread(found.counts, rows) if found.counts else ()
+    if not lengths:
         return None
-    return TokenCount.of(spread(lengths.counts, count_rows(recipe)[0].rows), exact=False)
+    # A sample says how long rows are; where their answers begin in them is estimated from the size of the texts.
+    guess = facts.estimated or RowTokens((), (), ())
+    before = sum(guess.firsts) / max(1, sum(guess.lengths))
+    text = bool(guess.texts) and all(guess.texts)
+    firsts = tuple(max(1, int(before * length)) for length in lengths)
+    train = RowTokens(tuple(lengths), firsts, (text,) * len(lengths))
+    return TokenCount(train, RowTokens((), (), ()), exact=False)
 
 
 def exact(found: Count) -> TokenCount:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -94,7 +94,7 @@ def cut_warning(now: Situation) -> Problem | None:
     chosen = _FIELD in now.recipe.reasons
     rows = data.row_tokens
     assert rows is not None
-    wanted = min(_wanted(rows), _context(now))
+    wanted = min(_wanted(rows.lengths), _context(now))
     if chosen and most >= wanted and most < _context(now) and not found.empty:
         return None
     about = "" if data.exact else "about "
@@ -144,12 +144,14 @@ def _length(now: Situation) -> tuple[int, str]:
     rows = data.row_tokens if data is not None else None
     if data is None or rows is None or not rows.lengths:
         return _unknown(most, data.bound if data is not None else None)
-    wanted = min(_wanted(rows), most)
+    # Held-out rows are cut at the same limit, and one that loses its answer measures nothing.
+    lengths = (*rows.lengths, *(data.counted.held_out.lengths if data.counted is not None else ()))
+    wanted = min(_wanted(lengths), most)
     if data.counted is None and data.bound is not None:
         wanted = min(wanted, rounded(data.bound))
     held = _held(now, rows, wanted)
     how = "" if data.counted is not None else ", by the size of the texts"
-    longest, found = max(rows.lengths), cut_by(data, held)
+    longest, found = max(lengths), cut_by(data, held)
     longer = sum(length > held for length in rows.lengths)
     if not longer or found is None:
         return held, f"the longest row has {'' if data.exact else 'about '}{longest} tokens{how}, none is cut"
@@ -172,9 +174,9 @@ def _unknown(most: int, bound: int | None) -> tuple[int, str]:
     return DEFAULT_LENGTH, "usual while nothing is known of the rows"
 
 
-def _wanted(rows: RowTokens) -> int:
-    """The limit that cuts none, or none but a few runaways."""
-    ordered = sorted(rows.lengths)
+def _wanted(lengths: Sequence[int]) -> int:
+    """The limit that cuts none of rows of these lengths, or none but a few runaways."""
+    ordered = sorted(lengths)
     usual = rounded(ordered[min(len(ordered) - 1, math.ceil(_COVERED * len(ordered)))])
     longest = rounded(ordered[-1])
     # Up to a usual length, or where the longest row costs little more, no row is cut.

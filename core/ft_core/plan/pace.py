@@ -129,11 +129,11 @@ def _optimiser_bytes(now: Situation, shape: Sizes) -> float:
 
 def seen_length(now: Situation) -> float:
     """The mean length of the row that a token stands in, in tokens: sum of squares over sum."""
-    lengths = now.data.token_lengths if now.data is not None else None
+    rows = now.data.row_tokens if now.data is not None else None
     most = length_of(now.model, now.recipe)
-    if not lengths:
+    cut = rows.kept(most) if rows is not None else ()
+    if not cut:
         return min(most, 512)
-    cut = [min(length, most) for length in lengths]
     return sum(length * length for length in cut) / max(1, sum(cut))
 
 
@@ -171,7 +171,7 @@ def micro_tokens(now: Situation) -> tuple[float, float]:
     if data is None or not total:
         tokens = float(rows * min(most, 512))
         return tokens, tokens
-    lengths = data.token_lengths
+    lengths = data.row_tokens.lengths if data.row_tokens is not None else None
     if not lengths:
         tokens = float(rows * max(1.0, min(most, total / max(1, data.rows))))
         return tokens, tokens

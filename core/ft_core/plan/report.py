@@ -15,7 +15,8 @@ from ft_core.plan.steps import padded_share
 def plan_data(found: Resolved, memory: MemoryEstimate | None = None) -> dict[str, Any]:
     """Steps, memory, speed, duration, cost, and each choice with its reason and alternatives; bytes and seconds.
 
-    `counted` says that the rows are counted in tokens: without that, all of it is for rows of usual size.
+    `counted` says that the rows are counted in tokens; without that all of it is for rows like a sample that was
+    counted, or like they are by the size of their texts (`tokens_from`).
 
     `memory` stands in for the closed form where the step was traced.
     """
@@ -23,6 +24,7 @@ def plan_data(found: Resolved, memory: MemoryEstimate | None = None) -> dict[str
     need = memory or found.memory
     return {
         "counted": found.counted,
+        "tokens_from": found.tokens_from,
         "rows": found.data.rows if found.data else None,
         "held_out_rows": found.data.held_out_rows if found.data else None,
         "steps": asdict(found.steps) if found.steps else None,
@@ -59,6 +61,29 @@ def packing_gain(found: Resolved) -> float | None:
         2, (recipe.training.micro_batch or 1) * most * len(data.token_lengths) // max(1, sum(data.token_lengths))
     )
     return padded_share(data.token_lengths, rows, most)
+
+
+def rows_words(found: Resolved) -> str:
+    """The rows of the plan in a line, and where their tokens come from; empty where there are none."""
+    data = found.data
+    if data is None:
+        return ""
+    how = {
+        "count": "counted in tokens",
+        "sample": "a sample of them counted in tokens",
+        "estimate": "tokens by size of text",
+    }
+    rows = f"{data.rows:,} to train on, {data.held_out_rows:,} held out"
+    return f"{rows}; {how[found.tokens_from]}"
+
+
+def estimate_words(found: Resolved) -> str:
+    """What a start says of rows that the run has still to count; empty where they are counted."""
+    if found.counted or found.data is None or "data.max_length" not in found.open:
+        return ""
+    about = f"sequences of up to about {length_of(found.model, found.recipe):,} tokens"
+    how = "a sample of the rows" if found.tokens_from == "sample" else "the size of the texts"
+    return f"{about} by {how}; the run counts the rows and settles what follows from them"
 
 
 def packing_words(gain: float | None) -> str:

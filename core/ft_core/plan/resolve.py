@@ -6,6 +6,7 @@ follows from the lengths of the rows is settled once they are counted in tokens;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -21,7 +22,7 @@ from ft_core.plan.alternatives import Alternative, alternatives
 from ft_core.plan.amount import rank_warning, verdict_warning
 from ft_core.plan.attention import dropout_warning
 from ft_core.plan.calibration import remembered
-from ft_core.plan.facts import Choice, DataFacts, Situation
+from ft_core.plan.facts import Choice, DataFacts, RowTokens, Situation
 from ft_core.plan.fit import memory_warning, tight_warning
 from ft_core.plan.float16 import overflow_warning
 from ft_core.plan.floors import floor_warning
@@ -36,6 +37,8 @@ from ft_core.recipe.schema import DEMO, Recipe
 
 # What must stand fast when a run is made: its environment and its name. All else may wait for the rows in tokens.
 SETTLED_AT_ONCE: Final = frozenset({"hardware.device", "hardware.gpus", "output.name"})
+# Code, figures and scripts that a vocabulary hardly knows have as few as 1.6 bytes a token, where 4 are reckoned with.
+_DENSE: Final = 2.5
 _LATER: Final = "chosen when the rows are counted in tokens"
 
 
@@ -45,8 +48,8 @@ class Resolved:
 
     `choices` are the values that were on auto, and `alternatives` what else fields that decide memory and speed could
     be; `situation` is the recipe with all that it meets. `counted` says that the rows are counted in tokens: values,
-    steps and memory are then those of the run. Where they are not, all of them are what they would be for rows of
-    usual size.
+    steps and memory are then those of the run. Where they are not, all of them are what they would be for rows like
+    those of a sample that was counted, or as long as the size of their texts says.
     """
 
     recipe: Recipe
@@ -86,7 +89,19 @@ class Resolved:
         if self.counted:
             return f"sequences of up to {length} tokens, from the rows counted in tokens"
         given = self.recipe.data.max_length is not None and "data.max_length" not in self.open
-        return f"sequences of {length} tokens" + ("" if given else ", while the rows are not counted in tokens")
+        known = self.data is not None and self.data.row_tokens is not None
+        how = {
+            "sample": ", from a sample of the rows counted in tokens",
+            "estimate": ", by the size of the rows' texts",
+        }.get(self.tokens_from if known else "", ", while the rows are not counted in tokens")
+        return f"sequences of {'' if given or not known else 'up to '}{length} tokens" + ("" if given else how)
+
+    @property
+    def tokens_from(self) -> str:
+        """Where the tokens of the rows come from: `count`, a `sample` counted, or an `estimate` row by row."""
+        if self.data is None or self.data.counted is None:
+            return "estimate"
+        return "count" if self.counted else "sample"
 
 
 def resolve(recipe: Recipe, hardware: Hardware, model: ModelFacts, data: DataFacts | None) -> Resolved:
@@ -122,6 +137,20 @@ def completed(found: Resolved, more: Sequence[Problem] = ()) -> Resolved:
         alternatives=alternatives(now),
         warnings=tuple(one for one in (*own, *more, few) if one is not None),
     )
+
+
+def worth_counting(found: Resolved) -> bool:
+    """Whether a plan from estimated rows may have rows to cut, or too little memory, where its texts are dense."""
+    rows = found.data.row_tokens if found.data is not None else None
+    if found.counted or found.data is None or rows is None:
+        return False
+    lengths = tuple(math.ceil(_DENSE * length) for length in rows.lengths)
+    firsts = tuple(math.ceil(_DENSE * first) for first in rows.firsts)
+    dense = replace(found.data, counted=None, estimated=RowTokens(lengths, firsts, rows.texts), bound=None)
+    again = resolve(reopened(found.recipe, found.open), found.hardware, found.model, dense)
+    now = again.situation
+    short = memory_warning(now, again.memory) or tight_warning(now, again.memory)
+    return short is not None or cut_warning(now) is not None
 
 
 def _absolute(recipe: Recipe, model: ModelFacts) -> Recipe:

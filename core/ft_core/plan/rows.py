@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 
 from ft_core.data.assemble import counts
 from ft_core.data.canonical import convert
@@ -16,7 +18,7 @@ from ft_core.data.rows import Conversation, Text, TrainingRow, passages
 from ft_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
 from ft_core.data.split import split
 from ft_core.errors import FtError, Problem, gather
-from ft_core.plan.facts import DataFacts, TokenCount
+from ft_core.plan.facts import DataFacts, RowTokens, TokenCount
 from ft_core.recipe.schema import Data, Recipe
 
 # Enough to know the rows by; a file of millions must not keep the review waiting.
@@ -71,7 +73,8 @@ def count_rows(recipe: Recipe, counted: TokenCount | None = None) -> tuple[DataF
     facts = DataFacts(
         rows=train + sum(more),
         held_out_rows=asked,
-        estimated_tokens=round(_tokens_per_row(source.good) * (train + sum(more))),
+        estimated_tokens=round(_tokens_per_row(source.good) * train + _tokens_of_mixed(mixed, more)),
+        estimated=_estimated([(source, train), *zip(mixed, more, strict=True)], data),
         bound=_bound(source.good) if source.whole and not mixed else None,
         unusable=source.rows - source.usable,
         mixed=more,
@@ -156,6 +159,37 @@ def _turns(row: TrainingRow) -> int:
 def _tokens_per_row(rows: Sequence[TrainingRow]) -> float:
     turns = sum(map(_turns, rows))
     return (sum(map(_size, rows)) / _BYTES_PER_TOKEN + turns * _TOKENS_PER_TURN) / len(rows)
+
+
+def _tokens_of_mixed(files: Sequence[_File], rows: Sequence[int]) -> float:
+    return sum(_tokens_per_row(file.good) * count for file, count in zip(files, rows, strict=True))
+
+
+def _estimated(parts: Sequence[tuple[_File, int]], data: Data) -> RowTokens:
+    """Rows like those of the files, each file's as many as its share: in tokens by the size of their texts."""
+    total = max(1, sum(count for _, count in parts))
+    few = min(total, _LOOKED_AT)
+    found = [row for file, count in parts for row in _like(file.good, math.ceil(few * count / total))]
+    random.Random(0).shuffle(found)  # noqa: S311 - rows of a file have no order of lengths either
+    lengths, firsts, texts = zip(*found, strict=True) if found else ((), (), ())
+    return RowTokens(lengths, (1,) * len(lengths) if data.train_on == "all" else firsts, texts)
+
+
+def _like(rows: Sequence[TrainingRow], count: int) -> list[tuple[int, int, bool]]:
+    """So many rows with the distribution of these, the longest among them: length, first trained token, raw text."""
+    found = sorted(map(_in_tokens, rows))
+    top, last = len(found) - 1, count - 1
+    return [found[top - (last - place) * top // max(1, last)] for place in range(count)]
+
+
+def _in_tokens(row: TrainingRow) -> tuple[int, int, bool]:
+    """A row's estimated tokens, how many of them stand before the first with a loss, and whether it is raw text."""
+    size = max(2, math.ceil(_size(row) / _BYTES_PER_TOKEN) + _turns(row) * _TOKENS_PER_TURN)
+    if isinstance(row, Text):
+        return size, 1, True
+    before = list(takewhile(lambda passage: not passage.learnt, passages(row)))
+    first = sum(len(passage.text.encode(errors="replace")) for passage in before) // _BYTES_PER_TOKEN
+    return size, min(max(1, first), size), False
 
 
 def _bound(rows: Sequence[TrainingRow]) -> int:

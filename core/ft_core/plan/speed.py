@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from ft_core.plan.facts import Situation
-from ft_core.plan.memory import length_of
 from ft_core.plan.pace import attended, device_rates, seen_length, step_time
 from ft_core.plan.sizes import Sizes, sizes
 from ft_core.plan.steps import Steps
@@ -175,11 +174,8 @@ def measured_pace(now: Situation, tokens_per_s: float, tokens: float | None = No
 def trained_tokens(now: Situation, steps: Steps) -> int:
     """Tokens the run goes through, those without a loss included, padding left out."""
     assert now.data is not None
-    lengths, most = now.data.token_lengths, length_of(now.model, now.recipe)
-    if now.data.exact and now.data.counted is not None:
-        epoch = sum(now.data.counted.train.kept(now.recipe.data.max_length))
-    else:
-        epoch = sum(min(length, most) for length in lengths) if lengths else now.data.tokens or 0
+    rows = now.data.row_tokens
+    epoch = now.data.scaled(sum(rows.kept(now.recipe.data.max_length))) if rows is not None else now.data.tokens or 0
     return round(epoch * steps.epochs)
 
 

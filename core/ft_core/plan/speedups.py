@@ -28,7 +28,8 @@ def advise_packing(now: Situation) -> list[Choice]:
         return []
     if why := runs_together(now.model.model_type):
         return [Choice("data.packing", "none", why)]
-    lengths = now.data.token_lengths if now.data is not None else None
+    rows = now.data.row_tokens if now.data is not None else None
+    lengths = rows.lengths if rows is not None else None
     gain = padded_share(lengths, _COMPARED_ROWS, length_of(now.model, now.recipe)) if lengths else None
     counted = "" if gain is None or gain < 1.05 else f", {gain:.1f} x the tokens with {_COMPARED_ROWS} rows at a time"
     reason = f"rows stay whole and apart, and no padding is computed{counted}"

@@ -56,17 +56,18 @@ def padded_share(lengths: Sequence[int], rows: int, most: int) -> float:
 def sequences(recipe: Recipe, data: DataFacts) -> int:
     """Sequences in an epoch: the rows, or what they fill when packed.
 
-    Where rows were not counted in tokens they are taken to fill their sequences: best-fit decreasing wastes at most
+    Where nothing is known of their lengths they are taken to fill their sequences: best-fit decreasing wastes at most
     22 % and with many short rows next to nothing (Johnson 1973).
     """
     length = recipe.data.max_length
     packed = recipe.data.packing != "none"
-    if data.counted is not None and (data.exact or packed):
-        train = data.counted.train
+    rows = data.row_tokens
+    if rows is not None and (data.exact or packed):
         if not packed:
-            return len(train.kept(length))
+            return len(rows.kept(length))
         # Without a limit the longest row is one.
-        return packed_sequences(train, length or max(train.lengths, default=1))
+        filled = packed_sequences(rows, length or max(rows.lengths, default=1))
+        return filled if data.exact else max(1, data.scaled(filled))
     if not packed or not data.tokens or not length:
         return data.rows
     return min(data.rows, math.ceil(data.tokens / length))

@@ -28,7 +28,7 @@ from ft_core.models.trust import is_trusted
 from ft_core.recipe.schema import Data
 from ft_core.text import one_line
 from ft_core.worker.code import use_private_modules
-from ft_core.worker.count import count
+from ft_core.worker.count import MOST_BYTES, count
 from ft_core.worker.gate import Gate, ends_of
 from ft_core.worker.limits import limit_memory
 from ft_core.worker.timely import TOO_SLOW, encode
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ft_core.worker.tokenise import Encoded, Encoder
 
 MEMORY = 4 * 2**30
-EXACT_ROWS = 20_000
+EXACT_ROWS, FEWEST_ROWS = 20_000, 50
 SHOWN_TOKENS = 4_000
 _SLICE_SECONDS = 0.05
 _TOLD_PROBLEMS = 20
@@ -143,11 +143,12 @@ class Asked:
         refused = training_refusal(shape)
         if refused is not None:
             raise FtError(refused)
-        count = 0
-        for count, _ in rows.counting():
+        count = most = 0
+        for count, size in rows.counting():
+            most = _most_rows(count, size)
             yield {"progress": [0, count]}
-        sampled = count > EXACT_ROWS
-        chosen = set(random.Random(0).sample(range(1, count + 1), EXACT_ROWS)) if sampled else set()  # noqa: S311
+        sampled = count > most
+        chosen = set(random.Random(0).sample(range(1, count + 1), most)) if sampled else set()  # noqa: S311
         tally = _Tally(request["max_length"], count, sampled=sampled)
         encoder = self._encoder(request)
         gate = Gate(ends_of(encoder.tokenizer), request["train_on"], request["max_length"], encoder.unlike_prompts)
@@ -165,9 +166,14 @@ class Asked:
             except FtError as error:
                 tally.leave_out(error.problems[0])
             if time.monotonic() - told > _SLICE_SECONDS:
-                yield {"progress": [tally.done, EXACT_ROWS if sampled else count]}
+                yield {"progress": [tally.done, min(most, count)]}
                 told = time.monotonic()
         yield {**tally.result(), "gate": gate.report().to_json()}
+
+
+def _most_rows(rows: int, size: int) -> int:
+    """How many of a file's rows are counted: 20,000, or fewer large ones, so that it takes no more than a minute."""
+    return max(FEWEST_ROWS, min(EXACT_ROWS, MOST_BYTES * rows // max(1, size)))
 
 
 def _from_wire(row: Answer) -> TrainingRow:

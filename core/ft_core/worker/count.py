@@ -21,8 +21,10 @@ from ft_core.worker.vocabulary import UNKNOWN_TOKEN
 if TYPE_CHECKING:
     from ft_core.worker.tokenise import Encoded
 
-# With more rows than this the count would be waited for too long; the trainer counts them when it starts.
+# With more rows or bytes than this the count would be waited for too long (a tokenizer takes about a second for a
+# mebibyte); the trainer counts them when it starts.
 MOST_ROWS: Final = 20_000
+MOST_BYTES: Final = 32 * 2**20
 _SLICE_SECONDS: Final = 0.05
 _WAIT_SECONDS: Final = 0.02
 
@@ -36,12 +38,12 @@ class _Cancelled(Exception):  # noqa: N818 - an order, not a mistake
 def count(data: Data, seed: int, encode: Callable[[TrainingRow], Encoded]) -> Iterator[Answer]:
     """Progress in slices of a fraction of a second, then lists of numbers for `ft_core.data.tokens.TokenWorker.count`.
 
-    The last answer has `too_many` rows instead where there are more than 20,000. FtError as `assemble` and `encode`
-    raise it; a row the template refuses is left out.
+    The last answer has `too_many` rows instead where there are more than 20,000 of them, or more than 32 MiB. FtError
+    as `assemble` and `encode` raise it; a row the template refuses is left out.
     """
-    total = yield from _rows(data)
-    if total > MOST_ROWS:
-        yield {"too_many": total}
+    total, few = yield from _rows(data)
+    if not few:
+        yield {"too_many": max(1, total)}
         return
     rows = yield from _assembled(data, seed, total)
     every = len(rows.train) + len(rows.held_out)
@@ -50,18 +52,18 @@ def count(data: Data, seed: int, encode: Callable[[TrainingRow], Encoded]) -> It
     yield {"train": train, "held_out": held_out}
 
 
-def _rows(data: Data) -> Generator[Answer, None, int]:
-    """How many rows the files have, counted until they are too many."""
-    total = 0
+def _rows(data: Data) -> Generator[Answer, None, tuple[int, bool]]:
+    """How many rows the files have, counted until they are too many; and whether they are few enough."""
+    total = size = 0
     files = [(data.source, False), *((path, False) for path in data.mix)]
     for path, held_out in [*files, *([(data.held_out, True)] if data.held_out else [])]:
-        seen = 0
-        for seen, _ in open_rows(path, held_out=held_out).counting():
+        seen = read = 0
+        for seen, read in open_rows(path, held_out=held_out).counting():
             yield {"progress": [0, total + seen]}
-            if total + seen > MOST_ROWS:
-                return total + seen
-        total += seen
-    return total
+            if total + seen > MOST_ROWS or size + read > MOST_BYTES:
+                return total + seen, False
+        total, size = total + seen, size + read
+    return total, True
 
 
 def _assembled(data: Data, seed: int, total: int) -> Generator[Answer, None, RowSet]:

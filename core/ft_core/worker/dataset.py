@@ -34,7 +34,7 @@ class Tokens:
 
     `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length; `of` is the place, among
     the rows that were given, of the one it comes from (a long text comes to several), and `used` are the places of
-    those that came to any. `raw` says that all of them are raw text.
+    those that came to any. `raw` says that all of them are raw text; `lost` are the tokens that `cut` rows lose.
     """
 
     input_ids: list[array[int]] = field(default_factory=list)
@@ -43,6 +43,7 @@ class Tokens:
     used: list[int] = field(default_factory=list)
     raw: bool = False
     cut: int = 0
+    lost: int = 0
     without_trained: list[int] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
     stops: set[int] = field(default_factory=set)
@@ -59,7 +60,11 @@ class Tokens:
         """What was cut or left out, in words; None when every row is whole."""
         parts = []
         if self.cut:
-            parts.append(f"{counted(self.cut, 'row was', 'rows were')} longer than max_length and cut at the end")
+            behind = 100 * self.lost / max(1, self.total + self.lost)
+            parts.append(
+                f"{counted(self.cut, 'row was', 'rows were')} longer than max_length and cut at the end"
+                f" ({behind:.0f} % of the tokens)"
+            )
         if self.without_trained:
             one = len(self.without_trained) == 1
             words = "1 row was" if one else f"{len(self.without_trained)} rows were"
@@ -117,7 +122,9 @@ class Whole:
             before = len(tokens)
             for piece in self._pieces(row, max_length):
                 _add(tokens, self.numbers[row], *piece)
-            tokens.cut += max_length is not None and not self.texts[row] and len(self.input_ids[row]) > max_length
+            if max_length is not None and not self.texts[row] and len(self.input_ids[row]) > max_length:
+                tokens.cut += 1
+                tokens.lost += len(self.input_ids[row]) - max_length
             tokens.of.extend([place] * (len(tokens) - before))
             if len(tokens) > before:
                 tokens.used.append(place)

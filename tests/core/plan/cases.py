@@ -52,5 +52,5 @@ def recipe(values: dict[str, object] | None = None) -> Recipe:
 
 def data(rows: int, mean: int = 200, lengths: tuple[int, ...] | None = None) -> DataFacts:
     """Data of this many rows."""
-    counted = TokenCount.of(lengths, (mean,) * (rows // 20)) if lengths else None
+    counted = TokenCount.of(lengths, lengths[: rows // 20]) if lengths else None
     return DataFacts(rows, rows // 20, counted, estimated_tokens=rows * mean)

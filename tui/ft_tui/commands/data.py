@@ -299,10 +299,13 @@ def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
     with TokenWorker(folder, max_length=context) as worker:
         lengths = worker.lengths(path, counter("rows tokenised"), choice=choice)
     low, middle, high, top = percentiles(lengths.counts, (0, 0.5, 0.95, 1))
+    looked_at = len(lengths.counts) + lengths.left_out
+    total = round(sum(lengths.counts) * (lengths.rows / looked_at if lengths.sampled else 1))
     return {
-        "model": model, "min": low, "p50": middle, "p95": high, "max": top, "total": sum(lengths.counts),
+        "model": model, "min": low, "p50": middle, "p95": high, "max": top, "total": total,
         "max_length": context, "truncated": lengths.truncated, "without_trained": lengths.without_trained,
         "left_out": lengths.left_out, "sampled": lengths.sampled,
+        "rows_counted": looked_at,
         "gate": None if lengths.gate is None else lengths.gate.to_json(),
     }  # fmt: skip
 
@@ -370,7 +373,9 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
         output.show_problems([report.not_offered], kind="note")
     if tokens is not None:
         figures = ", ".join(f"{name} {count_text(tokens[name])}" for name in ("min", "p50", "p95", "max", "total"))
-        output.data(f"tokens: {figures}; {counted(tokens['truncated'], 'row')} longer than {tokens['max_length']}")
+        whose = f" of a sample of {counted(tokens['rows_counted'], 'row')}" if tokens["sampled"] else ""
+        longer = f"{counted(tokens['truncated'], 'row')} longer than {tokens['max_length']}"
+        output.data(f"tokens{whose}: {figures}; {longer}")
         gate = tokens["gate"]
         for one in gate["checks"] if gate is not None else ():
             mark = "ok  " if one["ok"] else "FAIL" if one["blocking"] else "note"

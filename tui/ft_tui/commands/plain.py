@@ -60,7 +60,7 @@ class Follower:
         self._began = time.monotonic()
         self._last_step_line = float("-inf")
         # The seq of the last event told of each list: after a new start lists lose what is done again.
-        self._told = {"probes": 0, "states": 0, "evals": 0, "samples": 0, "checkpoints": 0, "alarms": 0}
+        self._told = dict.fromkeys(("states", "settled", "probes", "evals", "samples", "checkpoints", "alarms"), 0)
         self._phases: set[tuple[str, str]] = set()
         self._paused = False
         self._step = -1
@@ -124,7 +124,8 @@ class Follower:
     def tell_news(self) -> None:
         """One line for everything new since the last look; steps only as often as a person wants to read."""
         for kind, tell in (
-            ("states", self._state_line), ("probes", self._probe_line), ("alarms", self._alarm_line),
+            ("states", self._state_line), ("settled", _settled_line), ("probes", self._probe_line),
+            ("alarms", self._alarm_line),
         ):  # fmt: skip
             self._each_new(kind, tell)
         self._tell_step()
@@ -232,6 +233,23 @@ class Follower:
             "verdict": self.view.to_dict()["verdict"],
             "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
         }
+
+
+def _settled_line(event: dict[str, Any]) -> str:
+    """What follows from the rows once the run has counted them in tokens."""
+    fields = event.get("fields")
+    length = number(fields.get("data.max_length")) if isinstance(fields, dict) else None
+    rows, steps = number(event.get("rows")), number(event.get("total_steps"))
+    said = [
+        words
+        for value, words in (
+            (rows, f"{rows:,.0f} to train on" if rows is not None else ""),
+            (length, f"sequences of up to {length:,.0f} tokens" if length is not None else ""),
+            (steps, f"{counted(int(steps), 'step')}" if steps is not None else ""),
+        )
+        if value is not None
+    ]
+    return f"rows counted in tokens: {', '.join(said)}" if said else ""
 
 
 def _step_line(view: RunView) -> str:

@@ -102,9 +102,13 @@ def _measured(prepared: Resolved) -> dict[str, Any]:
 
 
 def _lines(found: dict[str, Any], prepared: Resolved) -> list[str]:
+    from ft_core.plan.report import rows_words
+
     now = prepared.situation
     where = ", ".join(gpu.name for gpu in now.gpus) or f"the CPU, {now.hardware.host.cores} cores"
     lines = [f"{one_line(prepared.model.source, 200)} on {one_line(where, 200)}", ""]
+    if rows := rows_words(prepared):
+        lines.append(f"rows       {rows}")
     lines += _memory_lines(found["memory"], found["measured"])
     lines += _speed_lines(found)
     lines += ["", "chosen automatically:"]
