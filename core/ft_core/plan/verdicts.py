@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from ft_core.models.facts import ModelFacts
 from ft_core.plan.float16 import demands_float32
+from ft_core.plan.margin import margin, margin_of
 from ft_core.plan.memory import estimate
 from ft_core.recipe.check import with_values
 from ft_core.recipe.schema import Recipe
@@ -62,17 +63,20 @@ def verdicts(model: ModelFacts, free: int, device: str = "cuda", *, bfloat16: bo
 
 
 def _verdict(method: str, values: Mapping[str, object], model: ModelFacts, free: int, device: str) -> Verdict | None:
-    """With room: 2048 tokens without checkpointing, or 8192 with it. Tightly: anything from 256 tokens on."""
+    """With room: 2048 tokens without checkpointing, or 8192 with it, and the margin free. Else tightly, from 256 on."""
     smallest = _need(model, values, _SHORTEST, device, checkpointing=True)
     if smallest is None:
         return None
     if smallest > free:
         return Verdict(method, "no", None, True, smallest, smallest - free)
-    longest = _longest(model, values, free, device)
+    spare = free - margin(free)
+    longest = _longest(model, values, spare if smallest <= spare else free, device)
     whole = _need(model, values, min(USUAL_LENGTH, longest), device, checkpointing=False)
-    kept = whole is not None and whole <= free
+    kept_whole = with_values(Recipe(), {**values, "training.activation_checkpointing": False})
+    kept = whole is not None and whole <= free - margin_of(kept_whole, free, device)
     most = model.context or _LONGEST
     roomy = longest >= min(4 * USUAL_LENGTH, most) or (kept and longest >= min(USUAL_LENGTH, most))
+    roomy = roomy and smallest <= spare
     needs = _need(model, values, longest, device, checkpointing=True) or smallest
     return Verdict(method, "room" if roomy else "tight", longest, not kept, needs, 0)
 

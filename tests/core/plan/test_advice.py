@@ -246,7 +246,7 @@ def test_full_tuning_that_does_not_fit_is_offered_lora() -> None:
 
 
 def test_a_model_that_fits_in_no_way_is_said_to_be_too_large() -> None:
-    words = warning_for({}, 2)[1]
+    words = warning_for({}, 3)[1]
     assert "choose a smaller model, such as" in words
     assert "QLoRA of it takes a GPU with 8 GB (RTX 4060)" in words
     named = [one for one in catalogue() if one.source in words]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ft_core.models.catalogue import from_catalogue
+from ft_core.plan.margin import margin
 from ft_core.plan.verdicts import Verdict, order, rank, verdicts
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN
 
@@ -54,3 +55,14 @@ def test_models_are_ranked_by_what_fits_and_unknown_ones_come_last() -> None:
     some = verdicts(LLAMA_8B, 24 * GIB)
     assert order(LLAMA_8B, some, "cuda") < order(QWEN_600M, some, "cuda"), "the largest first"
     assert order(QWEN_600M, some, "cpu") < order(LLAMA_8B, some, "cpu"), "the quickest first"
+
+
+@pytest.mark.parametrize("gib", [7.0, 7.5, 8, 11.6, 14.6, 17.5, 18, 23.5, 79])
+def test_room_leaves_the_margin_free_and_what_does_not_is_tight(gib: float) -> None:
+    free = int(gib * GIB)
+    for found in judged(gib).values():
+        assert (found.fit == "no") is (found.length is None)
+        if found.fit == "room":
+            assert found.needs <= free - margin(free)
+        elif found.fit == "tight":
+            assert found.needs <= free
