@@ -67,11 +67,21 @@ def _fits(region: Region, parent: Widget) -> tuple[bool, bool]:
     )
 
 
-def assert_snapshot(app: App[Any], name: str) -> None:
-    """The screen is as it is kept in `snapshots/<name>-<columns>x<lines>.txt`."""
+# Tenths of a second.
+_LOOKS = 100
+
+
+async def assert_snapshot(pilot: Pilot[Any], name: str) -> None:
+    """The screen comes to be as it is kept in `snapshots/<name>-<columns>x<lines>.txt`: it may still be at work."""
+    app = pilot.app
     file = SNAPSHOTS / f"{name}-{app.size.width}x{app.size.height}.txt"
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    for _ in range(_LOOKS):
+        if plain(app) == kept:
+            return
+        await pilot.pause(0.1)
     shown = plain(app)
     if os.environ.get("FT_TUI_UPDATE_SNAPSHOTS"):
         file.write_text(shown, encoding="utf-8")
-    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+        return
     assert shown == kept, f"{file.name} differs; shown is\n{shown}"

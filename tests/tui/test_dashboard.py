@@ -83,7 +83,7 @@ async def test_every_state_fits_every_size(name: str) -> None:
         for size in SIZES:
             await driver.resize(size)
             assert_inside(driver.pilot.app)
-            assert_snapshot(driver.pilot.app, f"dashboard-{name}")
+            await assert_snapshot(driver.pilot, f"dashboard-{name}")
 
 
 async def test_the_essential_is_on_the_first_screen_of_a_running_run_at_every_size() -> None:

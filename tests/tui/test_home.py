@@ -79,7 +79,7 @@ async def test_a_newcomer_is_told_how_to_start(size: tuple[int, int], fixed_name
         # It names the folder of the runs, which is another one each time.
         app.screen.query_one("#chosen", Static).visible = False
         await pilot.pause()
-        assert_snapshot(app, "home-empty")
+        await assert_snapshot(pilot, "home-empty")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
@@ -88,7 +88,7 @@ async def test_every_run_shows_state_progress_and_loss(size: tuple[int, int], fo
     async with app.run_test(size=size) as pilot:
         await settled(pilot)
         assert_inside(app)
-        assert_snapshot(app, "home")
+        await assert_snapshot(pilot, "home")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)
@@ -99,7 +99,7 @@ async def test_help_tells_every_key_of_the_list(size: tuple[int, int], four_runs
         await pilot.press("question_mark")
         await pilot.pause()
         assert_inside(app)
-        assert_snapshot(app, "home-help")
+        await assert_snapshot(pilot, "home-help")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=SIZE_NAMES)

@@ -68,7 +68,7 @@ async def test_a_row_shows_both_turns_its_origin_and_how_far_one_is(size: tuple[
     async with app.run_test(size=size) as pilot:
         await opened(pilot)
         assert_inside(app)
-        assert_snapshot(app, "review-rows")
+        await assert_snapshot(pilot, "review-rows")
 
 
 async def test_rows_are_accepted_and_rejected_one_after_the_other(pending: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_row_is_changed_in_a_field_for_each_turn(size: tuple[int, int], 
         # The row below the dialog may be drawn a frame later.
         await until(pilot, "row 1 of 4")
         assert_inside(app)
-        assert_snapshot(app, "review-edit")
+        await assert_snapshot(pilot, "review-edit")
         areas = list(app.screen.query(TextArea))
         assert app.focused is areas[1]
         areas[1].text = "Use wax."

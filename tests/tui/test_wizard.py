@@ -138,7 +138,7 @@ async def test_every_step_shows_what_matters_and_nothing_can_be_focused_outside(
                 assert f"{number} {'▸' if number == step + 1 else '✓'}" in shown
             assert "Back" in shown.splitlines()[-2]
             if step != REVIEW:
-                assert_snapshot(app, f"wizard-{step + 1}")
+                await assert_snapshot(pilot, f"wizard-{step + 1}")
 
 
 async def test_the_demo_is_one_key_from_launching_and_the_run_really_starts() -> None:
