@@ -22,7 +22,7 @@ from textual.screen import Screen
 from textual.theme import ThemeProvider
 from textual.widget import Widget
 
-from ft_tui import drawing, guard, layouts, steady, terminal, theming
+from ft_tui import drawing, guard, layouts, steady, terminal, theming, wrapping
 from ft_tui.actions import actions, bindings
 from ft_tui.palette import Actions, Entry, action_entries, why_not
 from ft_tui.place import Place
@@ -70,6 +70,7 @@ class FtApp(App[int]):
         guard.install()
         layouts.install()
         drawing.install()
+        wrapping.install()
         steady.install()
         dialog.install()
         self.stylesheet: QuickStylesheet = QuickStylesheet(variables=self.get_css_variables())

@@ -3,6 +3,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ft_core.errors import FtError
 from ft_core.recipe.check import check, from_text, parse_assignments, with_values
@@ -101,3 +105,23 @@ def test_every_field_is_documented_where_it_is_defined() -> None:
         assert guide.help.endswith(".")
         assert len(guide.help) < 130
         assert Recipe().get(guide.path) == guide.default
+
+
+_NUMBERS = r"-?[0-9]{1,19}(\.[0-9]{0,18})?(e[-+]?[0-9]{1,3})?|0[xob][0-9]+|[1-9]e-[0-9]|[0-9_.:-]{1,8}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.from_regex(
+        r"-?[0-9]{1,19}(\.[0-9]{0,18})?(e[-+]?[0-9]{1,3})?|0[xob][0-9]+|[1-9]e-[0-9]|[0-9_.:-]{1,8}", fullmatch=True
+    )
+)
+def test_a_typed_number_is_what_yaml_reads(text: str) -> None:
+    try:
+        read = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError):
+        with pytest.raises(FtError):
+            from_text("training.learning_rate", text)
+        return
+    found = from_text("training.learning_rate", text)
+    assert (type(found), repr(found)) == (type(read), repr(read))
