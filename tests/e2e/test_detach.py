@@ -67,7 +67,7 @@ def test_interrupting_the_plain_command_leaves_the_run_alive_and_says_how_to_com
         cwd=tmp_path,
     ) as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if "step" in line)
+        next(line for line in process.stdout if line.startswith("step "))
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     run = find_run()
@@ -90,7 +90,7 @@ def test_a_schedulers_notice_to_the_command_seals_a_checkpoint_and_asks_to_be_qu
     words = {"env": {**os.environ, **environment}, "cwd": tmp_path, "text": True, "stderr": subprocess.STDOUT}
     command = [FT_TUI, "train", str(recipe), "--plain"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, **words) as process:  # type: ignore[call-overload]
-        next(line for line in process.stdout if "step" in line)
+        next(line for line in process.stdout if line.startswith("step "))
         process.send_signal(number)
         rest = process.stdout.read()
     run = find_run()

@@ -55,7 +55,7 @@ def walk(terminal: Terminal, rows: Path) -> None:
     choose_file(terminal, rows)
     wait_for(terminal, r"60 rows[\s\S]*trained on", seconds=60)
     page_to(terminal, "Hyperparameters")
-    wait_for(terminal, r"auto: 3e-4")
+    wait_for(terminal, r"auto: 4.5e-4")
     page_to(terminal, "Review")
     wait_for(terminal, r"57 rows")
     terminal.press("l")
