@@ -42,16 +42,6 @@ def test_the_errors_of_the_memory_formula() -> None:
     assert f"{float(median):.2f} % off the trace at the median and {float(worst):.1f} % at worst" in README
 
 
-def test_the_speed_beside_a_plain_script() -> None:
-    rates = {
-        way: float(found(rf"^50M +{way} +[\d,]+ tokens/s +([\d.]+) ", printed("against_trl"))[0])
-        for way in ("TRL defaults", "worker")
-    }
-    quoted = paragraph("against_trl.py")
-    assert f"{rates['worker']:.2f} times as fast as the script with good settings" in quoted
-    assert f"{rates['worker'] / rates['TRL defaults']:.1f} times as fast as with TRL's defaults" in quoted
-
-
 def test_the_start_of_a_run_and_of_the_app() -> None:
     warm, cold = (
         float(found(rf"^{way} .* ([\d.]+) of the script", printed("launch_to_step"))[0])

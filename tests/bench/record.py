@@ -21,10 +21,9 @@ _HERE: Final = Path(__file__).parent
 RESULTS: Final = _HERE / "results"
 RECORDED: Final = {
     "memory_error": ("memory_error.py",),
-    "against_trl": ("against_trl.py", "--models", "50M"),
     "launch_to_step": ("launch_to_step.py",),
     "first_frame": ("quickness.py", "first_frame"),
-    "published": ("published.py",),
+    "published": ("published.py", "--rows"),
 }
 _VERSIONS: Final = ("ft-tui", "torch", "transformers", "peft", "trl", "bitsandbytes", "textual")
 
@@ -54,8 +53,8 @@ def record(name: str) -> None:
 def _head(words: tuple[str, ...], load: float, minutes: float) -> str:
     packages = ", ".join(f"{package} {version(package)}" for package in _VERSIONS)
     return (
-        f"date     {datetime.now(UTC):%Y-%m-%d}, {minutes:.1f} minutes\n"
-        f"machine  {len(os.sched_getaffinity(0))} cores, load {load:.1f} when it began\n"
+        f"date     {datetime.now(UTC):%Y-%m-%d}\n"
+        f"machine  {len(os.sched_getaffinity(0))} cores, load {load:.1f} when it began; it took {minutes:.1f} minutes\n"
         f"versions Python {platform.python_version()}, {packages}\n"
         f"command  python tests/bench/{' '.join(words)}"
     )
