@@ -40,7 +40,7 @@ def test_a_run_goes_on_when_the_app_is_killed_and_its_terminal_closed_and_is_att
     at_the_kill = len(steps(run))
     assert live(run)
     wait_until(
-        lambda: state(run) == "done" and not live(run), seconds=120, what=lambda: run.log_file.read_text()[-2000:]
+        lambda: state(run) == "done" and not live(run), seconds=300, what=lambda: run.log_file.read_text()[-2000:]
     )
     done = steps(run)
     assert len(done) > at_the_kill

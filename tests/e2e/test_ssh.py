@@ -44,7 +44,7 @@ def test_a_run_survives_a_killed_connection_and_is_found_again(
     assert live(run)
     second = connect(ssh, environment, FT_TUI, "attach", cwd=tmp_path)
     wait_for(second, r"training|evaluating|done")
-    wait_until(lambda: state(run) == "done", seconds=120, what=lambda: run.log_file.read_text()[-2000:])
+    wait_until(lambda: state(run) == "done", seconds=300, what=lambda: run.log_file.read_text()[-2000:])
     wait_for(second, "done")
     second.press("q")
     second.press("q")
