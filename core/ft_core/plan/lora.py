@@ -55,7 +55,7 @@ def advise_adapter(now: Situation) -> list[Choice]:
 
 
 def _rank(now: Situation) -> tuple[int, str]:
-    """As many parameters as there are tokens to learn from, where they can be told.
+    """As many parameters as there are tokens to train on, where their number is known.
 
     One parameter for each trained token is the rule of Tinker's cookbook and of TRL's guide to LoRA, up to rank 256.
     """
