@@ -86,5 +86,5 @@ def home(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     # Locks that every user of the machine sees would be seen by other tests.
     monkeypatch.setenv("FT_TUI_SHARED_LOCKS", str(tmp_path_factory.mktemp("locks")))
     # Whatever other cards a developer's machine has.
-    monkeypatch.setattr("ft_core.hardware.look.other_card", lambda _build: None)
+    monkeypatch.setattr("finetune_core.hardware.look.other_card", lambda _build: None)
     return folder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ft_core.hardware.look import Gpu, Hardware, Host
-from ft_core.hardware.nvml import DeviceIdentity, DeviceLoad, NvmlUnavailable
+from finetune_core.hardware.look import Gpu, Hardware, Host
+from finetune_core.hardware.nvml import DeviceIdentity, DeviceLoad, NvmlUnavailable
 
 GIB = 2**30
 

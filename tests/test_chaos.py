@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal
 from tests.faults import chaos
 from tests.faults.chaos import fingerprint
 

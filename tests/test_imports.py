@@ -20,7 +20,7 @@ TRAINING_STACK = {
     "numpy",
     "pandas",
 }
-INTERFACE = {"textual", "rich", "ft_tui"}
+INTERFACE = {"textual", "rich", "finetune_tui"}
 ROOMS = [
     "recipe.yaml_io",
     "hardware.look",
@@ -53,19 +53,19 @@ def loaded_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_of_the_core_loads_neither_the_training_stack_nor_the_interface(room: str) -> None:
-    assert not loaded_after(f"import ft_core.{room}") & (TRAINING_STACK | INTERFACE)
+    assert not loaded_after(f"import finetune_core.{room}") & (TRAINING_STACK | INTERFACE)
 
 
 @pytest.mark.parametrize("module", ["app", "screens.home", "screens.wizard", "screens.dashboard"])
 def test_the_interface_never_loads_the_training_stack(module: str) -> None:
-    assert not loaded_after(f"import ft_tui.{module}") & TRAINING_STACK
+    assert not loaded_after(f"import finetune_tui.{module}") & TRAINING_STACK
 
 
 def test_the_command_line_loads_neither_pydantic_nor_textual_to_show_its_help() -> None:
     code = """
 import sys
 sys.argv = ["ft-tui", "--help"]
-from ft_tui.cli import main
+from finetune_tui.cli import main
 try:
     main()
 except SystemExit:

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-import ft_core
-import ft_tui
+import finetune_core
+import finetune_tui
 
 _FORBIDDEN = {
     "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads",
     "joblib.load", "dill.load", "subprocess.getoutput", "subprocess.getstatusoutput", "shelve.open",
 }  # fmt: skip
-_OWN = "from ft_core.models.trust import is_trusted"
+_OWN = "from finetune_core.models.trust import is_trusted"
 # Where what is loaded came from this very program a moment ago.
 _OWN_FILES = {"make_demo.py"}
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:
-    for package in (ft_core, ft_tui):
+    for package in (finetune_core, finetune_tui):
         for path in Path(str(package.__file__)).parent.rglob("*.py"):
             yield path, ast.parse(path.read_text(encoding="utf-8"))
 
@@ -57,14 +57,15 @@ def _asks_for_consent(tree: ast.AST) -> bool:
     """Whether `is_trusted` is the program's own, and nothing else of this name is made in the module."""
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     own = any(
-        node.module == "ft_core.models.trust" and any(one.name == "is_trusted" and not one.asname for one in node.names)
+        node.module == "finetune_core.models.trust"
+        and any(one.name == "is_trusted" and not one.asname for one in node.names)
         for node in imports
     )
     others = [
         one
         for node in imports
         for one in node.names
-        if node.module != "ft_core.models.trust" or one.name != "is_trusted"
+        if node.module != "finetune_core.models.trust" or one.name != "is_trusted"
     ]
     made = {
         *(one.asname or one.name for one in others),
@@ -112,7 +113,7 @@ def test_no_call_trusts_code_reads_pickles_or_starts_a_shell() -> None:
         f"{_OWN}\ndef is_trusted(p): ...\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
         "from evil import is_trusted\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
         f"{_OWN}\nfrom evil import x as is_trusted\nAutoTokenizer.from_pretrained(p, trust_remote_code=is_trusted(p))",
-        f"{_OWN}\nfrom ft_core.models.trust import wants_code as is_trusted\nf(trust_remote_code=is_trusted(p))",
+        f"{_OWN}\nfrom finetune_core.models.trust import wants_code as is_trusted\nf(trust_remote_code=is_trusted(p))",
         "AutoTokenizer.from_pretrained(p)",
         "AutoModelForCausalLM.from_config(c)",
         "datasets.load_dataset(p, trust_remote_code=True)",

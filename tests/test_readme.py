@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from ft_tui.actions import ACTIONS, key_text
-from ft_tui.cli import cli
+from finetune_tui.actions import ACTIONS, key_text
+from finetune_tui.cli import cli
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 PLACES = {"app": "everywhere", "home": "list of runs", "wizard": "wizard", "rows": "rows of the data step",

@@ -29,7 +29,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)], check=True, cwd=folder
     )
-    (wheel,) = folder.glob("ft_tui-*.whl")
+    (wheel,) = folder.glob("finetune_tui-*.whl")
     venv.create(folder / "venv", with_pip=True)
     binaries = folder / "venv" / "bin"
     constraints = str(ROOT / "constraints.txt")
@@ -51,8 +51,19 @@ def test_the_installed_program_runs_the_demo_to_its_verdict(installed: Path, tmp
     assert Path(result["directory"]).is_dir()
 
 
+def test_the_wheel_brings_no_package_that_another_distribution_has(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "from importlib.metadata import packages_distributions as p; found = p();"
+        "print(*sorted(k for k, names in found.items() if 'finetune-tui' in names and len(set(names)) == 1))"
+    )
+    done = subprocess.run(
+        [str(installed / "python"), "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert done.stdout.split() == ["finetune_core", "finetune_tui"]
+
+
 def test_the_installed_program_carries_its_themes_and_licence(installed: Path, tmp_path: Path) -> None:
-    code = "from ft_tui.theming import shipped_themes; print(len(shipped_themes()))"
+    code = "from finetune_tui.theming import shipped_themes; print(len(shipped_themes()))"
     done = subprocess.run(
         [str(installed / "python"), "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )
@@ -95,8 +106,12 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    change(folder / "core/ft_core/__init__.py", '__version__ = "', '__version__ = "9.')
-    change(folder / "core/ft_core/worker/job.py", '"writing the result"', '"writing the result as the later one does"')
+    change(folder / "core/finetune_core/__init__.py", '__version__ = "', '__version__ = "9.')
+    change(
+        folder / "core/finetune_core/worker/job.py",
+        '"writing the result"',
+        '"writing the result as the later one does"',
+    )
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist")]
     subprocess.run([*command, str(folder)], check=True, cwd=folder)
     (wheel,) = (folder / "dist").glob("*.whl")

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ft_core.plan.resolve import Resolved
-    from ft_core.recipe.schema import Recipe
+    from finetune_core.plan.resolve import Resolved
+    from finetune_core.recipe.schema import Recipe
 
 STEPS, SKIPPED, ROUNDS = 10, 3, 3
 LENGTH: Final = {"cpu": 256, "cuda": 2048}
@@ -112,9 +112,9 @@ def make_model(folder: Path, shape: dict[str, Any], *, gpu: bool) -> Path:
 
 def make_rows(folder: Path, length: int) -> tuple[Path, Path]:
     """Rows of plain text of mixed lengths, most far below the longest; as text, and as tokens for the script."""
-    from ft_core.data.rows import Text
-    from ft_core.worker.load import load_tokenizer
-    from ft_core.worker.tokenise import Encoder
+    from finetune_core.data.rows import Text
+    from finetune_core.worker.load import load_tokenizer
+    from finetune_core.worker.tokenise import Encoder
 
     words = "red green blue black white brown apple leaf sky coal snow soil rose pine what colour is answer".split()  # noqa: SIM905
     random.seed(5)
@@ -142,9 +142,9 @@ def script(folder: Path, tokens: Path, length: int, settings: dict[str, Any]) ->
 
 def prepared(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> Resolved:
     """The recipe of this program's run, without samples, evaluations and checkpoints in between, and its plan."""
-    from ft_core.plan.prepare import prepare
-    from ft_core.recipe.check import with_values
-    from ft_core.recipe.schema import Recipe
+    from finetune_core.plan.prepare import prepare
+    from finetune_core.recipe.check import with_values
+    from finetune_core.recipe.schema import Recipe
 
     values: dict[str, object] = {
         "model.source": str(folder), "data.source": str(rows), "data.held_out_share": 0.0, "data.max_length": length,
@@ -157,12 +157,12 @@ def prepared(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> R
 
 def worker(recipe: Recipe) -> dict[str, Any]:
     """One run of this program's worker."""
-    from ft_core.runs.journal import Tail
-    from ft_core.runs.launch import environment
-    from ft_core.runs.lifecycle import create
+    from finetune_core.runs.journal import Tail
+    from finetune_core.runs.launch import environment
+    from finetune_core.runs.lifecycle import create
 
     run = create(recipe, {})
-    command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path)]
+    command = [sys.executable, "-P", "-m", "finetune_core.worker.train", str(run.path)]
     done = subprocess.run(command, env=environment(recipe), check=False, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
@@ -186,10 +186,10 @@ def limit(folder: Path, length: float, *, gpu: bool) -> float:
     """Tokens a second that the device's arithmetic allows: its rate for large products over what a token needs."""
     import torch
 
-    from ft_core.models.inspect import inspect_folder
-    from ft_core.plan.sizes import sizes
-    from ft_core.plan.speed import useful_flops
-    from ft_core.recipe.schema import Recipe
+    from finetune_core.models.inspect import inspect_folder
+    from finetune_core.plan.sizes import sizes
+    from finetune_core.plan.speed import useful_flops
+    from finetune_core.recipe.schema import Recipe
 
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
     size = 8192 if gpu else 2048

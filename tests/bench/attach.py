@@ -34,11 +34,11 @@ MEMORY = {"allocated": 12345678901, "reserved": 22345678901, "peak": 23345678901
 
 def make_run(megabytes: float) -> tuple[object, int]:
     """A run of one GPU, with an evaluation every 500 steps; gives it and its last step."""
-    from ft_core.recipe.schema import Recipe
-    from ft_core.runs.identity import Identity
-    from ft_core.runs.journal import Journal
-    from ft_core.runs.lifecycle import create
-    from ft_core.runs.status import Status, write_status
+    from finetune_core.recipe.schema import Recipe
+    from finetune_core.runs.identity import Identity
+    from finetune_core.runs.journal import Journal
+    from finetune_core.runs.lifecycle import create
+    from finetune_core.runs.status import Status, write_status
 
     run = create(Recipe(), {})
     with Journal(run.events_file) as journal:
@@ -105,9 +105,9 @@ def tell(name: str, took: float, baseline: float) -> None:
 
 def measure(megabytes: float) -> None:
     """All cases, the ones without a history first."""
-    from ft_core.runs import history
-    from ft_core.runs.glance import Glance
-    from ft_core.runs.view import RunView
+    from finetune_core.runs import history
+    from finetune_core.runs.glance import Glance
+    from finetune_core.runs.view import RunView
 
     _, last = make_run(0.004)
     short = seconds(lambda: until(b"step %d/" % last))

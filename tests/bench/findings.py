@@ -48,8 +48,8 @@ def measure(count: int) -> None:
     import numpy as np
     import rensa  # noqa: F401 - loaded before memory is measured
 
-    from ft_core.data.findings.checker import Checker
-    from ft_core.data.rows import Conversation, Message
+    from finetune_core.data.findings.checker import Checker
+    from finetune_core.data.rows import Conversation, Message
 
     np.empty(0)
     before, checker, parsing, checking, size = peak(), Checker(), 0.0, 0.0, 0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ft_core.recipe.schema import Recipe
-    from ft_core.runs.directory import RunDir
+    from finetune_core.recipe.schema import Recipe
+    from finetune_core.runs.directory import RunDir
 
 ROUNDS = 3
 # What a person reads a review for; the stack is imported meanwhile.
@@ -51,10 +51,10 @@ trainer.train()
 
 def warm_step() -> float:
     """Seconds from the launch to the first step of the demo, with a worker that waited for it."""
-    from ft_core.plan.prepare import prepare
-    from ft_core.runs.launch import environment
-    from ft_core.runs.warm import WarmWorker
-    from ft_tui.start import start_run
+    from finetune_core.plan.prepare import prepare
+    from finetune_core.runs.launch import environment
+    from finetune_core.runs.warm import WarmWorker
+    from finetune_tui.start import start_run
 
     recipe = demo_recipe()
     waiting = WarmWorker(environment(prepare(recipe).recipe))
@@ -66,8 +66,8 @@ def warm_step() -> float:
 
 def cold_step(folder: Path) -> float:
     """Seconds from the start of `ft-tui train` to the first step of the demo."""
-    from ft_core.recipe.yaml_io import save
-    from ft_core.runs.directory import find_run
+    from finetune_core.recipe.yaml_io import save
+    from finetune_core.runs.directory import find_run
 
     path = folder / "demo.yaml"
     save(demo_recipe(), path)
@@ -80,17 +80,17 @@ def cold_step(folder: Path) -> float:
 
 def demo_recipe() -> Recipe:
     """The demo's recipe, on the CPU."""
-    from ft_core import demo
-    from ft_core.recipe.check import with_values
-    from ft_core.recipe.schema import Recipe
+    from finetune_core import demo
+    from finetune_core.recipe.check import with_values
+    from finetune_core.recipe.schema import Recipe
 
     return with_values(Recipe(), {**demo.recipe_values(), "hardware.device": "cpu"})
 
 
 def _first_step(run: RunDir) -> float:
     """When the run took its first step; it is ended then."""
-    from ft_core.runs import control
-    from ft_core.runs.journal import Tail
+    from finetune_core.runs import control
+    from finetune_core.runs.journal import Tail
 
     tail = Tail(run.events_file)
     while True:
@@ -109,7 +109,7 @@ def _until_ended(tail: object) -> None:
 
 def script(folder: Path) -> float:
     """Seconds from the start of a plain TRL script to its first step."""
-    from ft_core import demo
+    from finetune_core import demo
 
     path = folder / "script.py"
     path.write_text(SCRIPT)

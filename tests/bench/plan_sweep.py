@@ -17,14 +17,14 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from ft_core.models.catalogue import from_catalogue
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import advised
-from ft_core.plan.facts import DataFacts
-from ft_core.plan.margin import margin
-from ft_core.plan.memory import estimate
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
+from finetune_core.models.catalogue import from_catalogue
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.advice import advised
+from finetune_core.plan.facts import DataFacts
+from finetune_core.plan.margin import margin
+from finetune_core.plan.memory import estimate
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
 from tests.core.plan.cases import data
 from tests.fakes import GIB, gpu, machine
 

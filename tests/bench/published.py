@@ -20,18 +20,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from ft_core.hardware.card_names import card_of
-from ft_core.hardware.look import Gpu, Hardware
-from ft_core.models.catalogue import from_catalogue
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import situation
-from ft_core.plan.facts import DataFacts, TokenCount
-from ft_core.plan.memory import MemoryEstimate, estimate
-from ft_core.plan.resolve import completed, resolve
-from ft_core.plan.speed import Range, speed
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.text import memory_text
+from finetune_core.hardware.card_names import card_of
+from finetune_core.hardware.look import Gpu, Hardware
+from finetune_core.models.catalogue import from_catalogue
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.advice import situation
+from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.memory import MemoryEstimate, estimate
+from finetune_core.plan.resolve import completed, resolve
+from finetune_core.plan.speed import Range, speed
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.text import memory_text
 from tests.fakes import gpu, machine
 
 Row = dict[str, Any]

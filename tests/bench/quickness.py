@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 if TYPE_CHECKING:
     from textual.app import App
 
-    from ft_tui.app import FtApp
+    from finetune_tui.app import FtApp
 
 ROUNDS = 5
 STEPS = 200_000
@@ -94,7 +94,7 @@ def _until(command: list[str], words: bytes) -> None:
 
 def bench_first_page(folder: Path) -> None:
     """Opening a data file."""
-    from ft_core.data.open import open_rows
+    from finetune_core.data.open import open_rows
 
     line = b'{"prompt": "a", "completion": "b"}\n'
     huge, small = folder / "huge.jsonl", folder / "small.jsonl"
@@ -106,10 +106,10 @@ def bench_first_page(folder: Path) -> None:
 
 def bench_attach() -> None:
     """Opening a long run."""
-    from ft_core.recipe.schema import Recipe
-    from ft_core.runs.journal import Journal
-    from ft_core.runs.lifecycle import create
-    from ft_core.runs.view import RunView
+    from finetune_core.recipe.schema import Recipe
+    from finetune_core.runs.journal import Journal
+    from finetune_core.runs.lifecycle import create
+    from finetune_core.runs.view import RunView
 
     run = create(Recipe(), {})
     memory = {"allocated": 12345678901, "reserved": 22345678901, "peak": 23345678901, "rss": 3345678901}
@@ -123,7 +123,7 @@ def bench_attach() -> None:
 
 def bench_chart() -> None:
     """Drawing a long curve."""
-    from ft_tui.widgets.chart import Axes, Curve, render
+    from finetune_tui.widgets.chart import Axes, Curve, render
 
     def draw(count: int) -> Callable[[], object]:
         steps = list(range(count))
@@ -155,7 +155,7 @@ def bench_keys() -> None:
     """What a key costs in the app's thread, each the median of several starts of the app."""
     import asyncio
 
-    from ft_tui.app import FtApp
+    from finetune_tui.app import FtApp
 
     bare = statistics.median(asyncio.run(_bare_tabs()))
     found: dict[str, list[float]] = {}
@@ -172,7 +172,7 @@ def bench_keys() -> None:
 
 async def _key_costs(app: FtApp) -> list[tuple[str, float]]:
     """Name and CPU seconds of each key; a step is `first` when it is looked at for the first time."""
-    from ft_tui import readiness
+    from finetune_tui import readiness
 
     found: list[tuple[str, float]] = []
     seen: set[str] = set()
@@ -191,9 +191,9 @@ async def _key_costs(app: FtApp) -> list[tuple[str, float]]:
 
 async def _costs_at_once(app: FtApp) -> list[tuple[str, float]]:
     """What it costs to go to a step before the steps are made ahead, and what one part of them costs."""
-    from ft_tui import readiness
-    from ft_tui.app import FtApp
-    from ft_tui.screens import wizard_pages
+    from finetune_tui import readiness
+    from finetune_tui.app import FtApp
+    from finetune_tui.screens import wizard_pages
 
     found: list[tuple[str, float]] = []
     usual, wizard_pages.AHEAD_PAUSE = wizard_pages.AHEAD_PAUSE, 600.0  # type: ignore[misc]
@@ -220,7 +220,7 @@ async def _costs_at_once(app: FtApp) -> list[tuple[str, float]]:
 
 async def _parts_ahead(app: App[Any]) -> AsyncIterator[float]:
     """CPU seconds of each part that is made ahead, until every step is there."""
-    from ft_tui.screens.wizard_pages import Pages
+    from finetune_tui.screens.wizard_pages import Pages
 
     pages = app.screen.query_one(Pages)
     while not all(step.built for step in pages._steps):
@@ -259,7 +259,7 @@ async def _at_rest(app: App[Any], least: float) -> None:
     """Wait so many seconds, and on until no widget has a message."""
     import asyncio
 
-    from ft_tui.typeahead import Typeahead
+    from finetune_tui.typeahead import Typeahead
 
     line = Typeahead(app)
     await asyncio.sleep(least)

@@ -22,12 +22,12 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from ft_core import demo
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.recipe.yaml_io import save
-from ft_core.runs.directory import RunDir, find_run
-from ft_core.runs.status import live
+from finetune_core import demo
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.yaml_io import save
+from finetune_core.runs.directory import RunDir, find_run
+from finetune_core.runs.status import live
 from tests.e2e.conftest import FT_TUI
 from tests.e2e.runs import LONGER, state, steps
 from tests.e2e.ssh import connect, reconnect, server

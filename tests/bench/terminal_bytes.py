@@ -35,8 +35,8 @@ BUDGET = 8_000
 
 def _make_naive() -> None:
     """What a first version would do: `refresh()` for every change, an axis as long as the data."""
-    from ft_tui.widgets import chart
-    from ft_tui.widgets.cells import Cells, Line
+    from finetune_tui.widgets import chart
+    from finetune_tui.widgets.cells import Cells, Line
 
     def repaint(self: Cells, lines: list[Line]) -> None:
         self._lines = tuple(lines)
@@ -53,8 +53,8 @@ def _make_naive() -> None:
 
 def child(naive: str) -> None:
     """The app under measurement."""
-    from ft_core.runs.directory import find_run
-    from ft_tui.app import FtApp
+    from finetune_core.runs.directory import find_run
+    from finetune_tui.app import FtApp
 
     if naive == "naive":
         _make_naive()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.child_process import Helper, end_with
+from finetune_core.child_process import Helper, end_with
 
 # At work in Python, in C code that never gives way to a thread, and asleep.
 _BUSY = "while True: pass"
@@ -22,7 +22,7 @@ _WITH_CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'wh
 
 _PARENT = """
 import sys
-from ft_core.child_process import Helper
+from finetune_core.child_process import Helper
 helper = Helper("timeit", ["-n", "1", "-r", "1", sys.argv[1]])
 print(helper.pid, flush=True)
 helper.wait()

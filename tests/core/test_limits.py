@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core import limits
+from finetune_core import limits
 from tests.core.data.tokenizers_made_here import make_model_folder
 
 pa = pytest.importorskip("pyarrow")
@@ -22,7 +22,7 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_DATA, (3 * 2**29, 3 * 2**29))
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from pathlib import Path
-from ft_core.errors import FtError
+from finetune_core.errors import FtError
 path = Path(sys.argv[1])
 try:
     exec(sys.argv[2])
@@ -31,17 +31,17 @@ except FtError as error:
 """
 _ROWS = """
 from collections import Counter
-from ft_core.data.open import open_rows
+from finetune_core.data.open import open_rows
 found = Counter(row.problem.what if row.problem else "" for row in open_rows(str(path)).rows())
 print(found.most_common(), sum(found.values()))
 """
-_HEADER = "from ft_core.models.weights import read_header; read_header(path)"
-_CONFIG = "from ft_core.models.config import check_folder; check_folder(path.parent)"
-_RECIPE = "from ft_core.recipe.yaml_io import load; load(path)"
+_HEADER = "from finetune_core.models.weights import read_header; read_header(path)"
+_CONFIG = "from finetune_core.models.config import check_folder; check_folder(path.parent)"
+_RECIPE = "from finetune_core.recipe.yaml_io import load; load(path)"
 _PREVIEW = """
-from ft_core.worker.ask import load_tokenizer
-from ft_core.data.rows import Conversation, Message
-from ft_core.worker.tokenise import Encoder
+from finetune_core.worker.ask import load_tokenizer
+from finetune_core.data.rows import Conversation, Message
+from finetune_core.worker.tokenise import Encoder
 encoder = Encoder(load_tokenizer(path), "assistant")
 encoder.encode(Conversation(1, (Message("user", "a"), Message("assistant", "b")), completion_only=False, tools=()))
 """
@@ -138,7 +138,7 @@ ATTACKS: dict[str, tuple[str, Callable[[Path], Path], str, str]] = {
             path.write_text(json.dumps({"weight_map": {str(n): f"{n}.safetensors" for n in range(10_001)}})),
         )
         and path,
-        "from ft_core.models.weights import read_weights; read_weights(path.parent)",
+        "from finetune_core.models.weights import read_weights; read_weights(path.parent)",
         "index",
     ),
     "RENDER_BYTES": ("m", doubling, _PREVIEW, "MemoryError"),
@@ -177,7 +177,7 @@ def test_what_is_large_and_honest_is_read(tmp_path: Path) -> None:
     ]
     kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     parquet.write_table(pa.table({"messages": pa.array(rows, kind), "n": range(3000)}), tmp_path / "a.parquet")
-    from ft_core.data.open import open_rows
+    from finetune_core.data.open import open_rows
 
     found = list(open_rows(str(tmp_path / "a.parquet")).rows())
     assert [row.value for row in found] == [{"messages": turns, "n": n} for n, turns in enumerate(rows)]

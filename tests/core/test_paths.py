@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_core import paths
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.lifecycle import create
+from finetune_core import paths
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.lifecycle import create
 
 
 def test_the_folders_are_made_private(home: Path) -> None:
@@ -21,7 +21,7 @@ def test_the_folders_are_made_private(home: Path) -> None:
 
 def test_what_a_command_makes_is_private_whatever_the_shell_allows(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b"
-    command = [sys.executable, "-m", "ft_tui.cli", "runs"]
+    command = [sys.executable, "-m", "finetune_tui.cli", "runs"]
     subprocess.run(command, env=os.environ | {"FT_TUI_HOME": str(place)}, umask=0, check=True, capture_output=True)
     assert {folder.stat().st_mode & 0o777 for folder in (tmp_path / "a", place, place / "runs")} == {0o700}
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from ft_core.redaction import Redacting, redact
+from finetune_core.redaction import Redacting, redact
 
 
 @pytest.mark.parametrize(

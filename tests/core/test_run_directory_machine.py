@@ -17,23 +17,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ft_core.errors import FtError
-from ft_core.files import write_atomic
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import control, identity, journal, status
-from ft_core.runs.damage import read_damage
-from ft_core.runs.directory import RunDir, list_runs
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.launch import launch
-from ft_core.runs.lifecycle import create, run_id
-from ft_core.runs.lock import RunLock
-from ft_core.runs.oddities import refuse_oddities
-from ft_core.runs.recorded import sealed_steps
-from ft_core.runs.status import Status, known, known_events, live, read_status, shown_state, write_status
-from ft_core.runs.summary import summarise
-from ft_core.runs.view import RunView
-from ft_core.worker import checkpoints
+from finetune_core.errors import FtError
+from finetune_core.files import write_atomic
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import control, identity, journal, status
+from finetune_core.runs.damage import read_damage
+from finetune_core.runs.directory import RunDir, list_runs
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal, Tail
+from finetune_core.runs.launch import launch
+from finetune_core.runs.lifecycle import create, run_id
+from finetune_core.runs.lock import RunLock
+from finetune_core.runs.oddities import refuse_oddities
+from finetune_core.runs.recorded import sealed_steps
+from finetune_core.runs.status import Status, known, known_events, live, read_status, shown_state, write_status
+from finetune_core.runs.summary import summarise
+from finetune_core.runs.view import RunView
+from finetune_core.worker import checkpoints
 
 KEEP = 2
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.text import bytes_text, count_text, counted, plural
+from finetune_core.text import bytes_text, count_text, counted, plural
 
 
 @pytest.mark.parametrize(

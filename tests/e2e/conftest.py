@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ft_core.runs.directory import RunDir, list_runs
-from ft_core.runs.status import live
+from finetune_core.runs.directory import RunDir, list_runs
+from finetune_core.runs.status import live
 
 FT_TUI = str(Path(sys.executable).with_name("ft-tui"))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Tail
-from ft_core.runs.status import read_status
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Tail
+from finetune_core.runs.status import read_status
 
 # On top of the demo's values: long enough to be looked at while it trains, short enough to be waited for.
 LONGER: dict[str, object] = {"training.epochs": 5.0, "evaluation.questions": 8, "samples.count": 1}

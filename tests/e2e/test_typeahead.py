@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_tui.wizard.draft import newest_draft
+from finetune_tui.wizard.draft import newest_draft
 from tests.e2e.conftest import FT_TUI
 from tests.e2e.ssh import INSTALLED, connect, delayed, server
 from tests.e2e.terminals import KEYS, PtyTerminal, wait_for, wait_until

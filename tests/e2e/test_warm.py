@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from ft_core import demo
-from ft_core.errors import FtError
-from ft_core.plan.prepare import prepare
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import control
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Tail
-from ft_core.runs.launch import environment, launch
-from ft_core.runs.lifecycle import create
-from ft_core.runs.status import read_status
-from ft_core.runs.warm import WarmWorker, worthwhile
-from ft_tui import start
+from finetune_core import demo
+from finetune_core.errors import FtError
+from finetune_core.plan.prepare import prepare
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import control
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Tail
+from finetune_core.runs.launch import environment, launch
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.status import read_status
+from finetune_core.runs.warm import WarmWorker, worthwhile
+from finetune_tui import start
 from tests.e2e.runs import state
 
 SHORT: dict[str, object] = {
@@ -63,7 +63,7 @@ def waiting(home: Path) -> list[int]:
             ours = f"FT_TUI_HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if ours and (b"--warm" in words or b"ft_core.worker.warm" in words):
+        if ours and (b"--warm" in words or b"finetune_core.worker.warm" in words):
             found.append(int(folder.name))
     return sorted(found)
 
@@ -96,7 +96,7 @@ def test_it_ends_when_it_is_let_go(warm: WarmWorker, home: Path) -> None:
 def test_it_ends_when_the_program_that_waits_is_killed(recipe: Recipe, home: Path) -> None:
     home.mkdir(exist_ok=True)
     code = (
-        "import os, sys, time; from ft_core.runs.warm import WarmWorker; "
+        "import os, sys, time; from finetune_core.runs.warm import WarmWorker; "
         "w = WarmWorker(dict(os.environ)); print('up', flush=True); time.sleep(600)"
     )
     program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment(recipe))
@@ -119,7 +119,7 @@ def test_a_run_of_another_environment_is_started_cold(recipe: Recipe, warm: Warm
 def test_a_run_is_started_although_the_waiting_trainer_has_died(recipe: Recipe, warm: WarmWorker, home: Path) -> None:
     until(lambda: len(waiting(home)) == 2)
     for pid in waiting(home):
-        if b"ft_core.worker.warm" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+        if b"finetune_core.worker.warm" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
             os.kill(pid, signal.SIGKILL)
     run = create(recipe, {})
     launch(run, warm=warm)
@@ -181,9 +181,9 @@ def test_a_worker_of_a_run_that_is_refused_ends(recipe: Recipe, home: Path, monk
 
 
 def test_no_worker_waits_where_that_is_forbidden_or_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_core.runs.warm.host_memory_now", lambda: (64 * 2**30, 32 * 2**30))
+    monkeypatch.setattr("finetune_core.runs.warm.host_memory_now", lambda: (64 * 2**30, 32 * 2**30))
     assert not worthwhile(), "the tests forbid it"
     monkeypatch.setenv("FT_TUI_WARM", "1")
     assert worthwhile()
-    monkeypatch.setattr("ft_core.runs.warm.host_memory_now", lambda: (4 * 2**30, 2**30))
+    monkeypatch.setattr("finetune_core.runs.warm.host_memory_now", lambda: (4 * 2**30, 2**30))
     assert not worthwhile()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.data import open as data_files
-from ft_core.runs.directory import find_run, list_runs
-from ft_core.runs.status import live
+from finetune_core.data import open as data_files
+from finetune_core.runs.directory import find_run, list_runs
+from finetune_core.runs.status import live
 from tests.e2e.conftest import FT_TUI
 from tests.e2e.runs import state, steps
 from tests.e2e.terminals import PtyTerminal, Terminal, TmuxTerminal, a_moment, has_tmux, wait_for, wait_until

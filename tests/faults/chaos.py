@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Event, Tail
-from ft_core.runs.lifecycle import run_id
-from ft_core.runs.log import open_log
-from ft_core.worker import checkpoints
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Event, Tail
+from finetune_core.runs.lifecycle import run_id
+from finetune_core.runs.log import open_log
+from finetune_core.worker import checkpoints
 from tests.core.worker import tiny
 from tests.faults.forked import apart, fork
 
@@ -70,7 +70,7 @@ class Trainer:
         self.code: int | None = None
 
     def _become(self, run: RunDir, *, resume: bool) -> None:
-        from ft_core.worker import train
+        from finetune_core.worker import train
 
         log = open_log(run.log_file)
         for number in (1, 2):
@@ -276,7 +276,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    for module in ("ft_core.worker.train", "ft_core.worker.job"):
+    for module in ("finetune_core.worker.train", "finetune_core.worker.job"):
         importlib.import_module(module)
     chaos = Chaos(chosen.folder, chosen.seed)
     for outcome in chaos.work(chosen.kills):

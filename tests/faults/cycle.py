@@ -10,12 +10,12 @@ import mmap
 import os
 from pathlib import Path
 
-from ft_core.files import write_atomic
-from ft_core.runs import control
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.status import Status, read_status, write_status
-from ft_core.worker import checkpoints
+from finetune_core.files import write_atomic
+from finetune_core.runs import control
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal, Tail
+from finetune_core.runs.status import Status, read_status, write_status
+from finetune_core.worker import checkpoints
 
 STEPS = 4
 KEEP = 2

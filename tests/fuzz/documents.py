@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from ft_core.recipe.schema import Recipe
-from ft_core.recipe.yaml_io import dump
-from ft_core.runs.control import REQUESTS
+from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.yaml_io import dump
+from finetune_core.runs.control import REQUESTS
 
 _IDENTITY = {"boot_id": "b", "pid": 4194305, "start_time": 7}
 

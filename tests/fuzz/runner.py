@@ -126,5 +126,7 @@ def _read(target: Target, data: bytes, folder: Path, seconds: float) -> tuple[st
 def _where(error: BaseException) -> str:
     """The innermost place in the sources that are tested."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_HERE)]
-    own = [frame for frame in frames if "/ft_core/" in frame.filename or "/ft_tui/" in frame.filename] or frames
-    return f"{own[-1].filename.rpartition('/ft_')[2] or own[-1].filename}:{own[-1].lineno}" if own else ""
+    own = [
+        frame for frame in frames if "/finetune_core/" in frame.filename or "/finetune_tui/" in frame.filename
+    ] or frames
+    return f"{own[-1].filename.rpartition('/finetune_')[2] or own[-1].filename}:{own[-1].lineno}" if own else ""

@@ -14,29 +14,29 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from ft_core.data.canonical import convert_all
-from ft_core.data.containers.base import RowFile
-from ft_core.data.containers.sniff import open_file
-from ft_core.data.scan_parts import parts
-from ft_core.data.shapes import recognise
-from ft_core.data.stretches import OpenEndError
-from ft_core.errors import FtError
-from ft_core.models.inspect import inspect_folder
-from ft_core.models.weights import read_weights
-from ft_core.recipe import yaml_io
-from ft_core.runs import control
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal, Tail, parse_line
-from ft_core.runs.log import last_lines
-from ft_core.runs.status import read_settled, read_status
-from ft_core.runs.summary import summarise
-from ft_core.runs.view import RunView
-from ft_core.text import bytes_text, clean, count_text
-from ft_core.worker import checkpoints
-from ft_tui.commands.plain import Follower
-from ft_tui.commands.runs import _status_lines
-from ft_tui.run_rows import RunRow, when
-from ft_tui.widgets.event_list import event_lines
+from finetune_core.data.canonical import convert_all
+from finetune_core.data.containers.base import RowFile
+from finetune_core.data.containers.sniff import open_file
+from finetune_core.data.scan_parts import parts
+from finetune_core.data.shapes import recognise
+from finetune_core.data.stretches import OpenEndError
+from finetune_core.errors import FtError
+from finetune_core.models.inspect import inspect_folder
+from finetune_core.models.weights import read_weights
+from finetune_core.recipe import yaml_io
+from finetune_core.runs import control
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal, Tail, parse_line
+from finetune_core.runs.log import last_lines
+from finetune_core.runs.status import read_settled, read_status
+from finetune_core.runs.summary import summarise
+from finetune_core.runs.view import RunView
+from finetune_core.text import bytes_text, clean, count_text
+from finetune_core.worker import checkpoints
+from finetune_tui.commands.plain import Follower
+from finetune_tui.commands.runs import _status_lines
+from finetune_tui.run_rows import RunRow, when
+from finetune_tui.widgets.event_list import event_lines
 from tests.fuzz import documents as known
 from tests.fuzz.mutate import as_bytes, as_json, as_json_line, as_yaml
 from tests.fuzz.runner import Target

@@ -9,8 +9,8 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from ft_tui.app import FtApp
-from ft_tui.screens.dashboard import DashboardScreen
+from finetune_tui.app import FtApp
+from finetune_tui.screens.dashboard import DashboardScreen
 from tests.tui.made_runs import MadeRun
 from tests.tui.sizes import plain
 

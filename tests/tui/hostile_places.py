@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ft_core import demo
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.recipe.yaml_io import dump, save
-from ft_core.runs.directory import RunDir
+from finetune_core import demo
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.yaml_io import dump, save
+from finetune_core.runs.directory import RunDir
 from tests.core.models.folders import model_folder
 from tests.tui.hostile import HOSTILE
 from tests.tui.made_runs import MadeRun

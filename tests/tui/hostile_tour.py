@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import pyte
 
-from ft_core.paths import home
-from ft_core.runs.directory import RunDir
+from finetune_core.paths import home
+from finetune_core.runs.directory import RunDir
 from tests.tui.hostile import HOSTILE
 from tests.tui.hostile_places import file_name, in_unicode, make_folder, make_runs
 from tests.tui.pseudo_terminal import Terminal

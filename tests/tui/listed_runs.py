@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal
-from ft_core.runs.lifecycle import create
-from ft_core.runs.status import Status, read_status, write_status
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.status import Status, read_status, write_status
 
 
 def make_run(

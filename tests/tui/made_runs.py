@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from ft_core.files import write_atomic
-from ft_core.paths import runs_root
-from ft_core.recipe.schema import Recipe
-from ft_core.recipe.yaml_io import dump
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal
-from ft_core.runs.status import Status, write_status
+from finetune_core.files import write_atomic
+from finetune_core.paths import runs_root
+from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.yaml_io import dump
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.status import Status, write_status
 
 START = 1_780_000_000.0
 GIB = 2**30
@@ -62,12 +62,12 @@ class MadeRun:
         write_atomic(self.dir.recipe_file, dump(Recipe()))
 
     def write(self, kind: str, /, **fields: object) -> None:
-        with patch("ft_core.runs.journal.time", self.clock):
+        with patch("finetune_core.runs.journal.time", self.clock):
             self.journal.write(kind, **fields)
 
     def status(self, state: str, **fields: Any) -> None:
         worker = Identity.current() if self.live else None
-        with patch("ft_core.runs.status.time", self.clock):
+        with patch("finetune_core.runs.status.time", self.clock):
             write_status(self.dir, Status(run=self.name, state=state, step=self.step, supervisor=worker, **fields))
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:

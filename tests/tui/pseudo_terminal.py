@@ -38,7 +38,7 @@ class Terminal:
         for name in ("COLUMNS", "LINES"):
             variables.pop(name, None)
         self.process = subprocess.Popen(
-            [*wrapper, sys.executable, "-m", "ft_tui.cli", *arguments],
+            [*wrapper, sys.executable, "-m", "finetune_tui.cli", *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,

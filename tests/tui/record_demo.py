@@ -30,14 +30,14 @@ def rounded(value: Any) -> Any:
 
 def event(line: str, installed: str) -> str:
     """One event of the journal, shortened; times keep their milliseconds."""
-    found = json.loads(line.replace(installed, "core/ft_core/demo/model"))
+    found = json.loads(line.replace(installed, "core/finetune_core/demo/model"))
     times = {name: round(found[name], 3) for name in ("t", "mono")}
     return json.dumps({**rounded(found), **times}, separators=(",", ":"))
 
 
 def main(run: Path) -> None:
     """Write the fixture anew."""
-    from ft_core.demo import model_dir
+    from finetune_core.demo import model_dir
 
     shutil.rmtree(FIXTURE, ignore_errors=True)
     (FIXTURE / "samples").mkdir(parents=True)

@@ -4,21 +4,21 @@ import pytest
 from textual.command import CommandPalette
 from textual.widgets import Input
 
-from ft_core.errors import FtError, Problem, problem
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_tui.actions import ACTIONS, Action, actions, bindings, key_text
-from ft_tui.app import FtApp
-from ft_tui.screens.confirm import Confirm
-from ft_tui.screens.dashboard import DashboardScreen
-from ft_tui.screens.dialog import Palette
-from ft_tui.screens.help import HelpScreen, PageScreen
-from ft_tui.screens.home import HomeScreen
-from ft_tui.screens.review_rows import ReviewRowsScreen
-from ft_tui.screens.too_small import TooSmallScreen
-from ft_tui.screens.wizard import WizardScreen
-from ft_tui.theming import read_choice
-from ft_tui.widgets.row_view import RowView
+from finetune_core.errors import FtError, Problem, problem
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_tui.actions import ACTIONS, Action, actions, bindings, key_text
+from finetune_tui.app import FtApp
+from finetune_tui.screens.confirm import Confirm
+from finetune_tui.screens.dashboard import DashboardScreen
+from finetune_tui.screens.dialog import Palette
+from finetune_tui.screens.help import HelpScreen, PageScreen
+from finetune_tui.screens.home import HomeScreen
+from finetune_tui.screens.review_rows import ReviewRowsScreen
+from finetune_tui.screens.too_small import TooSmallScreen
+from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.theming import read_choice
+from finetune_tui.widgets.row_view import RowView
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.sizes import SIZES, assert_inside, plain, until
 

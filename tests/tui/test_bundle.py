@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.anonymous import Anonymous
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal
-from ft_core.runs.lifecycle import create
-from ft_tui.cli import cli
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.anonymous import Anonymous
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.lifecycle import create
+from finetune_tui.cli import cli
 
 ROW = "CANARYrow the patient of room 12 has a rash"
 SAMPLE = "CANARYsample an answer of the model"

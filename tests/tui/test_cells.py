@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.runs.view import RunView
-from ft_tui.widgets.cells import Line, fitted, line_width, spread, within
-from ft_tui.widgets.chart import Axes, Curve, render
-from ft_tui.widgets.event_list import event_lines
-from ft_tui.widgets.key_bar import KeyBar, ShownKey
-from ft_tui.widgets.run_header import header_lines
+from finetune_core.runs.view import RunView
+from finetune_tui.widgets.cells import Line, fitted, line_width, spread, within
+from finetune_tui.widgets.chart import Axes, Curve, render
+from finetune_tui.widgets.event_list import event_lines
+from finetune_tui.widgets.key_bar import KeyBar, ShownKey
+from finetune_tui.widgets.run_header import header_lines
 from tests.tui.made_runs import MadeRun, running
 
 FIGURES = re.compile(r"\d[\d.,/]*")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ft_tui.widgets.axis import linear_scale, log_scale, number_text, tick_text
-from ft_tui.widgets.cells import Line, line_width
-from ft_tui.widgets.chart import Axes, Curve, render
-from ft_tui.widgets.thinning import smooth, thin
+from finetune_tui.widgets.axis import linear_scale, log_scale, number_text, tick_text
+from finetune_tui.widgets.cells import Line, line_width
+from finetune_tui.widgets.chart import Axes, Curve, render
+from finetune_tui.widgets.thinning import smooth, thin
 
 BRAILLE = {chr(code) for code in range(0x2801, 0x2900)}
 

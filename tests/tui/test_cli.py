@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.recipe.yaml_io import load
-from ft_core.runs import control
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.status import Status, read_status, write_status
-from ft_tui.cli import cli
+from finetune_core.recipe.yaml_io import load
+from finetune_core.runs import control
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.status import Status, read_status, write_status
+from finetune_tui.cli import cli
 from tests.tui.listed_runs import finished_events, make_run
 
 COMMANDS = ["demo", "train", "attach", "runs", "status", "verdict", "logs", "stop", "resume", "sample", "trash",
@@ -44,7 +44,7 @@ def ft(*arguments: str) -> Result:
 
 
 def process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ft_tui.cli", *arguments]
+    command = [sys.executable, "-m", "finetune_tui.cli", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60, check=False
     )
@@ -54,7 +54,7 @@ def process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (
         "import sys\n"
-        "from ft_tui.cli import main\n"
+        "from finetune_tui.cli import main\n"
         f"sys.argv = ['ft-tui', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
@@ -264,7 +264,7 @@ def test_a_run_that_has_ended_cannot_be_asked(command: list[str]) -> None:
 def test_a_run_that_dies_before_it_answers_is_not_waited_for(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_tui.commands.runs._ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr("finetune_tui.commands.runs._ANSWER_SECONDS", 5.0)
     run = make_run("dying", live=True, state="training")
     real = control.ask
 
@@ -282,7 +282,7 @@ def test_a_run_that_dies_before_it_answers_is_not_waited_for(
 
 
 def test_stop_now_ends_a_trainer_whose_supervisor_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_tui.commands.runs._ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr("finetune_tui.commands.runs._ANSWER_SECONDS", 5.0)
     run = make_run("orphan", state="training")
     sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
     # Reaped as soon as it has ended, which for an orphan is init's work.
@@ -296,7 +296,7 @@ def test_stop_now_ends_a_trainer_whose_supervisor_is_gone(monkeypatch: pytest.Mo
 
 
 def test_a_prompt_that_is_no_text_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_tui.commands.runs._ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("finetune_tui.commands.runs._ANSWER_SECONDS", 0.1)
     make_run("going", live=True, state="training")
     result = ft("sample", "caf\udce9?")
     assert result.exit_code == 2
@@ -397,7 +397,7 @@ def test_following_a_run_that_was_never_started_ends_and_says_so() -> None:
 def test_ctrl_c_ends_only_the_following_and_says_how_to_come_back() -> None:
     run = make_run("going", live=True, state="training", step=1, total=9)
     following = subprocess.Popen(
-        [sys.executable, "-m", "ft_tui.cli", "attach", "--plain"],
+        [sys.executable, "-m", "finetune_tui.cli", "attach", "--plain"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -416,7 +416,7 @@ def test_ctrl_c_ends_only_the_following_and_says_how_to_come_back() -> None:
     assert status.state == "training"
 
 
-@pytest.mark.parametrize("place", ["ft_core.runs.launch.launch", "ft_tui.commands.output.show_problems"])
+@pytest.mark.parametrize("place", ["finetune_core.runs.launch.launch", "finetune_tui.commands.output.show_problems"])
 @pytest.mark.parametrize("command", ["train", "resume"])
 def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
     command: str, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -433,10 +433,10 @@ def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("ft_core.runs.launch.launch", launch)
+    monkeypatch.setattr("finetune_core.runs.launch.launch", launch)
     if "launch" not in place:
-        monkeypatch.setattr("ft_tui.commands.output.show_problems", interrupt)
-        monkeypatch.setattr("ft_tui.commands.plain.follow", interrupt)
+        monkeypatch.setattr("finetune_tui.commands.output.show_problems", interrupt)
+        monkeypatch.setattr("finetune_tui.commands.plain.follow", interrupt)
     recipe = tmp_path / "demo.yaml"
     ft("recipe", "new", str(recipe), "--demo")
     name = str(recipe) if command == "train" else make_run("made", started=None).name
@@ -448,7 +448,7 @@ def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
 
 
 def test_ctrl_c_before_anything_was_started_says_only_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ft_tui.start.prepare", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("finetune_tui.start.prepare", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     ft("recipe", "new", str(tmp_path / "demo.yaml"), "--demo")
     result = ft("train", str(tmp_path / "demo.yaml"), "--plain")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
@@ -457,7 +457,7 @@ def test_ctrl_c_before_anything_was_started_says_only_that(monkeypatch: pytest.M
 def test_a_reader_that_goes_away_is_no_fault() -> None:
     make_run("ended", events=finished_events(500), state="done")
     done = subprocess.run(
-        f"{sys.executable} -m ft_tui.cli logs --json -n 500 | head -1",
+        f"{sys.executable} -m finetune_tui.cli logs --json -n 500 | head -1",
         shell=True, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
@@ -485,14 +485,18 @@ def test_completion_prints_a_script_for_the_shell(shell: str) -> None:
 def test_an_output_that_cannot_be_written_is_one_line_and_an_exit_code_of_its_own(words: str) -> None:
     make_run("one")
     done = subprocess.run(
-        f"{sys.executable} -m ft_tui.cli {words} > /dev/full", shell=True, capture_output=True, text=True, check=False
+        f"{sys.executable} -m finetune_tui.cli {words} > /dev/full",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (74, "error: the output cannot be written: No space left on device\n")
 
 
 def test_words_that_cannot_be_written_change_nothing_else() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m ft_tui.cli status none 2> /dev/full", shell=True, capture_output=True, check=False
+        f"{sys.executable} -m finetune_tui.cli status none 2> /dev/full", shell=True, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, b"")
 
@@ -510,7 +514,7 @@ def test_the_shell_completes_names_of_runs_and_fields_of_the_recipe() -> None:
 
 
 def test_the_trash_lists_restores_and_frees_what_was_deleted(home: Path) -> None:
-    from ft_core.runs.trash import move_to_trash
+    from finetune_core.runs.trash import move_to_trash
 
     assert "The trash is empty" in ft("trash").stderr
     one, other = (move_to_trash(make_run(name)) for name in ("capitals", "poems"))
@@ -530,7 +534,7 @@ def test_the_trash_lists_restores_and_frees_what_was_deleted(home: Path) -> None
 def test_a_notice_while_a_run_is_started_waits_for_it_also_where_ctrl_c_is_ignored() -> None:
     script = """
 import os, signal
-from ft_tui.commands import interrupts
+from finetune_tui.commands import interrupts
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 with interrupts.handing_on():
     with interrupts.interrupted_afterwards():

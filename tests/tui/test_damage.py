@@ -7,10 +7,10 @@ import os
 
 from click.testing import CliRunner, Result
 
-from ft_core.paths import runs_root
-from ft_core.runs.directory import RunDir
-from ft_tui.app import FtApp
-from ft_tui.cli import cli
+from finetune_core.paths import runs_root
+from finetune_core.runs.directory import RunDir
+from finetune_tui.app import FtApp
+from finetune_tui.cli import cli
 from tests.tui.dashboard_driver import dashboard
 from tests.tui.made_runs import finished
 from tests.tui.sizes import plain

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.runs.directory import RunDir
-from ft_tui.screens.wizard import WizardScreen
-from ft_tui.widgets.pager import Pager
+from finetune_core.runs.directory import RunDir
+from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.widgets.pager import Pager
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import CAPITALS, START, Clock, MadeRun, finished, running
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot
@@ -354,7 +354,7 @@ async def test_hostile_names_in_the_code_stay_inside_their_quotes() -> None:
     made.write("result", path="a'); import os; os.system('x", bytes=1, kind="adapter", base="b\n')\nimport os")
     made.end("done")
     async with dashboard(made) as driver:
-        from ft_tui.widgets.outcome import load_lines
+        from finetune_tui.widgets.outcome import load_lines
 
         code = load_lines(driver.screen.reader.view)
         assert len(code) == 3

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from textual.widgets import Button, Input
 
-from ft_core.runs import control, supervise
-from ft_core.text import reading_seconds
-from ft_tui.actions import actions
-from ft_tui.app import FtApp
-from ft_tui.screens.confirm import Confirm
-from ft_tui.screens.dashboard import DashboardScreen
-from ft_tui.screens.dashboard_reader import FASTEST, SLOWEST, Pace
-from ft_tui.screens.dashboard_requests import Requests
-from ft_tui.screens.home import HomeScreen
-from ft_tui.screens.prompt import SamplePrompt
-from ft_tui.widgets.cells import Cells
-from ft_tui.widgets.pager import Pager
+from finetune_core.runs import control, supervise
+from finetune_core.text import reading_seconds
+from finetune_tui.actions import actions
+from finetune_tui.app import FtApp
+from finetune_tui.screens.confirm import Confirm
+from finetune_tui.screens.dashboard import DashboardScreen
+from finetune_tui.screens.dashboard_reader import FASTEST, SLOWEST, Pace
+from finetune_tui.screens.dashboard_requests import Requests
+from finetune_tui.screens.home import HomeScreen
+from finetune_tui.screens.prompt import SamplePrompt
+from finetune_tui.widgets.cells import Cells
+from finetune_tui.widgets.pager import Pager
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import MadeRun, finished, running
 from tests.tui.sizes import SIZES, assert_inside, plain
@@ -236,7 +236,7 @@ async def test_r_continues_a_crashed_run_and_refuses_one_at_work(monkeypatch: py
         assert queue
         resumed.append(run)
 
-    monkeypatch.setattr("ft_core.runs.launch.resume", resume)
+    monkeypatch.setattr("finetune_core.runs.launch.resume", resume)
     async with dashboard(running()) as driver:
         await driver.press("r")
         await driver.sees("Nothing to continue: this run is at work")
@@ -425,7 +425,7 @@ async def test_the_bell_rings_for_a_new_alarm_and_for_the_end_and_not_for_what_w
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rung: list[str] = []
-    monkeypatch.setattr("ft_tui.app.FtApp.bell", lambda _: rung.append("ding"))
+    monkeypatch.setattr("finetune_tui.app.FtApp.bell", lambda _: rung.append("ding"))
     made = running()
     made.write("alarm", name="slow", text="It was slow before anyone looked.")
     async with dashboard(made) as driver:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ft_core.runs import glance, history, journal
-from ft_tui.screens import dashboard_reader
-from ft_tui.screens.dashboard_reader import RunReader
+from finetune_core.runs import glance, history, journal
+from finetune_tui.screens import dashboard_reader
+from finetune_tui.screens.dashboard_reader import RunReader
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import CAPITALS, MadeRun
 

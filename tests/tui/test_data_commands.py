@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_tui.cli import cli
+from finetune_tui.cli import cli
 from tests.core.worker.model_hub import serving_the_demo
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.data.synthetic.make import Progress
-from ft_core.data.synthetic.pending import read_pending
-from ft_core.data.synthetic.review import Review
-from ft_tui.commands.common import Commands
-from ft_tui.commands.data_generate import generate_command, progress_words, review_command
+from finetune_core.data.synthetic.make import Progress
+from finetune_core.data.synthetic.pending import read_pending
+from finetune_core.data.synthetic.review import Review
+from finetune_tui.commands.common import Commands
+from finetune_tui.commands.data_generate import generate_command, progress_words, review_command
 from tests.core.data.synthetic.fake_endpoint import Asked, FakeEndpoint, Handler, endpoint, good, row
 
 CANARY = "sk-canary-5f1e9a7b3c"
@@ -97,7 +97,7 @@ def test_ctrl_c_in_a_slow_answer_keeps_what_was_made_and_says_how_to_go_on(folde
         else:
             handler.server.released.wait(30)
 
-    code = "from ft_tui.commands.data_generate import generate_command as g; g()"
+    code = "from finetune_tui.commands.data_generate import generate_command as g; g()"
     with endpoint(then_slow) as server:
         command = [sys.executable, "-c", code, "own.jsonl", "--task", "t", "--url", server.base, "--model", "m"]
         with subprocess.Popen([*command, "--concurrency", "1"], stderr=subprocess.PIPE, text=True) as child:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ft_core.errors import Problem
-from ft_core.hardware.host import Host
-from ft_core.hardware.installed_torch import TorchBuild
-from ft_core.hardware.look import Gpu, GpuProcess, Hardware
-from ft_core.hardware.torch_fit import NOT_TRIED
-from ft_tui import doctor
-from ft_tui.cli import cli
-from ft_tui.doctor import Check, as_data, as_text, examine
+from finetune_core.errors import Problem
+from finetune_core.hardware.host import Host
+from finetune_core.hardware.installed_torch import TorchBuild
+from finetune_core.hardware.look import Gpu, GpuProcess, Hardware
+from finetune_core.hardware.torch_fit import NOT_TRIED
+from finetune_tui import doctor
+from finetune_tui.cli import cli
+from finetune_tui.doctor import Check, as_data, as_text, examine
 
 GIB = 2**30
 HOST = Host("Some CPU", 8, 64 * GIB, 32 * GIB, Path("/"), 10**12, 2 * 10**12)
@@ -125,6 +125,6 @@ def test_the_command_prints_the_report_as_json_and_text() -> None:
 
 
 def test_the_report_never_imports_the_training_stack() -> None:
-    script = "import sys; from ft_tui.doctor import examine; examine(); print('torch' in sys.modules)"
+    script = "import sys; from finetune_tui.doctor import examine; examine(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"

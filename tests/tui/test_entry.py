@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ft_tui.entry import why_not_here
+from finetune_tui.entry import why_not_here
 
 # A system without what only Linux, or only Unix, has: modules, functions of `os`, files of the kernel.
 ELSEWHERE = """
@@ -31,7 +31,7 @@ def no_kernel_files(path, *arguments, **named):
     return opened(path, *arguments, **named)
 os.open = no_kernel_files
 sys.argv = ["ft-tui", *{arguments!r}]
-from ft_tui.entry import main
+from finetune_tui.entry import main
 main()
 """
 

@@ -29,7 +29,7 @@ from textual.widgets import (
     Tree,
 )
 
-from ft_tui import guard
+from finetune_tui import guard
 
 ATTACKS = {
     "paste buffer": "\x1b]52;c;UFdORUQ=\x07",

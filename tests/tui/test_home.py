@@ -9,16 +9,16 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Static
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import lifecycle
-from ft_core.runs.directory import RunDir
-from ft_core.runs.status import read_status, write_status
-from ft_tui import run_rows
-from ft_tui.app import FtApp
-from ft_tui.clone import as_new
-from ft_tui.screens.confirm import Confirm
-from ft_tui.screens.help import PageScreen
-from ft_tui.screens.home import HomeScreen
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import lifecycle
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.status import read_status, write_status
+from finetune_tui import run_rows
+from finetune_tui.app import FtApp
+from finetune_tui.clone import as_new
+from finetune_tui.screens.confirm import Confirm
+from finetune_tui.screens.help import PageScreen
+from finetune_tui.screens.home import HomeScreen
 from tests.tui.listed_runs import make_run
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain, until
 
@@ -319,10 +319,10 @@ async def test_q_leaves_the_program(fixed_names: float) -> None:
 
 
 def test_a_long_name_is_cut_before_what_sets_the_run_apart() -> None:
-    from ft_core.recipe.check import with_values
-    from ft_core.runs.lifecycle import create
-    from ft_core.runs.summary import summarise
-    from ft_tui.run_rows import RunRow
+    from finetune_core.recipe.check import with_values
+    from finetune_core.runs.lifecycle import create
+    from finetune_core.runs.summary import summarise
+    from finetune_tui.run_rows import RunRow
 
     values = {"model.source": "owner/smollm2-135m-instruct", "data.source": "/d/capitals.jsonl", "adapter.rank": 16}
     create(with_values(Recipe(), values), {})
@@ -334,8 +334,8 @@ def test_a_long_name_is_cut_before_what_sets_the_run_apart() -> None:
 
 
 async def test_the_list_shows_what_sets_runs_apart_and_the_time_where_names_are_the_same(fixed_names: float) -> None:
-    from ft_core.recipe.check import with_values
-    from ft_core.runs.lifecycle import create
+    from finetune_core.recipe.check import with_values
+    from finetune_core.runs.lifecycle import create
 
     for changed in ({}, {"adapter.rank": 64}, {"training.learning_rate": 1e-4}, {}):
         create(with_values(Recipe(), {"output.name": "capitals", **changed}), {})

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ft_core.text import clean
-from ft_tui.guard import printable
+from finetune_core.text import clean
+from finetune_tui.guard import printable
 from tests.tui import hostile_tour
 from tests.tui.hostile import HOSTILE
 from tests.tui.hostile_tour import FAILED, TOURS, Tour, go, place, run

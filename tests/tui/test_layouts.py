@@ -8,9 +8,9 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
-from ft_tui.app import FtApp
-from ft_tui.widgets.line_input import LineInput
-from ft_tui.widgets.words import Line, Words
+from finetune_tui.app import FtApp
+from finetune_tui.widgets.line_input import LineInput
+from finetune_tui.widgets.words import Line, Words
 from tests.tui.wizard_driver import types
 
 

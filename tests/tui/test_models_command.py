@@ -5,7 +5,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from ft_tui.cli import cli
+from finetune_tui.cli import cli
 
 
 def ft(*words: str) -> Result:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import ft_tui
+import finetune_tui
 
 # Calls, by their last name, with the places of the arguments that are shown (None: all of them).
 _SHOWS: dict[str, tuple[int, ...] | None] = {
@@ -158,7 +158,7 @@ def _rendered(annotation: ast.expr | None) -> bool:
 
 
 def modules() -> Iterator[Module]:
-    root = Path(str(ft_tui.__file__)).parent
+    root = Path(str(finetune_tui.__file__)).parent
     for path in sorted(root.rglob("*.py")):
         yield Module(str(path.relative_to(root)), ast.parse(path.read_text(encoding="utf-8")))
 

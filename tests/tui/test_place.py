@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from ft_core.paths import drafts_root
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.lifecycle import delete
-from ft_tui import app as app_module
-from ft_tui import place
-from ft_tui.app import FtApp
-from ft_tui.place import Place, keep, recall
-from ft_tui.screens.home import HomeScreen
-from ft_tui.screens.wizard import WizardScreen
-from ft_tui.wizard.draft import Draft, save_draft
+from finetune_core.paths import drafts_root
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.lifecycle import delete
+from finetune_tui import app as app_module
+from finetune_tui import place
+from finetune_tui.app import FtApp
+from finetune_tui.place import Place, keep, recall
+from finetune_tui.screens.home import HomeScreen
+from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.wizard.draft import Draft, save_draft
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.pseudo_terminal import Terminal
 from tests.tui.sizes import until

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.files import write_atomic
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal
-from ft_tui.commands import plain
-from ft_tui.commands.output import finite, table
-from ft_tui.commands.plain import Follower, verdict_table
-from ft_tui.commands.tail import EventTail, LineTail
-from ft_tui.run_words import loading_lines
+from finetune_core.errors import FtError
+from finetune_core.files import write_atomic
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal
+from finetune_tui.commands import plain
+from finetune_tui.commands.output import finite, table
+from finetune_tui.commands.plain import Follower, verdict_table
+from finetune_tui.commands.tail import EventTail, LineTail
+from finetune_tui.run_words import loading_lines
 from tests.tui.listed_runs import finished_events, make_run
 
 
@@ -71,8 +71,8 @@ def test_a_resumed_run_is_followed_to_its_second_end() -> None:
 
 
 def test_the_present_of_a_long_run_is_told_before_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_core.runs.glance.SHORT", 10)
-    monkeypatch.setattr("ft_tui.commands.plain._PIECE", 10)
+    monkeypatch.setattr("finetune_core.runs.glance.SHORT", 10)
+    monkeypatch.setattr("finetune_tui.commands.plain._PIECE", 10)
     run = make_run(events=[state("preparing", "importing"), *finished_events()], state="done")
     lines = told(run)
     present = next(place for place, line in enumerate(lines) if line.startswith("now done: step 60/"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.paths import cache_root, runs_root
-from ft_tui.cli import cli
+from finetune_core.paths import cache_root, runs_root
+from finetune_tui.cli import cli
 from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import serving_the_demo
 
@@ -99,7 +99,7 @@ def test_what_is_no_card_and_no_size_is_refused(name: str, demo: str) -> None:
 def test_the_disk_of_this_machine_is_a_warning_for_a_gpu_elsewhere(
     demo: str, offline: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.hardware.host._disk", lambda _path: (1000, 2000))
+    monkeypatch.setattr("finetune_core.hardware.host._disk", lambda _path: (1000, 2000))
     assert ft("plan", demo, *offline).exit_code == 2
     found = planned(demo, "--gpu", "4090", *offline)
     (warning,) = (one for one in found["warnings"] if "of disk" in one["what"])
@@ -175,7 +175,7 @@ def test_a_model_of_the_hub_is_planned_for_before_its_weights_come(demo: str, mo
         hub.gated = False
         result = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
         again = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
-        monkeypatch.setattr("ft_core.plan.described._FRESH_SECONDS", 0.0)
+        monkeypatch.setattr("finetune_core.plan.described._FRESH_SECONDS", 0.0)
         hub.fault = answering(500, at="/api/")
         later = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
     assert later.exit_code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_tui.app import FtApp
+from finetune_tui.app import FtApp
 from tests.tui import walking
 from tests.tui.walking import walk
 

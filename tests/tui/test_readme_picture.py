@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.runs.directory import RunDir
-from ft_tui.app import FtApp
-from ft_tui.screens.dashboard import DashboardScreen
+from finetune_core.runs.directory import RunDir
+from finetune_tui.app import FtApp
+from finetune_tui.screens.dashboard import DashboardScreen
 from tests.tui.record_demo import FIXTURE
 
 PICTURE = Path(__file__).parent / "dashboard.svg"

@@ -8,16 +8,16 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
-from ft_core.data.rows import Message
-from ft_core.data.synthetic.append import AppendFile
-from ft_core.data.synthetic.pending import Origin, line_of
-from ft_core.data.synthetic.review import Review
-from ft_tui.app import FtApp
-from ft_tui.screens.confirm import Confirm
-from ft_tui.screens.edit_row import EditRow
-from ft_tui.screens.help import PageScreen
-from ft_tui.screens.home import HomeScreen
-from ft_tui.screens.review_rows import ReviewRowsScreen
+from finetune_core.data.rows import Message
+from finetune_core.data.synthetic.append import AppendFile
+from finetune_core.data.synthetic.pending import Origin, line_of
+from finetune_core.data.synthetic.review import Review
+from finetune_tui.app import FtApp
+from finetune_tui.screens.confirm import Confirm
+from finetune_tui.screens.edit_row import EditRow
+from finetune_tui.screens.help import PageScreen
+from finetune_tui.screens.home import HomeScreen
+from finetune_tui.screens.review_rows import ReviewRowsScreen
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain, until
 
 SIZE_NAMES = [f"{width}x{height}" for width, height in SIZES]
@@ -216,7 +216,7 @@ async def test_a_long_answer_can_be_read_to_its_end_and_the_next_row_begins_at_i
 
 
 async def test_rows_that_are_still_being_made_come_in(pending: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_tui.screens.review_rows._LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("finetune_tui.screens.review_rows._LOOK_SECONDS", 0.02)
     app = FtApp("review", rows=pending)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot)

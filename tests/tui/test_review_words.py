@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ft_core.plan.facts import TokenCount
-from ft_core.plan.prepare import prepare
-from ft_core.recipe.check import reopened, with_values
-from ft_tui.screens.wizard_review import what_will_happen
+from finetune_core.plan.facts import TokenCount
+from finetune_core.plan.prepare import prepare
+from finetune_core.recipe.check import reopened, with_values
+from finetune_tui.screens.wizard_review import what_will_happen
 from tests.fakes import machine
 from tests.tui.wizard_driver import demo_recipe
 

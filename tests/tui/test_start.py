@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core import demo
-from ft_core.errors import FtError
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir, list_runs
-from ft_tui import start
+from finetune_core import demo
+from finetune_core.errors import FtError
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir, list_runs
+from finetune_tui import start
 
 
 def test_a_run_that_cannot_read_its_own_recipe_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:

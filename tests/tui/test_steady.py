@@ -13,12 +13,12 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from ft_core.data.findings.kinds import KINDS
-from ft_core.data.findings.report import Finding
-from ft_tui.widgets.choice_row import ChoiceRow
-from ft_tui.widgets.field_form import Typed, id_of
-from ft_tui.widgets.finding_list import FindingList
-from ft_tui.widgets.words import Words
+from finetune_core.data.findings.kinds import KINDS
+from finetune_core.data.findings.report import Finding
+from finetune_tui.widgets.choice_row import ChoiceRow
+from finetune_tui.widgets.field_form import Typed, id_of
+from finetune_tui.widgets.finding_list import FindingList
+from finetune_tui.widgets.words import Words
 from tests.tui.sizes import plain
 from tests.tui.wizard_driver import WizardApp, ready, sees, session, types, until, wizard
 

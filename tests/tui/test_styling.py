@@ -6,9 +6,9 @@ from textual.css.stylesheet import Stylesheet
 from textual.dom import DOMNode
 from textual.widget import Widget
 
-from ft_tui import readiness
-from ft_tui.app import FtApp
-from ft_tui.styling import QuickStylesheet
+from finetune_tui import readiness
+from finetune_tui.app import FtApp
+from finetune_tui.styling import QuickStylesheet
 from tests.tui.wizard_driver import WizardApp, ready
 
 Rules = dict[str, object]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from textual.color import Color
 
-from ft_core.errors import FtError
-from ft_tui import theming
-from ft_tui.app import FtApp
+from finetune_core.errors import FtError
+from finetune_tui import theming
+from finetune_tui.app import FtApp
 
 GOOD = (Path(theming.themes_folder()) / "dark.yaml").read_text()
 

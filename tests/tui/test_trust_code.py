@@ -9,12 +9,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from ft_core.models import trust
-from ft_core.models.json_file import CODE
-from ft_core.models.trust import CodeFile
-from ft_core.recipe.check import with_values
-from ft_tui.screens.trust_code import TrustCode, code_rows
-from ft_tui.widgets.pager import Pager
+from finetune_core.models import trust
+from finetune_core.models.json_file import CODE
+from finetune_core.models.trust import CodeFile
+from finetune_core.recipe.check import with_values
+from finetune_tui.screens.trust_code import TrustCode, code_rows
+from finetune_tui.widgets.pager import Pager
 from tests.tui.sizes import SIZES, assert_inside, plain
 from tests.tui.test_trust_command import own_code
 from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, until, wizard

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.models import trust
-from ft_tui.cli import cli
+from finetune_core.models import trust
+from finetune_tui.cli import cli
 from tests.core.models.folders import model_folder
 from tests.tui.pseudo_terminal import Terminal
 

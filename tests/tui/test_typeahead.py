@@ -14,26 +14,26 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Select, Tree
 
-from ft_core.data.shapes import Choice
-from ft_core.errors import FtError, Problem
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.recipe.yaml_io import load
-from ft_core.runs.directory import list_runs
-from ft_tui import typeahead
-from ft_tui.app import FtApp
-from ft_tui.screens import wizard, wizard_pages
-from ft_tui.screens.help import HelpScreen
-from ft_tui.screens.home import HomeScreen
-from ft_tui.screens.map_columns import MapColumns
-from ft_tui.screens.mix_rows import MixRows
-from ft_tui.screens.prompt import SamplePrompt
-from ft_tui.screens.trust_code import TrustCode
-from ft_tui.screens.wizard import WizardScreen
-from ft_tui.screens.wizard_step import Step
-from ft_tui.widgets.file_browser import FileBrowser
-from ft_tui.widgets.path_input import PathInput
-from ft_tui.wizard.draft import draft_of, save_draft
+from finetune_core.data.shapes import Choice
+from finetune_core.errors import FtError, Problem
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.yaml_io import load
+from finetune_core.runs.directory import list_runs
+from finetune_tui import typeahead
+from finetune_tui.app import FtApp
+from finetune_tui.screens import wizard, wizard_pages
+from finetune_tui.screens.help import HelpScreen
+from finetune_tui.screens.home import HomeScreen
+from finetune_tui.screens.map_columns import MapColumns
+from finetune_tui.screens.mix_rows import MixRows
+from finetune_tui.screens.prompt import SamplePrompt
+from finetune_tui.screens.trust_code import TrustCode
+from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.screens.wizard_step import Step
+from finetune_tui.widgets.file_browser import FileBrowser
+from finetune_tui.widgets.path_input import PathInput
+from finetune_tui.wizard.draft import draft_of, save_draft
 from tests.tui.listed_runs import make_run
 from tests.tui.walking import send_event, send_keys
 from tests.tui.wizard_driver import WizardApp, demo_recipe, session, until

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ft_core.runs.directory import RunDir
-from ft_tui.cli import cli
+from finetune_core.runs.directory import RunDir
+from finetune_tui.cli import cli
 from tests.tui.listed_runs import finished_events, make_run
 
 CHANGE = {"name": "worse", "what": "lower the rate", "why": "it got worse", "set": {"training.learning_rate": 1e-4}}

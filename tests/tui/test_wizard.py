@@ -16,40 +16,40 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Select
 
-from ft_core import demo
-from ft_core.data import far_rows
-from ft_core.data.sampled import SampledOrder
-from ft_core.errors import problem
-from ft_core.hardware.installed_torch import TorchBuild
-from ft_core.hardware.torch_fit import NOT_TRIED, Tried
-from ft_core.models.catalogue import from_catalogue
-from ft_core.models.facts import ModelFacts
-from ft_core.models.figures import Figures
-from ft_core.paths import drafts_root
-from ft_core.plan.calibration import remember
-from ft_core.plan.prepare import prepare
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import GUIDES, Recipe
-from ft_core.recipe.yaml_io import load
-from ft_core.runs.directory import RunDir, list_runs
-from ft_core.runs.status import read_status
-from ft_core.text import memory_text
-from ft_tui.clone import as_new
-from ft_tui.screens import wizard_ways
-from ft_tui.screens.confirm import Confirm
-from ft_tui.screens.home import HomeScreen
-from ft_tui.screens.map_columns import MapColumns
-from ft_tui.screens.mix_rows import MixRows
-from ft_tui.screens.wizard import WizardScreen
-from ft_tui.screens.wizard_review import ReviewStep
-from ft_tui.screens.wizard_save import SaveRecipe
-from ft_tui.widgets.field_form import FieldRow, Typed, id_of
-from ft_tui.widgets.fold import Fold
-from ft_tui.widgets.gpu_table import GpuCard
-from ft_tui.widgets.row_view import PAGE, RowView
-from ft_tui.widgets.words import Line, Words
-from ft_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
-from ft_tui.wizard.token_link import TokenLink
+from finetune_core import demo
+from finetune_core.data import far_rows
+from finetune_core.data.sampled import SampledOrder
+from finetune_core.errors import problem
+from finetune_core.hardware.installed_torch import TorchBuild
+from finetune_core.hardware.torch_fit import NOT_TRIED, Tried
+from finetune_core.models.catalogue import from_catalogue
+from finetune_core.models.facts import ModelFacts
+from finetune_core.models.figures import Figures
+from finetune_core.paths import drafts_root
+from finetune_core.plan.calibration import remember
+from finetune_core.plan.prepare import prepare
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import GUIDES, Recipe
+from finetune_core.recipe.yaml_io import load
+from finetune_core.runs.directory import RunDir, list_runs
+from finetune_core.runs.status import read_status
+from finetune_core.text import memory_text
+from finetune_tui.clone import as_new
+from finetune_tui.screens import wizard_ways
+from finetune_tui.screens.confirm import Confirm
+from finetune_tui.screens.home import HomeScreen
+from finetune_tui.screens.map_columns import MapColumns
+from finetune_tui.screens.mix_rows import MixRows
+from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.screens.wizard_review import ReviewStep
+from finetune_tui.screens.wizard_save import SaveRecipe
+from finetune_tui.widgets.field_form import FieldRow, Typed, id_of
+from finetune_tui.widgets.fold import Fold
+from finetune_tui.widgets.gpu_table import GpuCard
+from finetune_tui.widgets.row_view import PAGE, RowView
+from finetune_tui.widgets.words import Line, Words
+from finetune_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
+from finetune_tui.wizard.token_link import TokenLink
 from tests.core.worker.test_steps_promised import rows_of
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot, plain
@@ -70,17 +70,17 @@ SHOWN_FIRST = {
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every machine looks alike: without a GPU, unless a test brings one."""
     use_gpus(monkeypatch, FakeNvml(broken="No NVIDIA driver was found."))
-    monkeypatch.setattr("ft_core.hardware.look.look_at_host", host)
+    monkeypatch.setattr("finetune_core.hardware.look.look_at_host", host)
     use_torch(monkeypatch, TorchBuild("2.13.0+cu126", "12.6", None), NOT_TRIED)
 
 
 def use_gpus(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> None:
-    monkeypatch.setattr("ft_core.hardware.look.PyNvml", lambda: nvml)
+    monkeypatch.setattr("finetune_core.hardware.look.PyNvml", lambda: nvml)
 
 
 def use_torch(monkeypatch: pytest.MonkeyPatch, build: TorchBuild, tried: Tried) -> None:
-    monkeypatch.setattr("ft_tui.screens.wizard_hardware.installed_torch", lambda: build)
-    monkeypatch.setattr("ft_tui.screens.wizard_hardware.try_kernel", lambda _hardware: tried)
+    monkeypatch.setattr("finetune_tui.screens.wizard_hardware.installed_torch", lambda: build)
+    monkeypatch.setattr("finetune_tui.screens.wizard_hardware.try_kernel", lambda _hardware: tried)
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ async def test_a_run_launched_while_tokens_are_counted_comes_to_what_the_review_
         return counting(self, *asked)
 
     monkeypatch.setattr(TokenLink, "count", held)
-    monkeypatch.setattr("ft_tui.start.launch.launch", lambda *_run, **_how: 1)
+    monkeypatch.setattr("finetune_tui.start.launch.launch", lambda *_run, **_how: 1)
     recipe = with_values(demo_recipe(), {"training.micro_batch": None, "data.max_length": None, "data.packing": "auto"})
     app = WizardApp("wizard", recipe=recipe)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -705,7 +705,7 @@ async def test_a_file_that_is_chosen_is_shown_from_its_top(here: Path) -> None:
 async def test_a_file_or_folder_that_is_mended_on_the_disk_is_read_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_tui.screens.wizard.WATCH_SECONDS", 0.1)
+    monkeypatch.setattr("finetune_tui.screens.wizard.WATCH_SECONDS", 0.1)
     file = rows_file(here, "a", "b", "c")
     good = file.read_text()
     file.write_text(good + "not json\n")
@@ -820,7 +820,7 @@ async def test_an_architecture_no_formula_knows_is_traced_while_one_reads(
             raise problem("a step of arcee cannot be traced", where="model.source", why="it was told to", remedy="-")
         return offered.figures
 
-    monkeypatch.setattr("ft_tui.screens.wizard_model.figures_of", traced)
+    monkeypatch.setattr("finetune_tui.screens.wizard_model.figures_of", traced)
     app = WizardApp("wizard")
     async with app.run_test(size=(100, 40)) as pilot:
         await ready(pilot)
@@ -887,8 +887,8 @@ async def test_a_worker_waits_for_the_reviewed_run_in_its_very_environment(monke
         def close(self) -> None:
             taken.append(("closed", True))
 
-    monkeypatch.setattr("ft_tui.warm_link.WarmWorker", Waiting)
-    monkeypatch.setattr("ft_tui.warm_link.worthwhile", lambda: True)
+    monkeypatch.setattr("finetune_tui.warm_link.WarmWorker", Waiting)
+    monkeypatch.setattr("finetune_tui.warm_link.worthwhile", lambda: True)
     app = WizardApp("wizard", recipe=demo_recipe())
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -908,7 +908,7 @@ async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: p
         remember(prepare(recipe).situation, 1234.0)
         return {"peak": 3 * 2**30, "reserved": None, "tokens_per_s": 1234.0}
 
-    monkeypatch.setattr("ft_tui.screens.wizard_review.preflight", measured)
+    monkeypatch.setattr("finetune_tui.screens.wizard_review.preflight", measured)
     app = WizardApp("wizard")
     async with app.run_test(size=(100, 40)) as pilot:
         await ready(pilot)
@@ -1132,7 +1132,7 @@ async def test_a_thread_that_dies_of_a_defect_is_told_and_nothing_waits_in_silen
     def broken(*_: object) -> None:
         raise RuntimeError("[/]")
 
-    monkeypatch.setattr("ft_tui.screens.wizard_model.list_models", broken)
+    monkeypatch.setattr("finetune_tui.screens.wizard_model.list_models", broken)
     async with WizardApp("wizard").run_test(size=(80, 24), notifications=True) as pilot:
         await sees(pilot, "RuntimeError('[/]')")
         await sees(pilot, "defect")

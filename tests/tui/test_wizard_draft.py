@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.data.open import open_rows
-from ft_core.data.shapes import AUTOMATIC, recognise
-from ft_core.errors import Problem
-from ft_core.models.find import find
-from ft_core.paths import drafts_root
-from ft_core.plan.count import spread
-from ft_core.plan.facts import TokenCount
-from ft_core.plan.prepare import prepare
-from ft_core.plan.rows import count_rows
-from ft_core.recipe.check import from_text, with_values
-from ft_core.recipe.schema import GUIDES, Recipe
-from ft_tui.wizard.draft import (
+from finetune_core.data.open import open_rows
+from finetune_core.data.shapes import AUTOMATIC, recognise
+from finetune_core.errors import Problem
+from finetune_core.models.find import find
+from finetune_core.paths import drafts_root
+from finetune_core.plan.count import spread
+from finetune_core.plan.facts import TokenCount
+from finetune_core.plan.prepare import prepare
+from finetune_core.plan.rows import count_rows
+from finetune_core.recipe.check import from_text, with_values
+from finetune_core.recipe.schema import GUIDES, Recipe
+from finetune_tui.wizard.draft import (
     Draft,
     draft_of,
     drop_draft,
@@ -28,7 +28,7 @@ from ft_tui.wizard.draft import (
     save_draft,
     text_of,
 )
-from ft_tui.wizard.session import DATA, REVIEW, SETTINGS, SHOWN_APART, DataLook, Session, guides_of, step_of
+from finetune_tui.wizard.session import DATA, REVIEW, SETTINGS, SHOWN_APART, DataLook, Session, guides_of, step_of
 from tests.fakes import machine
 
 

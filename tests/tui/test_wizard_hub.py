@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.recipe.check import with_values
+from finetune_core.recipe.check import with_values
 from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import Hub, serving_the_demo
 from tests.tui.sizes import assert_inside, plain

@@ -7,21 +7,21 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from ft_core.data.open import Row
-from ft_core.data.tokens import Preview, TokenSpan
-from ft_core.hardware.look import Gpu, GpuProcess
-from ft_core.plan.memory import MemoryEstimate
-from ft_tui.widgets.cells import Line, line_width
-from ft_tui.widgets.choice_row import ChoiceRow
-from ft_tui.widgets.file_browser import FileBrowser, read_folder
-from ft_tui.widgets.gpu_table import gpu_lines
-from ft_tui.widgets.histogram import histogram_lines
-from ft_tui.widgets.memory_bar import bar_lines
-from ft_tui.widgets.path_input import PathInput, complete
-from ft_tui.widgets.row_view import TEXT_SHOWN, preview_content, row_line, row_text, tokens_content
-from ft_tui.widgets.share_bars import Share, share_lines
-from ft_tui.widgets.steps_list import StepsList, StepState
-from ft_tui.widgets.words import Words
+from finetune_core.data.open import Row
+from finetune_core.data.tokens import Preview, TokenSpan
+from finetune_core.hardware.look import Gpu, GpuProcess
+from finetune_core.plan.memory import MemoryEstimate
+from finetune_tui.widgets.cells import Line, line_width
+from finetune_tui.widgets.choice_row import ChoiceRow
+from finetune_tui.widgets.file_browser import FileBrowser, read_folder
+from finetune_tui.widgets.gpu_table import gpu_lines
+from finetune_tui.widgets.histogram import histogram_lines
+from finetune_tui.widgets.memory_bar import bar_lines
+from finetune_tui.widgets.path_input import PathInput, complete
+from finetune_tui.widgets.row_view import TEXT_SHOWN, preview_content, row_line, row_text, tokens_content
+from finetune_tui.widgets.share_bars import Share, share_lines
+from finetune_tui.widgets.steps_list import StepsList, StepState
+from finetune_tui.widgets.words import Words
 from tests.tui.sizes import plain
 from tests.tui.wizard_driver import types, until
 

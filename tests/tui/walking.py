@@ -34,14 +34,14 @@ from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_fro
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from ft_core import demo
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.status import read_status, write_status
-from ft_tui.actions import ACTIONS
-from ft_tui.app import FtApp
+from finetune_core import demo
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.status import read_status, write_status
+from finetune_tui.actions import ACTIONS
+from finetune_tui.app import FtApp
 from tests.tui import made_runs
 from tests.tui.hostile import HOSTILE
 from tests.tui.made_runs import MadeRun
@@ -50,7 +50,7 @@ from tests.tui.sizes import plain
 STUCK_SECONDS = 60
 _PYTHON = """#!/bin/sh
 case " $* " in
-  *" ft_core.runs.supervise "*|*" ft_core.worker."*) echo cannot train >&2; exit 1;;
+  *" finetune_core.runs.supervise "*|*" finetune_core.worker."*) echo cannot train >&2; exit 1;;
 esac
 exec {} "$@"
 """

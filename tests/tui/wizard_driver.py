@@ -9,13 +9,13 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from ft_core import demo
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import GUIDES, Recipe
-from ft_core.runs.directory import RunDir
-from ft_tui.app import FtApp
-from ft_tui.screens.wizard import WizardScreen
-from ft_tui.wizard.session import Session
+from finetune_core import demo
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import GUIDES, Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_tui.app import FtApp
+from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.wizard.session import Session
 from tests.tui.sizes import plain
 
 PATIENCE = 40.0

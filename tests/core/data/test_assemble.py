@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.assemble import RowSet, assemble, read_source, rows_hash
-from ft_core.data.rows import Text
-from ft_core.data.shapes import AUTOMATIC
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Data
+from finetune_core.data.assemble import RowSet, assemble, read_source, rows_hash
+from finetune_core.data.rows import Text
+from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Data
 
 HI, YO = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}
 

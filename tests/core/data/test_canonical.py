@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_core.data.canonical import convert
-from ft_core.data.open import Row
-from ft_core.data.rows import Conversation, Message, Preference, PromptOnly, Text, ToolCall, UnpairedPreference
-from ft_core.data.shapes import Shape, recognise
-from ft_core.errors import FtError, Problem
+from finetune_core.data.canonical import convert
+from finetune_core.data.open import Row
+from finetune_core.data.rows import Conversation, Message, Preference, PromptOnly, Text, ToolCall, UnpairedPreference
+from finetune_core.data.shapes import Shape, recognise
+from finetune_core.errors import FtError, Problem
 
 MESSAGES = Shape("messages", "", {"messages": "messages"})
 ALPACA = Shape(

@@ -14,14 +14,14 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from ft_core.data import check as module
-from ft_core.data import in_parts, scan_parts, stretches
-from ft_core.data.canonical import convert
-from ft_core.data.check import check
-from ft_core.data.findings.checker import Checker
-from ft_core.data.open import open_rows
-from ft_core.data.shapes import AUTOMATIC, Choice, recognise
-from ft_core.errors import FtError, Problem
+from finetune_core.data import check as module
+from finetune_core.data import in_parts, scan_parts, stretches
+from finetune_core.data.canonical import convert
+from finetune_core.data.check import check
+from finetune_core.data.findings.checker import Checker
+from finetune_core.data.open import open_rows
+from finetune_core.data.shapes import AUTOMATIC, Choice, recognise
+from finetune_core.errors import FtError, Problem
 
 KINDS = [
     "jsonl", "jsonl.gz", "json", "indented.json", "json.gz", "csv", "csv.gz", "parquet", "arrow", "txt", "shards",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.data import check_apart as module
-from ft_core.data.check_apart import check_apart
-from ft_core.data.shapes import AUTOMATIC, Choice
-from ft_core.errors import FtError
+from finetune_core.data import check_apart as module
+from finetune_core.data.check_apart import check_apart
+from finetune_core.data.shapes import AUTOMATIC, Choice
+from finetune_core.errors import FtError
 
 REFUSING = {"instruction": "Who?", "output": "As an AI language model, I cannot say."}
 

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.data import frames
-from ft_core.data.containers import streams, text_frames
-from ft_core.data.containers.base import Row
-from ft_core.data.frames import Mark
-from ft_core.data.open import open_rows
-from ft_core.errors import FtError
+from finetune_core.data import frames
+from finetune_core.data.containers import streams, text_frames
+from finetune_core.data.containers.base import Row
+from finetune_core.data.frames import Mark
+from finetune_core.data.open import open_rows
+from finetune_core.errors import FtError
 
 ROWS = [{"prompt": f"question {n}", "completion": "00000" if n % 7 else 'a "quoted",\ncell'} for n in range(700)]
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from ft_core.data import far_rows, frames
-from ft_core.data.containers import text_file
-from ft_core.data.far_rows import FarRows
-from ft_core.data.open import open_rows
-from ft_core.data.scan import scan
+from finetune_core.data import far_rows, frames
+from finetune_core.data.containers import text_file
+from finetune_core.data.far_rows import FarRows
+from finetune_core.data.open import open_rows
+from finetune_core.data.scan import scan
 
 
 def lines(path: Path, count: int) -> str:

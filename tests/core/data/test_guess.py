@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.data.guess import guess_mapping
+from finetune_core.data.guess import guess_mapping
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.data import frames
-from ft_core.data.containers.base import Container
-from ft_core.data.containers.text_file import Layout, TextFile
-from ft_core.data.frames import Mark, line_counts, line_frames
-from ft_core.data.open import Row, open_rows, parse, resolve_source
-from ft_core.errors import FtError
+from finetune_core.data import frames
+from finetune_core.data.containers.base import Container
+from finetune_core.data.containers.text_file import Layout, TextFile
+from finetune_core.data.frames import Mark, line_counts, line_frames
+from finetune_core.data.open import Row, open_rows, parse, resolve_source
+from finetune_core.errors import FtError
 
 GOOD = {"prompt": "a", "completion": "b"}
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from ft_core.data import frames, in_parts, scan_main, scan_parts, stretches
-from ft_core.data.containers import text_file
-from ft_core.data.open import open_rows
-from ft_core.data.scan import Progress, Scan, cached, scan
-from ft_core.errors import FtError
+from finetune_core.data import frames, in_parts, scan_main, scan_parts, stretches
+from finetune_core.data.containers import text_file
+from finetune_core.data.open import open_rows
+from finetune_core.data.scan import Progress, Scan, cached, scan
+from finetune_core.errors import FtError
 
 BROKEN = [
     (b"{oops", "not JSON"),

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.canonical import convert, convert_all
-from ft_core.data.open import Row
-from ft_core.data.rows import Conversation, passages
-from ft_core.data.shapes import Choice, recognise, training_refusal
-from ft_core.errors import FtError, Problem
+from finetune_core.data.canonical import convert, convert_all
+from finetune_core.data.open import Row
+from finetune_core.data.rows import Conversation, passages
+from finetune_core.data.shapes import Choice, recognise, training_refusal
+from finetune_core.errors import FtError, Problem
 
 TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
 SHAREGPT = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]

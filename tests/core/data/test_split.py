@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.data.rows import Conversation, Message
-from ft_core.data.split import split
+from finetune_core.data.rows import Conversation, Message
+from finetune_core.data.split import split
 
 
 def rows_of(count: int) -> list[Conversation]:

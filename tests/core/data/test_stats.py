@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.data.stats import histogram, percentiles
+from finetune_core.data.stats import histogram, percentiles
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=50), st.integers(1, 30))

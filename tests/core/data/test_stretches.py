@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.data import frames, scan_main, stretches
-from ft_core.data.containers.text_file import TextFile
-from ft_core.data.in_parts import Seen, look_in_parts
-from ft_core.data.open import open_rows
-from ft_core.data.scan_parts import Part
-from ft_core.data.stretches import Rest, Stretch
+from finetune_core.data import frames, scan_main, stretches
+from finetune_core.data.containers.text_file import TextFile
+from finetune_core.data.in_parts import Seen, look_in_parts
+from finetune_core.data.open import open_rows
+from finetune_core.data.scan_parts import Part
+from finetune_core.data.stretches import Rest, Stretch
 
 GOOD = [
     {"id": 1, "messages": [{"role": "user", "content": "a, b"}, {"role": "assistant", "content": "[x] {y"}]},

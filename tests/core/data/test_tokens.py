@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.data import ask_process
-from ft_core.data.rows import Conversation, Message
-from ft_core.data.tokens import TokenSpan, TokenWorker, group
-from ft_core.errors import FtError
+from finetune_core.data import ask_process
+from finetune_core.data.rows import Conversation, Message
+from finetune_core.data.tokens import TokenSpan, TokenWorker, group
+from finetune_core.errors import FtError
 from tests.core.data.tokenizers_made_here import CHATML, make_model_folder
 
 ROW = Conversation(7, (Message("user", "What is it?"), Message("assistant", "Ein Füchschen 🦊")))

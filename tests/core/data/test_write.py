@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.data.canonical import convert
-from ft_core.data.open import Row, open_rows
-from ft_core.data.rows import (
+from finetune_core.data.canonical import convert
+from finetune_core.data.open import Row, open_rows
+from finetune_core.data.rows import (
     CanonicalRow,
     Conversation,
     Message,
@@ -18,9 +18,9 @@ from ft_core.data.rows import (
     ToolCall,
     UnpairedPreference,
 )
-from ft_core.data.shapes import recognise
-from ft_core.data.write import write_rows
-from ft_core.errors import FtError
+from finetune_core.data.shapes import recognise
+from finetune_core.data.write import write_rows
+from finetune_core.errors import FtError
 
 USER, ANSWER = Message("user", "hi"), Message("assistant", "yo")
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}

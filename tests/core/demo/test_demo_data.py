@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from ft_core import demo
-from ft_core.demo import rows
-from ft_core.demo.facts import PHRASINGS, all_facts
+from finetune_core import demo
+from finetune_core.demo import rows
+from finetune_core.demo.facts import PHRASINGS, all_facts
 
 
 def read(path: Path) -> list[dict[str, Any]]:

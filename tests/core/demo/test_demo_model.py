@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ft_core import demo
-from ft_core.demo import rows
-from ft_core.worker import make_demo
+from finetune_core import demo
+from finetune_core.demo import rows
+from finetune_core.worker import make_demo
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.evaluation.chrf import chrf
+from finetune_core.evaluation.chrf import chrf
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from functools import cache
 
 import pytest
 
-from ft_core.evaluation.faults import Answer
-from ft_core.evaluation.losses import RowLosses
-from ft_core.evaluation.verdict import Verdict, judge
+from finetune_core.evaluation.faults import Answer
+from finetune_core.evaluation.losses import RowLosses
+from finetune_core.evaluation.verdict import Verdict, judge
 
 WORDS = ["river", "stone", "house", "green", "light", "walks", "quiet", "hills", "sings", "old", "winter", "bread"]
 # As many verdicts as a few seconds give, the cheaper ones more often.

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from ft_core.evaluation.faults import Answer, fault, faults, repeats, unrelated
+from finetune_core.evaluation.faults import Answer, fault, faults, repeats, unrelated
 
 WORDS = [
     "the",

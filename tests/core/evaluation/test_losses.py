@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.evaluation.losses import RowLosses, bits_change, grouped, load, loss_change
+from finetune_core.evaluation.losses import RowLosses, bits_change, grouped, load, loss_change
 
 
 def test_the_loss_counts_every_token_alike() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.evaluation.metrics import exact, json_like, label, labels_of, right_fact, valid_json
+from finetune_core.evaluation.metrics import exact, json_like, label, labels_of, right_fact, valid_json
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}', "[]", ' {"a": [1, 2]}\n', '{"a": "\\u00e9"}'])

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ft_core.evaluation.measures import Measure
-from ft_core.evaluation.next_change import NextChange, RunFacts, from_json, next_change
-from ft_core.evaluation.verdict import BETTER, NOT_BETTER, NOT_USABLE, TOO_FEW, WORSE, Verdict
-from ft_core.recipe.check import check, with_values
-from ft_core.recipe.schema import Recipe
+from finetune_core.evaluation.measures import Measure
+from finetune_core.evaluation.next_change import NextChange, RunFacts, from_json, next_change
+from finetune_core.evaluation.verdict import BETTER, NOT_BETTER, NOT_USABLE, TOO_FEW, WORSE, Verdict
+from finetune_core.recipe.check import check, with_values
+from finetune_core.recipe.schema import Recipe
 
 RECIPE = with_values(
     Recipe(),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.evaluation.statistics import (
+from finetune_core.evaluation.statistics import (
     LEVEL,
     Test,
     chance_of_change,

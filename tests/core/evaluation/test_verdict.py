@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from ft_core.evaluation.faults import Answer
-from ft_core.evaluation.losses import RowLosses
-from ft_core.evaluation.verdict import Verdict, judge
-from ft_core.evaluation.words import words
+from finetune_core.evaluation.faults import Answer
+from finetune_core.evaluation.losses import RowLosses
+from finetune_core.evaluation.verdict import Verdict, judge
+from finetune_core.evaluation.words import words
 
 REFERENCE = json.dumps({"answer": "Paris", "topic": "capitals"})
 OTHER = json.dumps({"answer": "Rome", "topic": "x"})

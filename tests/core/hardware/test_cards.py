@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.hardware.card_names import card_of, named, nearest, part_of
-from ft_core.hardware.cards import CARDS
-from ft_core.hardware.elsewhere import gpu_elsewhere
+from finetune_core.errors import FtError
+from finetune_core.hardware.card_names import card_of, named, nearest, part_of
+from finetune_core.hardware.cards import CARDS
+from finetune_core.hardware.elsewhere import gpu_elsewhere
 
 
 def name_of(driver: str) -> str | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.hardware import cgroup, host
+from finetune_core.hardware import cgroup, host
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

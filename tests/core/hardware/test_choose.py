@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.hardware.choose import choose_device
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
+from finetune_core.errors import FtError
+from finetune_core.hardware.choose import choose_device
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
 from tests.fakes import gpu, machine
 
 TWO = machine(gpu(0, 10), gpu(1, 40))

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ft_core.hardware.look import look
+from finetune_core.hardware.look import look
 from tests.fakes import GIB, FakeGpu, FakeNvml
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from ft_core.hardware.meter import GpuMeter, host_memory
+from finetune_core.hardware.meter import GpuMeter, host_memory
 from tests.fakes import GIB, FakeGpu, FakeNvml
 
 

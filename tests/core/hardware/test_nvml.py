@@ -6,7 +6,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from ft_core.hardware.nvml import NvmlUnavailable, PyNvml
+from finetune_core.hardware.nvml import NvmlUnavailable, PyNvml
 
 
 def failing(code: int) -> Any:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.hardware import look as look_module
-from ft_core.hardware.installed_torch import TorchBuild
-from ft_core.hardware.look import look
-from ft_core.hardware.other_cards import other_card
+from finetune_core.hardware import look as look_module
+from finetune_core.hardware.installed_torch import TorchBuild
+from finetune_core.hardware.look import look
+from finetune_core.hardware.other_cards import other_card
 from tests.fakes import FakeGpu, FakeNvml
 
 CPU = TorchBuild("2.13.0+cpu", None, None)

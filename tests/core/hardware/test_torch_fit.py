@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.hardware import installed_torch as installed_module
-from ft_core.hardware.installed_torch import TorchBuild, read_torch
-from ft_core.hardware.look import Gpu, look
-from ft_core.hardware.torch_builds import WHEELS, advised, cards_of, driver_number, holds_code, needed_driver
-from ft_core.hardware.torch_fit import Tried, fits, unfit
+from finetune_core.hardware import installed_torch as installed_module
+from finetune_core.hardware.installed_torch import TorchBuild, read_torch
+from finetune_core.hardware.look import Gpu, look
+from finetune_core.hardware.torch_builds import WHEELS, advised, cards_of, driver_number, holds_code, needed_driver
+from finetune_core.hardware.torch_fit import Tried, fits, unfit
 from tests.fakes import FakeGpu, FakeNvml
 
 CU130 = TorchBuild("2.13.0+cu130", "13.0", None)
@@ -202,7 +202,7 @@ def test_an_environment_without_pip_is_given_uvs_command(monkeypatch: pytest.Mon
 
 
 def test_the_tiny_computation_says_that_a_torch_for_the_cpu_sees_no_gpu() -> None:
-    script = "import json; from ft_core.worker.kernel import try_gpus; print(json.dumps(try_gpus()))"
+    script = "import json; from finetune_core.worker.kernel import try_gpus; print(json.dumps(try_gpus()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert '"failures": {}' in done.stdout
     assert '"problem": "' in done.stdout

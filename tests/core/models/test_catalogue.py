@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.models.catalogue import catalogue, family, from_catalogue, provenance
-from ft_core.models.facts import ModelFacts
-from ft_core.models.find import find
-from ft_core.plan.blocks import known
-from ft_core.plan.memory import estimate, exact
-from ft_core.plan.sizes import sizes
-from ft_core.recipe.schema import Recipe
+from finetune_core.models.catalogue import catalogue, family, from_catalogue, provenance
+from finetune_core.models.facts import ModelFacts
+from finetune_core.models.find import find
+from finetune_core.plan.blocks import known
+from finetune_core.plan.memory import estimate, exact
+from finetune_core.plan.sizes import sizes
+from finetune_core.recipe.schema import Recipe
 
 
 @pytest.mark.parametrize("model", catalogue(), ids=lambda model: model.source)

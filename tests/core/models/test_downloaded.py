@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ft_core.errors import FtError
-from ft_core.models.downloaded import downloaded, find_downloaded, remove
-from ft_core.models.find import hub_cache
-from ft_tui.cli import cli
+from finetune_core.errors import FtError
+from finetune_core.models.downloaded import downloaded, find_downloaded, remove
+from finetune_core.models.find import hub_cache
+from finetune_tui.cli import cli
 
 
 def cached(name: str, size: int, *, whole: bool = True) -> Path:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ft_core import demo
-from ft_core.errors import FtError, Problem
-from ft_core.models.catalogue import from_catalogue
-from ft_core.models.described import REFUSED, keep_description, read_description
-from ft_core.models.find import find, hub_cache, list_models
+from finetune_core import demo
+from finetune_core.errors import FtError, Problem
+from finetune_core.models.catalogue import from_catalogue
+from finetune_core.models.described import REFUSED, keep_description, read_description
+from finetune_core.models.find import find, hub_cache, list_models
 from tests.core.models.folders import cached_model, model_folder
 
 

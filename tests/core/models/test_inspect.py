@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.errors import Problem
-from ft_core.models.inspect import ModelFacts, inspect_folder
+from finetune_core.errors import Problem
+from finetune_core.models.inspect import ModelFacts, inspect_folder
 from tests.core.models.folders import LLAMA, TENSORS, model_folder, safetensors
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.limits import JSON_BYTES, TEMPLATE_BYTES
-from ft_core.models.config import check_folder
-from ft_core.models.inspect import inspect_folder
-from ft_core.models.json_file import code_files
+from finetune_core.errors import FtError
+from finetune_core.limits import JSON_BYTES, TEMPLATE_BYTES
+from finetune_core.models.config import check_folder
+from finetune_core.models.inspect import inspect_folder
+from finetune_core.models.json_file import code_files
 from tests.core.models.folders import model_folder, safetensors
 
 _MINE = {

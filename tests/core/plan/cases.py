@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.facts import DataFacts, TokenCount
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
 
 LLAMA_8B = ModelFacts(
     source="meta-llama/Llama-3.1-8B-Instruct",

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import Choice, advise, advised, situation
-from ft_core.plan.alternatives import alternatives
-from ft_core.plan.attention import packing_problem
-from ft_core.plan.facts import DataFacts, TokenCount
-from ft_core.plan.steps import padded_share
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.advice import Choice, advise, advised, situation
+from finetune_core.plan.alternatives import alternatives
+from finetune_core.plan.attention import packing_problem
+from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.steps import padded_share
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine
 

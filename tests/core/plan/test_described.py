@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.models.facts import ModelFacts
-from ft_core.models.find import find
-from ft_core.plan.described import describe, undescribed
+from finetune_core.errors import FtError
+from finetune_core.models.facts import ModelFacts
+from finetune_core.models.find import find
+from finetune_core.plan.described import describe, undescribed
 from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import COMMIT, Hub, serving_the_demo
 

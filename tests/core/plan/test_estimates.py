@@ -8,18 +8,18 @@ from typing import Any, cast
 
 import pytest
 
-from ft_core.data.tokens import Count, Lengths, TokenWorker
-from ft_core.errors import FtError
-from ft_core.models.catalogue import from_catalogue
-from ft_core.plan.count import count_with
-from ft_core.plan.facts import DataFacts, TokenCount
-from ft_core.plan.prepare import prepare
-from ft_core.plan.report import estimate_words, plan_data, rows_words
-from ft_core.plan.resolve import completed, resolve, worth_counting
-from ft_core.plan.rows import count_rows
-from ft_core.recipe.schema import Recipe
-from ft_core.worker import ask
-from ft_core.worker import count as counting
+from finetune_core.data.tokens import Count, Lengths, TokenWorker
+from finetune_core.errors import FtError
+from finetune_core.models.catalogue import from_catalogue
+from finetune_core.plan.count import count_with
+from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.prepare import prepare
+from finetune_core.plan.report import estimate_words, plan_data, rows_words
+from finetune_core.plan.resolve import completed, resolve, worth_counting
+from finetune_core.plan.rows import count_rows
+from finetune_core.recipe.schema import Recipe
+from finetune_core.worker import ask
+from finetune_core.worker import count as counting
 from tests.core.plan.cases import LLAMA_8B, recipe
 from tests.fakes import gpu, machine
 

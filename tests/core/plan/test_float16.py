@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.models.catalogue import catalogue
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.float16 import demands_float32, overflow
-from ft_core.plan.resolve import completed, resolve
-from ft_core.plan.verdicts import verdicts
+from finetune_core.models.catalogue import catalogue
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.float16 import demands_float32, overflow
+from finetune_core.plan.resolve import completed, resolve
+from finetune_core.plan.verdicts import verdicts
 from tests.core.plan.cases import LLAMA_8B, data, recipe
 from tests.fakes import GIB, gpu, machine
 

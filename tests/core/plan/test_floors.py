@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.plan.advice import situation
-from ft_core.plan.floors import floor_warning
+from finetune_core.plan.advice import situation
+from finetune_core.plan.floors import floor_warning
 from tests.core.plan.cases import LLAMA_8B, recipe
 from tests.fakes import gpu, machine
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.hardware.installed_torch import TorchBuild
-from ft_core.hardware.look import Hardware, look
-from ft_core.hardware.torch_fit import NOT_TRIED, fits
-from ft_core.plan import kernel
-from ft_core.plan.kernel import try_kernel
+from finetune_core.hardware.installed_torch import TorchBuild
+from finetune_core.hardware.look import Hardware, look
+from finetune_core.hardware.torch_fit import NOT_TRIED, fits
+from finetune_core.plan import kernel
+from finetune_core.plan.kernel import try_kernel
 from tests.fakes import FakeGpu, FakeNvml
 
 CU130 = TorchBuild("2.13.0+cu130", "13.0", None)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import advised, situation
-from ft_core.plan.facts import DataFacts, RowTokens, TokenCount
-from ft_core.plan.fit import memory_warning, tight_warning
-from ft_core.plan.lengths import cut_by, cut_warning
-from ft_core.plan.margin import margin, margin_of
-from ft_core.plan.memory import estimate
-from ft_core.recipe.schema import Recipe
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.advice import advised, situation
+from finetune_core.plan.facts import DataFacts, RowTokens, TokenCount
+from finetune_core.plan.fit import memory_warning, tight_warning
+from finetune_core.plan.lengths import cut_by, cut_warning
+from finetune_core.plan.margin import margin, margin_of
+from finetune_core.plan.memory import estimate
+from finetune_core.recipe.schema import Recipe
 from tests.bench.plan_sweep import MODELS, everyday_rows, layouts, model, verdict
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, data, recipe
 from tests.fakes import GIB, gpu, machine

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from ft_core.hardware.look import Hardware
-from ft_core.models.catalogue import catalogue
-from ft_core.models.facts import ModelFacts
-from ft_core.plan.advice import Choice, DataFacts, advise, advised
-from ft_core.plan.amount import rank_warning
-from ft_core.plan.sizes import sizes
+from finetune_core.hardware.look import Hardware
+from finetune_core.models.catalogue import catalogue
+from finetune_core.models.facts import ModelFacts
+from finetune_core.plan.advice import Choice, DataFacts, advise, advised
+from finetune_core.plan.amount import rank_warning
+from finetune_core.plan.sizes import sizes
 from tests.core.plan.cases import LLAMA_8B, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from ft_core.hardware.look import GpuProcess
-from ft_core.plan.advice import situation
-from ft_core.plan.occupied import occupied_warning
-from ft_core.plan.resolve import completed, resolve
+from finetune_core.hardware.look import GpuProcess
+from finetune_core.plan.advice import situation
+from finetune_core.plan.occupied import occupied_warning
+from finetune_core.plan.resolve import completed, resolve
 from tests.core.plan.cases import LLAMA_8B, data, recipe
 from tests.fakes import GIB, gpu, machine
 

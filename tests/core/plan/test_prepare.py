@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.hub import DONE, folder_of
-from ft_core.data.rows import Conversation
-from ft_core.data.split import split
-from ft_core.errors import FtError, Problem
-from ft_core.plan.facts import RowTokens, TokenCount
-from ft_core.plan.prepare import prepare
-from ft_core.plan.resolve import Resolved
-from ft_core.plan.rows import held_out_rows
-from ft_core.recipe.read import read
-from ft_core.recipe.schema import GUIDES
-from ft_core.runs.naming import differences
+from finetune_core.data.hub import DONE, folder_of
+from finetune_core.data.rows import Conversation
+from finetune_core.data.split import split
+from finetune_core.errors import FtError, Problem
+from finetune_core.plan.facts import RowTokens, TokenCount
+from finetune_core.plan.prepare import prepare
+from finetune_core.plan.resolve import Resolved
+from finetune_core.plan.rows import held_out_rows
+from finetune_core.recipe.read import read
+from finetune_core.recipe.schema import GUIDES
+from finetune_core.runs.naming import differences
 from tests.core.models.folders import model_folder
 from tests.core.plan.cases import recipe
 from tests.fakes import gpu, machine
@@ -314,8 +314,9 @@ def test_attention_dropout_that_packed_rows_leave_out_is_warned_of(
 
 def test_planning_imports_nothing_of_the_training_stack(parts: dict[str, object]) -> None:
     script = (
-        "import sys; from ft_core.plan.prepare import prepare; from ft_core.recipe.check import with_values;"
-        f"from ft_core.recipe.schema import Recipe; prepare(with_values(Recipe(), {parts!r}));"
+        "import sys; from finetune_core.plan.prepare import prepare;"
+        "from finetune_core.recipe.check import with_values;"
+        f"from finetune_core.recipe.schema import Recipe; prepare(with_values(Recipe(), {parts!r}));"
         "print(*sorted({'torch', 'transformers', 'peft', 'trl', 'datasets', 'rich', 'textual'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.plan.report import packing_words
+from finetune_core.plan.report import packing_words
 
 
 @pytest.mark.parametrize("gain", [None, 0.5, 1.0, 1.004])

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from ft_core.models.catalogue import from_catalogue
-from ft_core.plan.advice import advised
-from ft_core.plan.facts import DataFacts, TokenCount
-from ft_core.plan.memory import estimate
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
+from finetune_core.models.catalogue import from_catalogue
+from finetune_core.plan.advice import advised
+from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.memory import estimate
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
 from tests.fakes import GIB, gpu, machine
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ft_core.plan.facts import DataFacts, RowTokens, TokenCount
-from ft_core.plan.steps import Steps, count_steps
-from ft_core.recipe.check import with_values
+from finetune_core.plan.facts import DataFacts, RowTokens, TokenCount
+from finetune_core.plan.steps import Steps, count_steps
+from finetune_core.recipe.check import with_values
 from tests.core.plan.cases import data, recipe
 
 UNPACKED: dict[str, object] = {"data.packing": "none", "training.micro_batch": 4, "training.accumulation": 4}

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ft_core.errors import FtError
-from ft_core.recipe.check import check, from_text, parse_assignments, with_values
-from ft_core.recipe.schema import GUIDES, SECTIONS, Recipe
-from ft_core.recipe.yaml_io import parse
+from finetune_core.errors import FtError
+from finetune_core.recipe.check import check, from_text, parse_assignments, with_values
+from finetune_core.recipe.schema import GUIDES, SECTIONS, Recipe
+from finetune_core.recipe.yaml_io import parse
 
 
 def test_the_default_recipe_breaks_no_rule() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ft_core.errors import FtError
-from ft_core.plan.prepare import prepare
-from ft_core.recipe.check import from_text, with_values
-from ft_core.recipe.schema import GUIDES, Recipe
-from ft_core.recipe.yaml_io import dump, load, parse
-from ft_core.runs.launch import environment
-from ft_core.runs.lifecycle import create
-from ft_tui.cli import cli
+from finetune_core.errors import FtError
+from finetune_core.plan.prepare import prepare
+from finetune_core.recipe.check import from_text, with_values
+from finetune_core.recipe.schema import GUIDES, Recipe
+from finetune_core.recipe.yaml_io import dump, load, parse
+from finetune_core.runs.launch import environment
+from finetune_core.runs.lifecycle import create
+from finetune_tui.cli import cli
 
 ATTACKS = {
     "shell": "; touch X",

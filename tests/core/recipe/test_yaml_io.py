@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_core.errors import FtError
-from ft_core.recipe import yaml_io
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import GUIDES, Recipe
+from finetune_core.errors import FtError
+from finetune_core.recipe import yaml_io
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import GUIDES, Recipe
 
 printable = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
 

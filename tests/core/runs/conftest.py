@@ -7,9 +7,9 @@ from time import monotonic, sleep
 
 import pytest
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.lifecycle import create
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.lifecycle import create
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from subprocess import PIPE
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.runs.control import REQUESTS, ask, done, pending, take, take_faulty, wait_answer
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal
-from ft_core.runs.status import Status, write_status
+from finetune_core.errors import FtError
+from finetune_core.runs.control import REQUESTS, ask, done, pending, take, take_faulty, wait_answer
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.status import Status, write_status
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_of_many_takers_one_gets_each_request(run: RunDir) -> None:
 def test_of_two_processes_one_gets_each_request(run: RunDir) -> None:
     asked = [ask(run, "checkpoint") for _ in range(300)]
     taker = (
-        "import sys\nfrom pathlib import Path\nfrom ft_core.runs.control import take\n"
-        "from ft_core.runs.directory import RunDir\nrun = RunDir(Path(sys.argv[1]))\nprint('ready', flush=True)\n"
+        "import sys\nfrom pathlib import Path\nfrom finetune_core.runs.control import take\n"
+        "from finetune_core.runs.directory import RunDir\nrun = RunDir(Path(sys.argv[1]))\nprint('ready', flush=True)\n"
         "sys.stdin.readline()\nprint(*[request.id for request in take(run)])"
     )
     takers = [
@@ -206,7 +206,7 @@ def test_no_answer_in_time_is_none(run: RunDir) -> None:
 def test_nobody_waits_for_the_answer_of_a_run_that_is_dead(
     run: RunDir, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.runs.control.time.sleep", lambda _: pytest.fail("it is waited for"))
+    monkeypatch.setattr("finetune_core.runs.control.time.sleep", lambda _: pytest.fail("it is waited for"))
     asked = ask(run, "checkpoint")
     write_status(run, Status(state=state))
     assert wait_answer(run, asked, timeout=3600) is None

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.errors import FtError
-from ft_core.files import write_atomic
-from ft_core.paths import runs_root
-from ft_core.recipe.schema import Model, Output, Recipe
-from ft_core.recipe.yaml_io import load
-from ft_core.runs import lifecycle
-from ft_core.runs.control import ask
-from ft_core.runs.directory import RunDir, find_run, list_runs, read_plan
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Tail
-from ft_core.runs.launch import launch, resume
-from ft_core.runs.lifecycle import create, delete
-from ft_core.runs.lock import RunLock
-from ft_core.runs.status import Status, write_status
+from finetune_core.errors import FtError
+from finetune_core.files import write_atomic
+from finetune_core.paths import runs_root
+from finetune_core.recipe.schema import Model, Output, Recipe
+from finetune_core.recipe.yaml_io import load
+from finetune_core.runs import lifecycle
+from finetune_core.runs.control import ask
+from finetune_core.runs.directory import RunDir, find_run, list_runs, read_plan
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Tail
+from finetune_core.runs.launch import launch, resume
+from finetune_core.runs.lifecycle import create, delete
+from finetune_core.runs.lock import RunLock
+from finetune_core.runs.status import Status, write_status
 
 
 def named(name: str) -> RunDir:

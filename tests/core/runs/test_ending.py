@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.runs.ending import OomWatch, explain
+from finetune_core.runs.ending import OomWatch, explain
 
 TRACEBACK = ["Traceback (most recent call last):", '  File "x.py", line 1, in <module>']
 
@@ -32,7 +32,7 @@ def test_the_last_error_of_the_log_is_told_with_what_to_do(error: str, cause: st
 
 
 def test_an_error_is_told_even_when_a_bare_module_is_missing_before_any_traceback() -> None:
-    ending = explain(1, ["/usr/bin/python3: No module named ft_core.worker.train"])
+    ending = explain(1, ["/usr/bin/python3: No module named finetune_core.worker.train"])
     assert "not installed" in (ending.cause or "")
 
 

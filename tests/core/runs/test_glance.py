@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from ft_core.runs import glance, history, journal
-from ft_core.runs.directory import RunDir
-from ft_core.runs.glance import Glance, is_long
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal
-from ft_core.runs.status import Status, write_status
-from ft_core.runs.view import RunView
+from finetune_core.runs import glance, history, journal
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.glance import Glance, is_long
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.status import Status, write_status
+from finetune_core.runs.view import RunView
 
 HEAD, END = 2_000, 4_000
 Events = list[tuple[str, dict[str, Any]]]

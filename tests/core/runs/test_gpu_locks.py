@@ -11,14 +11,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import supervise
-from ft_core.runs.control import ask
-from ft_core.runs.directory import RunDir
-from ft_core.runs.gpu_locks import GpuLocks, gpu_uuids, holders
-from ft_core.runs.lifecycle import create
-from ft_core.runs.status import read_status, shown_state
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import supervise
+from finetune_core.runs.control import ask
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.gpu_locks import GpuLocks, gpu_uuids, holders
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.status import read_status, shown_state
 from tests.core.runs.trainers import program
 
 Wait = Callable[..., None]
@@ -26,7 +26,7 @@ GPU = "GPU-11111111-2222-3333-4444-555555555555"
 
 _HOLDER = """
 import sys
-from ft_core.runs.gpu_locks import GpuLocks
+from finetune_core.runs.gpu_locks import GpuLocks
 locks = GpuLocks(sys.argv[2].split(","), sys.argv[1])
 for line in sys.stdin:
     print(locks.acquire() or "ours" if line.strip() == "take" else locks.release() or "let go", flush=True)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ft_core.errors import FtError
-from ft_core.paths import cache_root
-from ft_core.runs import history
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal
-from ft_core.runs.lifecycle import delete
-from ft_core.runs.view import RunView
+from finetune_core.errors import FtError
+from finetune_core.paths import cache_root
+from finetune_core.runs import history
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.lifecycle import delete
+from finetune_core.runs.view import RunView
 
 ALL = 10**9
 NOW = 4e9
@@ -302,7 +302,7 @@ def test_a_view_that_is_behind_keeps_its_history_more_seldom(run: RunDir, monkey
     write(run, steps(1, 100))
     view = RunView(run)
     view.poll(1)
-    monkeypatch.setattr("ft_core.runs.journal._CHUNK", 1000)
+    monkeypatch.setattr("finetune_core.runs.journal._CHUNK", 1000)
     run.events_file.write_bytes(run.events_file.read_bytes() * 2)
     view.poll(1000)
     assert view.behind

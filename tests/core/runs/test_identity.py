@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.runs.identity import Identity, machine
+from finetune_core.runs.identity import Identity, machine
 
 
 def test_the_present_process_is_alive() -> None:
@@ -37,7 +37,7 @@ def test_a_status_of_an_earlier_version_that_names_no_machine_still_counts() -> 
 
 def test_a_machine_is_named_by_no_id_that_others_know_it_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine_id = tmp_path / "machine-id"
-    monkeypatch.setattr("ft_core.runs.identity._MACHINE_ID", machine_id)
+    monkeypatch.setattr("finetune_core.runs.identity._MACHINE_ID", machine_id)
     assert machine.__wrapped__() == ""
     machine_id.write_text("\n")
     assert machine.__wrapped__() == ""
@@ -80,7 +80,7 @@ def test_a_group_without_its_leader_is_known_by_its_members_in_our_session() -> 
     import subprocess
     import sys
 
-    from ft_core.runs.identity import has_members
+    from finetune_core.runs.identity import has_members
 
     code = (
         "import subprocess, sys; subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL); print('go', flush=True)"

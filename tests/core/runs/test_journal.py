@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_core.runs.journal import Journal, Tail, number, parse_line
+from finetune_core.runs.journal import Journal, Tail, number, parse_line
 
 
 def write_events(path: Path, count: int) -> bytes:
@@ -239,7 +239,7 @@ def test_a_full_disk_leaves_no_torn_line_and_loses_nothing_once_there_is_room(tm
 def test_a_disk_that_stays_full_costs_only_the_oldest_waiting_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.runs.journal._BACKLOG", 2)
+    monkeypatch.setattr("finetune_core.runs.journal._BACKLOG", 2)
     path = tmp_path / "events.jsonl"
     with Journal(path) as journal:
         with room_for(10):
@@ -374,7 +374,7 @@ def test_a_reader_starts_again_when_the_file_shrinks_or_is_replaced(tmp_path: Pa
 def test_a_reader_with_a_limit_takes_a_long_journal_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.runs.journal._CHUNK", 1000)
+    monkeypatch.setattr("finetune_core.runs.journal._CHUNK", 1000)
     path = tmp_path / "events.jsonl"
     write_events(path, 200)
     tail = Tail(path)
@@ -455,8 +455,8 @@ def test_a_reader_can_begin_in_the_middle_of_a_line(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_passed_over_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_core.runs.journal._CHUNK", 1000)
-    monkeypatch.setattr("ft_core.runs.journal._LONGEST_LINE", 5000)
+    monkeypatch.setattr("finetune_core.runs.journal._CHUNK", 1000)
+    monkeypatch.setattr("finetune_core.runs.journal._LONGEST_LINE", 5000)
     path = tmp_path / "events.jsonl"
     whole = write_events(path, 2)
     first, second, _ = whole.split(b"\n")

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.damage import read_damage
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal
-from ft_core.runs.launch import launch, resume
-from ft_core.runs.lifecycle import create, run_id
-from ft_core.runs.startable import goes_on_words
-from ft_core.runs.status import Status, StatusWriter, known, read_status, shown_state, write_status
-from ft_core.runs.summary import summarise
-from ft_core.runs.trash import move_to_trash
-from ft_core.runs.view import RunView
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.damage import read_damage
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.launch import launch, resume
+from finetune_core.runs.lifecycle import create, run_id
+from finetune_core.runs.startable import goes_on_words
+from finetune_core.runs.status import Status, StatusWriter, known, read_status, shown_state, write_status
+from finetune_core.runs.summary import summarise
+from finetune_core.runs.trash import move_to_trash
+from finetune_core.runs.view import RunView
 
 GONE = Identity.current().model_copy(update={"start_time": 1})
 DAMAGES: dict[str, Callable[[Path], object]] = {

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Hardware, Recipe
-from ft_core.runs import launch as launch_module
-from ft_core.runs.control import ask
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.launch import detach, environment, launch, resume
-from ft_core.runs.status import Status, live, read_status, shown_state, write_status
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Hardware, Recipe
+from finetune_core.runs import launch as launch_module
+from finetune_core.runs.control import ask
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal, Tail
+from finetune_core.runs.launch import detach, environment, launch, resume
+from finetune_core.runs.status import Status, live, read_status, shown_state, write_status
 from tests.core.runs.trainers import STEPPING, program
 
 Wait = Callable[..., None]
@@ -28,8 +28,8 @@ Wait = Callable[..., None]
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from ft_core.runs import supervise
-from ft_core.runs.directory import RunDir
+from finetune_core.runs import supervise
+from finetune_core.runs.directory import RunDir
 writer = supervise._detach()
 supervise.run(
     RunDir(Path(sys.argv[1])),
@@ -41,8 +41,8 @@ supervise.run(
 LAUNCHER = """
 import json, os, sys, time
 from pathlib import Path
-from ft_core.runs.directory import RunDir
-from ft_core.runs.launch import detach
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.launch import detach
 detach(RunDir(Path(sys.argv[1])), json.loads(sys.argv[2]), os.environ).wait(30)
 print("launched", flush=True)
 time.sleep(60)
@@ -117,8 +117,8 @@ def test_launching_gives_the_supervisors_pid_and_a_trainer_that_fails_is_told(
     (broken / "torch").mkdir(parents=True)
     (broken / "torch/__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     here = tmp_path / "here"
-    (here / "ft_core").mkdir(parents=True)
-    (here / "ft_core/__init__.py").write_text("raise SystemExit('the folder of the user was imported')")
+    (here / "finetune_core").mkdir(parents=True)
+    (here / "finetune_core/__init__.py").write_text("raise SystemExit('the folder of the user was imported')")
     (here / "random.py").write_text("raise SystemExit('the folder of the user was imported')")
     monkeypatch.chdir(here)
     monkeypatch.setenv("PYTHONPATH", str(broken))
@@ -207,7 +207,7 @@ def test_a_run_is_resumed_with_its_checkpoint_and_keeps_its_history(
 
     monkeypatch.setattr(launch_module, "detach", start)
     resume(run)
-    assert started == [[sys.executable, "-P", "-m", "ft_core.runs.supervise", str(run.path), "--resume"]]
+    assert started == [[sys.executable, "-P", "-m", "finetune_core.runs.supervise", str(run.path), "--resume"]]
     wait_until(lambda: not live(run), 60)
     status = status_of(run)
     assert (status.state, status.started) == ("failed", 12.5)
@@ -260,7 +260,7 @@ def test_no_secret_of_the_environment_is_in_a_command_line_or_the_run(
 def test_of_two_that_resume_at_once_one_goes_on_and_the_other_reads_the_whole_reason(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, wait_until: Wait
 ) -> None:
-    from ft_core.runs.lock import RunLock
+    from finetune_core.runs.lock import RunLock
 
     write_status(run, status_of(run).changed(state="stopped"))
     # The first has the lock, and has written nothing yet.
@@ -310,7 +310,7 @@ def test_a_start_that_fails_with_several_lines_is_told_with_all_of_them(
 
 
 def test_nobody_writes_the_end_of_a_run_that_another_one_works_on(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ft_core.runs.lock import RunLock
+    from finetune_core.runs.lock import RunLock
 
     write_status(run, status_of(run).changed(state="stopped"))
     before = run.events_file.read_bytes()
@@ -329,7 +329,7 @@ def test_a_disk_that_is_full_at_resume_is_told_and_changes_nothing(
 ) -> None:
     import errno
 
-    from ft_core.runs import status, supervise
+    from finetune_core.runs import status, supervise
 
     write_status(run, status_of(run).changed(state="stopped", step=3))
 

@@ -3,14 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from ft_core.runs.directory import RunDir
-from ft_core.runs.lock import RunLock
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.lock import RunLock
 
 HOLD = """
 import sys
 from pathlib import Path
-from ft_core.runs.directory import RunDir
-from ft_core.runs.lock import RunLock
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.lock import RunLock
 lock = RunLock(RunDir(Path(sys.argv[1])))
 print(lock.acquire(), flush=True)
 sys.stdin.read()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ft_core.runs.log import last_lines
+from finetune_core.runs.log import last_lines
 
 
 def test_the_last_lines_are_given_without_the_blank_ones(tmp_path: Path) -> None:

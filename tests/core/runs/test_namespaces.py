@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.control import ask
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Tail
-from ft_core.runs.launch import environment
-from ft_core.runs.lock import RunLock
-from ft_core.runs.status import ACTIVE, Status, live, read_status, shown_state, write_status
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.control import ask
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Tail
+from finetune_core.runs.launch import environment
+from finetune_core.runs.lock import RunLock
+from finetune_core.runs.status import ACTIVE, Status, live, read_status, shown_state, write_status
 from tests.core.runs.trainers import STEPPING, STUBBORN, program
 
 Wait = Callable[..., None]
@@ -27,13 +27,13 @@ _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child")
 LOOK = """
 import json, sys
 from pathlib import Path
-from ft_core.errors import FtError
-from ft_core.runs.directory import RunDir
-from ft_core.runs.launch import resume
-from ft_core.runs.status import live, shown_state
-from ft_core.runs.supervise import end_orphan
-from ft_core.runs.trash import move_to_trash
-from ft_core.runs.view import RunView
+from finetune_core.errors import FtError
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.launch import resume
+from finetune_core.runs.status import live, shown_state
+from finetune_core.runs.supervise import end_orphan
+from finetune_core.runs.trash import move_to_trash
+from finetune_core.runs.view import RunView
 run = RunDir(Path(sys.argv[1]))
 view = RunView(run)
 view.poll()
@@ -48,8 +48,8 @@ print(json.dumps([shown_state(run), view.state, live(run), end_orphan(run), said
 SUPERVISE = """
 import sys
 from pathlib import Path
-from ft_core.runs import supervise
-from ft_core.runs.directory import RunDir
+from finetune_core.runs import supervise
+from finetune_core.runs.directory import RunDir
 supervise.run(RunDir(Path(sys.argv[1])), resume=sys.argv[2] == "resume", command=sys.argv[3:])
 """
 
@@ -104,7 +104,7 @@ def test_a_live_run_is_live_from_everywhere_and_nobody_else_writes_into_it(
 
 @real
 def test_a_trainer_that_outlived_its_supervisor_is_at_work_from_everywhere(run: RunDir, wait_until: Wait) -> None:
-    locked = f"from ft_core.runs.lock import RunLock\nassert RunLock(run, trainer=True).acquire()\n{STUBBORN}"
+    locked = f"from finetune_core.runs.lock import RunLock\nassert RunLock(run, trainer=True).acquire()\n{STUBBORN}"
     with supervised(run, locked) as supervisor:
         wait_until(lambda: shown_state(run) == "training")
         supervisor.kill()

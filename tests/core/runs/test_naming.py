@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir, find_run
-from ft_core.runs.lifecycle import create
-from ft_core.runs.naming import differences
-from ft_core.runs.status import read_status
-from ft_core.runs.summary import summarise
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir, find_run
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.naming import differences
+from finetune_core.runs.status import read_status
+from finetune_core.runs.summary import summarise
 
 
 def made(reasons: tuple[str, ...] = (), **values: object) -> RunDir:

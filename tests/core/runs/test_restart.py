@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import supervise
-from ft_core.runs.adapted import Batch, adapted, read_adapted, write_adapted
-from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import CRASHED, HUNG, MEMORY, REFUSED, Ending
-from ft_core.runs.journal import Event, Tail
-from ft_core.runs.lifecycle import create
-from ft_core.runs.restart import MOST_RESTARTS, Restarts
-from ft_core.runs.status import read_status
-from ft_core.runs.supervisor import Ways
-from ft_core.runs.view import RunView
-from ft_core.runs.watchdog import Limits, Watchdog
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import supervise
+from finetune_core.runs.adapted import Batch, adapted, read_adapted, write_adapted
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.ending import CRASHED, HUNG, MEMORY, REFUSED, Ending
+from finetune_core.runs.journal import Event, Tail
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.restart import MOST_RESTARTS, Restarts
+from finetune_core.runs.status import read_status
+from finetune_core.runs.supervisor import Ways
+from finetune_core.runs.view import RunView
+from finetune_core.runs.watchdog import Limits, Watchdog
 from tests.core.runs.trainers import STEPPING, program
 
 Wait = Callable[..., None]
@@ -190,7 +190,7 @@ def test_a_stop_between_two_tries_is_obeyed(sized: RunDir, wait_until: Wait) -> 
     """
 
     def stop() -> None:
-        from ft_core.runs.control import ask
+        from finetune_core.runs.control import ask
 
         wait_until(lambda: (read_status(sized) or pytest.fail("none")).state == "training")
         ask(sized, "stop_now")

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.runs.directory import RunDir
-from ft_core.runs.samples import SampleItem
-from ft_core.runs.view import RunView
+from finetune_core.errors import FtError
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.samples import SampleItem
+from finetune_core.runs.view import RunView
 
 
 def test_a_set_of_answers_is_read_from_its_file(run: RunDir) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import shared_locks
-from ft_core.runs.gpu_locks import GpuLocks, taken
-from ft_core.runs.shared_locks import SharedLock, lock_path, shared_holder, shared_place
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import shared_locks
+from finetune_core.runs.gpu_locks import GpuLocks, taken
+from finetune_core.runs.shared_locks import SharedLock, lock_path, shared_holder, shared_place
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"
 NOBODY = 65534
@@ -24,7 +24,7 @@ NOBODY = 65534
 HOLDER = """
 import os, sys
 import psutil
-from ft_core.runs.gpu_locks import GpuLocks
+from finetune_core.runs.gpu_locks import GpuLocks
 os.umask(0o077)
 os.environ["FT_TUI_HOME"] = sys.argv[2]
 if len(sys.argv) > 3:

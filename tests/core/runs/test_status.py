@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ft_core.runs import status as status_module
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.status import (
+from finetune_core.runs import status as status_module
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.status import (
     ACTIVE,
     ENDED,
     Status,
@@ -192,20 +192,20 @@ def test_after_a_long_time_without_a_look_an_old_heartbeat_is_no_new_one(run: Ru
 def test_right_after_a_reboot_the_processes_of_before_are_not_alive(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.runs.identity.machine", lambda: "this one")
+    monkeypatch.setattr("finetune_core.runs.identity.machine", lambda: "this one")
     write_status(run, Status(run=run.name, state="training", trainer=Identity.current()))
     assert live(run)
-    monkeypatch.setattr("ft_core.runs.identity.boot_id", lambda: "the next boot")
+    monkeypatch.setattr("finetune_core.runs.identity.boot_id", lambda: "the next boot")
     assert shown_state(run) == "crashed"
 
 
 def test_where_a_machine_has_no_name_a_reboot_shows_by_the_heartbeat(
     run: RunDir, clocks: TwoClocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ft_core.runs.identity.machine", lambda: "")
+    monkeypatch.setattr("finetune_core.runs.identity.machine", lambda: "")
     write_status(run, Status(run=run.name, state="training", trainer=Identity.current()))
     assert live(run)
-    monkeypatch.setattr("ft_core.runs.identity.boot_id", lambda: "the next boot")
+    monkeypatch.setattr("finetune_core.runs.identity.boot_id", lambda: "the next boot")
     assert live(run)
     clocks.wait(61)
     assert shown_state(run) == "crashed"

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.recipe.schema import Data, Model, Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.lifecycle import create
-from ft_core.runs.status import Status, read_status, write_status
-from ft_core.runs.summary import summarise
+from finetune_core.recipe.schema import Data, Model, Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.status import Status, read_status, write_status
+from finetune_core.runs.summary import summarise
 
 
 def change(run: RunDir, **values: object) -> None:

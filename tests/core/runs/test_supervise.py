@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.runs import supervise, supervisor
-from ft_core.runs.control import ask, pending
-from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import OomWatch
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Event, Journal, Tail
-from ft_core.runs.status import Status, live, read_status, shown_state, write_status
-from ft_core.runs.supervisor import Ways
-from ft_core.runs.view import RunView
+from finetune_core.errors import FtError
+from finetune_core.runs import supervise, supervisor
+from finetune_core.runs.control import ask, pending
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.ending import OomWatch
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Event, Journal, Tail
+from finetune_core.runs.status import Status, live, read_status, shown_state, write_status
+from finetune_core.runs.supervisor import Ways
+from finetune_core.runs.view import RunView
 from tests.core.runs.trainers import STEPPING, STUBBORN, program
 
 Wait = Callable[..., None]
@@ -260,7 +260,7 @@ def test_requests_left_from_an_earlier_attempt_do_not_act_on_a_resumed_run(run: 
 
 
 def test_a_second_supervisor_is_refused(run: RunDir, wait_until: Wait) -> None:
-    command = [sys.executable, "-P", "-m", "ft_core.runs.supervise", "--foreground", str(run.path)]
+    command = [sys.executable, "-P", "-m", "finetune_core.runs.supervise", "--foreground", str(run.path)]
 
     def second() -> None:
         wait_until(lambda: status_of(run).step > 2)
@@ -290,8 +290,8 @@ def test_what_the_trainer_writes_lands_in_the_log_and_its_files_are_private(run:
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from ft_core.runs import supervise, supervisor
-from ft_core.runs.directory import RunDir
+from finetune_core.runs import supervise, supervisor
+from finetune_core.runs.directory import RunDir
 supervise.run(RunDir(Path(sys.argv[1])), command=sys.argv[2:])
 """
 
@@ -417,5 +417,5 @@ def test_a_full_disk_at_the_end_is_waited_for(run: RunDir, monkeypatch: pytest.M
 
 def test_the_real_trainer_is_started_isolated_from_the_users_folder(run: RunDir) -> None:
     command = supervise.trainer_command(run, resume=True)
-    assert command == [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path), "--resume"]
+    assert command == [sys.executable, "-P", "-m", "finetune_core.worker.train", str(run.path), "--resume"]
     assert Path(command[0]).is_absolute()

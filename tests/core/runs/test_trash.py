@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.paths import runs_root
-from ft_core.recipe.schema import Output, Recipe
-from ft_core.runs import trash
-from ft_core.runs.directory import RunDir, list_runs
-from ft_core.runs.identity import Identity
-from ft_core.runs.lifecycle import create
-from ft_core.runs.status import Status, write_status
-from ft_core.runs.trash import KEPT_SECONDS, empty_trash, find_trashed, list_trash, move_to_trash, restore, size_of
+from finetune_core.errors import FtError
+from finetune_core.paths import runs_root
+from finetune_core.recipe.schema import Output, Recipe
+from finetune_core.runs import trash
+from finetune_core.runs.directory import RunDir, list_runs
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.lifecycle import create
+from finetune_core.runs.status import Status, write_status
+from finetune_core.runs.trash import (
+    KEPT_SECONDS,
+    empty_trash,
+    find_trashed,
+    list_trash,
+    move_to_trash,
+    restore,
+    size_of,
+)
 
 
 def named(name: str) -> RunDir:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from ft_core.files import write_atomic
-from ft_core.runs import control
-from ft_core.runs.control import REQUESTS, ask, take, take_faulty, wait_answer
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.status import Status, shown_state, write_status
-from ft_core.runs.view import RunView
+from finetune_core.files import write_atomic
+from finetune_core.runs import control
+from finetune_core.runs.control import REQUESTS, ask, take, take_faulty, wait_answer
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.status import Status, shown_state, write_status
+from finetune_core.runs.view import RunView
 
 # How the first version's worker reads a request (0.1.0 of 2026-11-21), and how it answers: word for word what it needs
 # of the file. It stands for every older worker: what it cannot read, no older one can.

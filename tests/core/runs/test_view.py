@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.identity import Identity
-from ft_core.runs.journal import Journal, Tail
-from ft_core.runs.status import Status, read_status, write_status
-from ft_core.runs.view import RunView
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.identity import Identity
+from finetune_core.runs.journal import Journal, Tail
+from finetune_core.runs.status import Status, read_status, write_status
+from finetune_core.runs.view import RunView
 
 GPU = {
     "index": 0,
@@ -205,7 +205,7 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(run: RunDir, monk
             write_status(run, Status(state="done"))
         return False
 
-    monkeypatch.setattr("ft_core.runs.status.is_live", end_and_die)
+    monkeypatch.setattr("finetune_core.runs.status.is_live", end_and_die)
     assert view.poll()
     assert view.state == "done"
 
@@ -367,8 +367,8 @@ def test_a_replaced_journal_is_read_anew(run: RunDir) -> None:
 
 
 def test_a_long_journal_can_be_taken_in_bit_by_bit(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ft_core.runs.journal._CHUNK", 1000)
-    monkeypatch.setattr("ft_core.runs.view._PIECE", 1000)
+    monkeypatch.setattr("finetune_core.runs.journal._CHUNK", 1000)
+    monkeypatch.setattr("finetune_core.runs.view._PIECE", 1000)
     write(run, *(step(number) for number in range(1, 101)))
     view = RunView(run)
     view.poll(3000)

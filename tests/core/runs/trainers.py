@@ -8,10 +8,10 @@ import textwrap
 _BEGIN = """
 import os, signal, sys, time
 from pathlib import Path
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Journal
-from ft_core.runs.status import StatusWriter
-from ft_core.runs.control import take
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Journal
+from finetune_core.runs.status import StatusWriter
+from finetune_core.runs.control import take
 run = RunDir(Path(sys.argv[1]))
 """
 

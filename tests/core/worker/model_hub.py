@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ft_core.demo import model_dir
+from finetune_core.demo import model_dir
 from tests.core.worker.faults import Fault
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ft_core.plan import attention as plan
-from ft_core.recipe.yaml_io import load
-from ft_core.runs.directory import read_plan
+from finetune_core.plan import attention as plan
+from finetune_core.recipe.yaml_io import load
+from finetune_core.runs.directory import read_plan
 from tests.bench.architectures import small_config
 from tests.core.worker import tiny
 from tests.core.worker.test_attention import model_of
@@ -31,7 +31,7 @@ def small(kind: str) -> Any:
 
 
 def attention(model: Any, longest: int = 64, **changes: Any) -> Any:
-    from ft_core.worker import device, levers
+    from finetune_core.worker import device, levers
 
     asked = tiny.make_recipe(Path("x"), Path("x"), data__packing="bfd", **changes)
     return levers.set_attention(model, asked, device.choose(asked), longest=longest)
@@ -55,8 +55,8 @@ def test_rows_that_stay_apart_are_packed(kind: str) -> None:
 def test_a_window_that_layers_do_not_pass_on_is_seen_where_rows_are_longer_than_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from ft_core.worker import attention as varlen
-    from ft_core.worker import levers
+    from finetune_core.worker import attention as varlen
+    from finetune_core.worker import levers
 
     real = varlen._attend
 
@@ -74,8 +74,8 @@ def test_a_window_that_layers_do_not_pass_on_is_seen_where_rows_are_longer_than_
 def test_what_drops_is_off_while_rows_are_tried_and_as_before_afterwards() -> None:
     import torch
 
-    from ft_core.worker import levers
-    from ft_core.worker.attention import packed_rows
+    from finetune_core.worker import levers
+    from finetune_core.worker.attention import packed_rows
     from tests.core.worker.test_attention import packed_batch, rows_of
 
     model = model_of("granite", attention_dropout=0.1).train()
@@ -103,7 +103,7 @@ def test_a_model_that_cannot_take_packed_rows_at_all_is_a_reason_and_no_error(mo
 def tokens() -> Any:
     from array import array
 
-    from ft_core.worker.dataset import Tokens
+    from finetune_core.worker.dataset import Tokens
 
     found = Tokens()
     for length in (20, 12, 30, 25, 14, 18, 9, 22):
@@ -113,10 +113,10 @@ def tokens() -> Any:
 
 
 def test_unpacked_steps_hold_as_many_rows_as_packed_ones_would_have() -> None:
-    from ft_core.errors import FtError
-    from ft_core.recipe.check import with_values
-    from ft_core.worker.report import Reporter
-    from ft_core.worker.unpacked import leave_unpacked, unpacked
+    from finetune_core.errors import FtError
+    from finetune_core.recipe.check import with_values
+    from finetune_core.worker.report import Reporter
+    from finetune_core.worker.unpacked import leave_unpacked, unpacked
 
     asked = tiny.make_recipe(
         Path("x"), Path("x"), data__packing="bfd", training__micro_batch=1, training__accumulation=2
@@ -137,7 +137,7 @@ def _nobody(kind: type) -> Any:
 def test_a_run_whose_rows_would_see_each_other_goes_on_unpacked_and_counts_its_steps_so(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     asked = tiny.make_recipe(
         tiny.make_model(tmp_path / "model"), data, data__packing="bfd", training__max_steps=2,

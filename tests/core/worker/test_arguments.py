@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.worker.failures import explain
+from finetune_core.errors import FtError
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.worker.failures import explain
 
 
 def check(*targets: str) -> None:
     import torch
 
-    from ft_core.worker.arguments import check_targets
+    from finetune_core.worker.arguments import check_targets
 
     layer = torch.nn.ModuleDict({"q_proj": torch.nn.Linear(2, 2), "norm": torch.nn.LayerNorm(2)})
     model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([layer]), "lm_head": torch.nn.Linear(2, 2)})

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.rows import Message
-from ft_core.errors import FtError
-from ft_core.recipe.schema import Data
-from ft_core.worker import ask, timely
+from finetune_core.data.rows import Message
+from finetune_core.errors import FtError
+from finetune_core.recipe.schema import Data
+from finetune_core.worker import ask, timely
 from tests.core.data.tokenizers_made_here import make_model_folder, make_tokenizer
 
 
@@ -43,7 +43,7 @@ def spoken(folder: Path, *requests: dict[str, Any]) -> tuple[list[dict[str, Any]
     """What the process says to these requests on standard output, and on standard error."""
     text = "".join(json.dumps(request) + "\n" for request in requests)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "ft_core.worker.ask", str(folder)],
+        [sys.executable, "-P", "-m", "finetune_core.worker.ask", str(folder)],
         input=text,
         capture_output=True,
         text=True,

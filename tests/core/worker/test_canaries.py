@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ft_core.recipe.yaml_io import save
-from ft_core.runs.directory import find_run
-from ft_core.runs.status import read_status
+from finetune_core.recipe.yaml_io import save
+from finetune_core.runs.directory import find_run
+from finetune_core.runs.status import read_status
 from tests.core.worker import tiny
 from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import Hub
@@ -42,7 +42,7 @@ def command_lines() -> Iterator[bytes]:
 
 
 def printed_by(words: list[str], variables: dict[str, str]) -> bytes:
-    command = [sys.executable, "-m", "ft_tui.cli", *words]
+    command = [sys.executable, "-m", "finetune_tui.cli", *words]
     done = subprocess.run(command, env=variables, capture_output=True, check=True)
     return done.stdout + done.stderr
 
@@ -50,7 +50,10 @@ def printed_by(words: list[str], variables: dict[str, str]) -> bytes:
 def watched(words: list[str], variables: dict[str, str]) -> tuple[bytes, set[bytes]]:
     """All that a command prints, and the command lines that were seen while it ran."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ft_tui.cli", *words], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-m", "finetune_tui.cli", *words],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     seen: set[bytes] = set()
     while True:
@@ -78,7 +81,7 @@ def test_no_secret_is_left_anywhere(hub: Hub, tmp_path: Path, data: Path, home: 
     assert status is not None
     assert status.state == ("failed" if fails else "done"), run.log_file.read_text()
     assert f"Bearer {CANARIES['HF_TOKEN']}" in hub.tokens
-    assert any(b"ft_core.worker.train" in line and str(run.path).encode() in line for line in seen)
+    assert any(b"finetune_core.worker.train" in line and str(run.path).encode() in line for line in seen)
     assert [line for line in seen if hits(line)] == []
     assert hits(printed) == []
     files = [path for path in home.rglob("*") if path.is_file()]

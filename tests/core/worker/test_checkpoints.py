@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.worker import checkpoints
+from finetune_core.worker import checkpoints
 
 _FILES = {"weights.safetensors": b"w" * 1000, "optimizer.pt": b"o" * 500, "deep/rng.pth": b"r" * 10}
 

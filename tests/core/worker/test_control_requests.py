@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.files import write_atomic
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.control import ask, wait_answer
-from ft_core.runs.directory import RunDir
-from ft_core.runs.ending import TERMINATED_CODE
-from ft_core.runs.journal import Event
-from ft_core.runs.status import shown_state
-from ft_core.worker.sampling import Samples
+from finetune_core.files import write_atomic
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.control import ask, wait_answer
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.ending import TERMINATED_CODE
+from finetune_core.runs.journal import Event
+from finetune_core.runs.status import shown_state
+from finetune_core.worker.sampling import Samples
 from tests.core.worker import tiny
 
 _DEADLINE = 60.0
@@ -166,7 +166,7 @@ def test_an_error_nobody_expected_in_what_was_asked_is_its_answer(
     def broken(*_: object) -> str:
         raise TypeError("not this way")
 
-    monkeypatch.setattr("ft_core.worker.sampling.Samples.user", broken)
+    monkeypatch.setattr("finetune_core.worker.sampling.Samples.user", broken)
 
     def ask_once(run: RunDir) -> None:
         wait_for(run, "step")
@@ -186,7 +186,7 @@ def test_an_error_nobody_expected_in_what_is_due_is_an_alarm_and_memory_running_
         if step:
             raise error
 
-    monkeypatch.setattr("ft_core.worker.sampling.Samples.write", broken)
+    monkeypatch.setattr("finetune_core.worker.sampling.Samples.write", broken)
     recipe = tiny.make_recipe(model, data, training__epochs=2.0, samples__every_steps=2, evaluation__questions=0)
     error: Exception = TypeError("not this way")
     run = tiny.make_run(tmp_path / "a", recipe)
@@ -225,7 +225,7 @@ def test_a_trainer_under_a_supervisor_leaves_it_to_tell_of_an_end_by_a_signal(
         wait_for(run, "step")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("ft_core.worker.train.RunLock.held_elsewhere", lambda _: True)
+    monkeypatch.setattr("finetune_core.worker.train.RunLock.held_elsewhere", lambda _: True)
     run = tiny.make_run(tmp_path, long_recipe)
     assert conducted(run, terminate) == TERMINATED_CODE
     assert tiny.events(run, "end") == []

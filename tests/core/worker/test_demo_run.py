@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ft_core import demo
-from ft_core.plan.prepare import prepare
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
+from finetune_core import demo
+from finetune_core.plan.prepare import prepare
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
 from tests.core.worker import tiny
 
 

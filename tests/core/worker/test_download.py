@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ft_core.runs.directory import read_plan
+from finetune_core.runs.directory import read_plan
 from tests.core.worker import tiny
 from tests.core.worker.model_hub import COMMIT, Hub, variables
 
@@ -21,7 +21,7 @@ def train(hub: Hub, tmp_path: Path, data: Path, **changes: Any) -> Any:
     changes |= {"training__epochs": 1.0, "samples__count": 0, "evaluation__questions": 0}
     recipe = tiny.make_recipe(Path("some/tiny"), data, **changes)
     run = tiny.make_run(tmp_path, recipe)
-    command = [sys.executable, "-P", "-m", "ft_core.worker.train", str(run.path)]
+    command = [sys.executable, "-P", "-m", "finetune_core.worker.train", str(run.path)]
     with run.log_file.open("wb") as log:
         subprocess.run(command, env=environment(hub), stdout=log, stderr=log, timeout=120, check=False)
     return run
@@ -35,8 +35,8 @@ def refusal(hub: Hub, source: str) -> list[str]:
     """Cause and remedy of a download that fails."""
     script = """
 import sys
-from ft_core.worker.download import download
-from ft_core.worker.failures import explain
+from finetune_core.worker.download import download
+from finetune_core.worker.failures import explain
 try:
     download(sys.argv[1], None, lambda done, total: None)
 except Exception as error:

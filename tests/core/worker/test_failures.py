@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.errors import FtError, Problem
-from ft_core.worker.failures import explain
+from finetune_core.errors import FtError, Problem
+from finetune_core.worker.failures import explain
 from tests.core.worker import tiny
 
 
@@ -142,7 +142,7 @@ def test_a_damaged_recipe_fails_the_run_and_not_the_reader(tmp_path: Path, model
 
 
 def test_without_a_run_directory_the_use_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    from ft_core.worker.train import main
+    from finetune_core.worker.train import main
 
     assert main([]) == 2
     assert "RUN_DIR" in capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_without_a_run_directory_the_use_is_explained(capsys: pytest.CaptureFixt
 def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
     tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import keeping
+    from finetune_core.worker import keeping
 
     real = keeping.save_weights
     full = iter([True, False, False])

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.hub import HubSource, fetch, is_stored, read_source
-from ft_core.data.open import open_rows
-from ft_core.errors import FtError
+from finetune_core.data.hub import HubSource, fetch, is_stored, read_source
+from finetune_core.data.open import open_rows
+from finetune_core.errors import FtError
 from tests.core.worker.faults import Fault, answering, cutting
 
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.runs import control
-from ft_core.runs.directory import RunDir
-from ft_core.worker.controls import Controls, Signals, Stopped
-from ft_core.worker.report import Reporter
-from ft_core.worker.room import when_there_is_room
+from finetune_core.runs import control
+from finetune_core.runs.directory import RunDir
+from finetune_core.worker.controls import Controls, Signals, Stopped
+from finetune_core.worker.report import Reporter
+from finetune_core.worker.room import when_there_is_room
 from tests.core.worker import tiny
 
 
@@ -22,8 +22,8 @@ from tests.core.worker import tiny
 def test_a_log_that_takes_nothing_ends_neither_trainer_nor_supervisor(model: Path, data: Path, tmp_path: Path) -> None:
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data, samples__count=0, evaluation__questions=0))
     code = (
-        "import sys; from pathlib import Path; from ft_core.runs import supervisor, supervise;"
-        "from ft_core.runs.directory import RunDir;"
+        "import sys; from pathlib import Path; from finetune_core.runs import supervisor, supervise;"
+        "from finetune_core.runs.directory import RunDir;"
         "supervisor.open_log = lambda _: __import__('os').open('/dev/full', 1);"
         "supervise.run(RunDir(Path(sys.argv[1])))"
     )
@@ -93,8 +93,8 @@ def test_a_stop_ends_the_waiting(reporter: Reporter) -> None:
 def test_events_that_wait_for_room_are_waited_for_at_the_end(
     reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.runs import journal
-    from ft_core.worker import report
+    from finetune_core.runs import journal
+    from finetune_core.worker import report
 
     real, refusals = journal._write_whole, iter([True] * 4)
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.hardware.look import look
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import control, supervise
-from ft_core.runs.adapted import read_adapted
-from ft_core.runs.directory import RunDir
-from ft_core.runs.launch import launch
-from ft_core.runs.status import live, read_status
+from finetune_core.errors import FtError
+from finetune_core.hardware.look import look
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import control, supervise
+from finetune_core.runs.adapted import read_adapted
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.launch import launch
+from finetune_core.runs.status import live, read_status
 from tests.core.worker import tiny
 from tests.e2e.terminals import wait_until
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ft_core.runs.directory import RunDir
+from finetune_core.runs.directory import RunDir
 from tests.core.worker import tiny
 
 torch = pytest.importorskip("torch")

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from ft_core.hardware.meter import GpuMeter, GpuReading
-from ft_core.worker.best import Best
-from ft_core.worker.health import Health, StepFigures
+from finetune_core.hardware.meter import GpuMeter, GpuReading
+from finetune_core.worker.best import Best
+from finetune_core.worker.health import Health, StepFigures
 from tests.fakes import GIB, FakeGpu, FakeNvml
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ft_core.errors import FtError
-from ft_core.models.find import find
-from ft_core.plan.described import describe
-from ft_core.plan.hub_login import log_in, token_file, token_found_in
-from ft_tui.cli import cli
+from finetune_core.errors import FtError
+from finetune_core.models.find import find
+from finetune_core.plan.described import describe
+from finetune_core.plan.hub_login import log_in, token_file, token_found_in
+from finetune_tui.cli import cli
 from tests.core.worker.model_hub import Hub, serving_the_demo
 
 TOKEN = "hf_CANARYcanaryCANARYcanary0123456789"

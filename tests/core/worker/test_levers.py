@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ft_core.recipe.schema import Recipe
+from finetune_core.recipe.schema import Recipe
 from tests.core.worker import tiny
 from tests.core.worker.test_attention import model_of
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 @pytest.fixture
 def cpu() -> Any:
-    from ft_core.worker import device
+    from finetune_core.worker import device
 
     return device.choose(Recipe())
 
@@ -48,7 +48,7 @@ def step(model: Any) -> tuple[Any, list[Any]]:
 def test_spared_casts_change_no_bit_of_loss_and_gradients(cpu: Any) -> None:
     import torch
 
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     half = replace(cpu, dtype=torch.bfloat16, autocast=torch.bfloat16)
     plain, spared = adapted(), adapted()
@@ -63,7 +63,7 @@ def test_spared_casts_change_no_bit_of_loss_and_gradients(cpu: Any) -> None:
 def test_a_model_that_computes_its_attention_itself_is_never_switched(packing: str, cpu: Any) -> None:
     import torch
 
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     capped = model_of("gemma2", sliding_window=6, layer_types=["sliding_attention", "full_attention"])
     for attention in ("auto", "sdpa", "varlen"):
@@ -75,7 +75,7 @@ def test_a_model_that_computes_its_attention_itself_is_never_switched(packing: s
 
 
 def test_where_nothing_is_cast_nothing_is_spared(cpu: Any) -> None:
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     assert levers.spare_casts(adapted(), cpu) is None
 
@@ -83,7 +83,7 @@ def test_where_nothing_is_cast_nothing_is_spared(cpu: Any) -> None:
 def test_compiled_layers_compute_the_same_and_keep_their_names(cpu: Any) -> None:
     import torch
 
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     recipe = tiny.make_recipe(Path("demo"), Path("demo"), training__compile=True)
     plain, compiled = model_of("llama"), model_of("llama")
@@ -101,7 +101,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(cpu: Any) -> None:
     import torch
     from torch._inductor import config
 
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     recipe = tiny.make_recipe(Path("demo"), Path("demo"), training__compile=True)
     plain, compiled = model_of("llama"), model_of("llama")
@@ -115,7 +115,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(cpu: Any) -> None:
 
 
 def test_without_triton_a_gpu_compiles_nothing(cpu: Any) -> None:
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     asked = tiny.make_recipe(Path("demo"), Path("demo"), training__compile=True)
     assert levers.compile_layers(model_of("llama"), asked, "no C compiler") == "no C compiler"
@@ -123,7 +123,7 @@ def test_without_triton_a_gpu_compiles_nothing(cpu: Any) -> None:
 
 
 def test_the_run_tells_which_levers_it_took(model: Path, data: Path, tmp_path: Path) -> None:
-    from ft_core.worker import levers
+    from finetune_core.worker import levers
 
     recipe = tiny.make_recipe(model, data, data__packing="bfd", training__max_steps=1, training__epochs=None)
     run = tiny.make_run(tmp_path, recipe)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import transformers
 
-from ft_core.errors import FtError
-from ft_core.worker import device, load
-from ft_core.worker.ask import load_tokenizer as asked_tokenizer
-from ft_core.worker.trace import answer
+from finetune_core.errors import FtError
+from finetune_core.worker import device, load
+from finetune_core.worker.ask import load_tokenizer as asked_tokenizer
+from finetune_core.worker.trace import answer
 from tests.core.worker import tiny
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ft_core.plan.prepare import prepare
-from ft_core.plan.settling import plan_to_launch
-from ft_core.recipe.check import with_values
-from ft_core.recipe.schema import Recipe
-from ft_core.recipe.yaml_io import load, save
-from ft_core.runs.directory import list_runs, read_plan
-from ft_core.runs.lifecycle import create
-from ft_tui.cli import cli
+from finetune_core.plan.prepare import prepare
+from finetune_core.plan.settling import plan_to_launch
+from finetune_core.recipe.check import with_values
+from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.yaml_io import load, save
+from finetune_core.runs.directory import list_runs, read_plan
+from finetune_core.runs.lifecycle import create
+from finetune_tui.cli import cli
 from tests.core.worker import tiny
 from tests.core.worker.test_steps_promised import launched, rows_of
 from tests.fakes import machine

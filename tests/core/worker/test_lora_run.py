@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.evaluation.losses import load as load_losses
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.status import read_status
-from ft_core.runs.view import RunView
+from finetune_core.evaluation.losses import load as load_losses
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.status import read_status
+from finetune_core.runs.view import RunView
 from tests.core.worker import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

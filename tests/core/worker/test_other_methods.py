@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ft_core.runs.directory import RunDir
+from finetune_core.runs.directory import RunDir
 from tests.core.worker import tiny
 
 
@@ -59,8 +59,8 @@ def test_the_adapter_of_a_quantised_base_is_float32_unless_the_run_began_otherwi
     """
     import torch
 
-    from ft_core.worker import device, setup
-    from ft_core.worker.began import Began
+    from finetune_core.worker import device, setup
+    from finetune_core.worker.began import Began
 
     seen: list[set[torch.dtype]] = []
 
@@ -96,8 +96,8 @@ def test_a_base_that_comes_in_4_bits_learns_in_spite_of_evaluations(
     from bitsandbytes.nn.modules import Linear4bit
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    from ft_core.worker import device
-    from ft_core.worker.load import load_model
+    from finetune_core.worker import device
+    from finetune_core.worker.load import load_model
 
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float16)
     packed = AutoModelForCausalLM.from_pretrained(model, quantization_config=config, dtype=torch.float32)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs import supervise
-from ft_core.runs.adapted import read_adapted
-from ft_core.runs.directory import RunDir
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs import supervise
+from finetune_core.runs.adapted import read_adapted
+from finetune_core.runs.directory import RunDir
 from tests.core.worker import tiny
 
 # The real trainer, which writes down the rows of each optimiser step, and whose memory ends at `MOST` rows at once
@@ -22,8 +22,8 @@ _TRAINER = """
 import json, os, sys
 MOST, AFTER = {most}, {after}
 import torch
-from ft_core.worker import trainer
-from ft_core.worker.train import main
+from finetune_core.worker import trainer
+from finetune_core.worker.train import main
 real_step = trainer.Trainer.training_step
 real_rows = trainer.Trainer.get_batch_samples
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.assemble import read_source
-from ft_core.data.rows import Conversation
-from ft_core.data.shapes import AUTOMATIC
-from ft_core.worker.tokenise import Encoder
+from finetune_core.data.assemble import read_source
+from finetune_core.data.rows import Conversation
+from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.worker.tokenise import Encoder
 from tests.core.data.tokenizers_made_here import make_tokenizer, shipped_template
 
 ROWS = [

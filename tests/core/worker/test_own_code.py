@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 from transformers import dynamic_module_utils
 
-from ft_core.errors import FtError
-from ft_core.models import trust
-from ft_core.models.config import check_folder
-from ft_core.models.find import find
-from ft_core.models.json_file import CODE
-from ft_core.plan.foreign_code import code_warning, look_at_code
-from ft_core.recipe.read import read
-from ft_core.runs.directory import RunDir
-from ft_core.worker.ask import load_tokenizer as asked_tokenizer
-from ft_core.worker.code import use_private_modules
-from ft_core.worker.figures import figures
-from ft_core.worker.trace import answer
+from finetune_core.errors import FtError
+from finetune_core.models import trust
+from finetune_core.models.config import check_folder
+from finetune_core.models.find import find
+from finetune_core.models.json_file import CODE
+from finetune_core.plan.foreign_code import code_warning, look_at_code
+from finetune_core.recipe.read import read
+from finetune_core.runs.directory import RunDir
+from finetune_core.worker.ask import load_tokenizer as asked_tokenizer
+from finetune_core.worker.code import use_private_modules
+from finetune_core.worker.figures import figures
+from finetune_core.worker.trace import answer
 from tests.core.worker import tiny
 from tests.core.worker.own_code import changed, make_own_code
 
@@ -292,5 +292,5 @@ def test_a_store_of_another_user_trusts_nothing(mine: Path, monkeypatch: pytest.
         values[stat.ST_UID] += 1
         return os.stat_result(values)
 
-    monkeypatch.setattr("ft_core.files.os.fstat", foreign)
+    monkeypatch.setattr("finetune_core.files.os.fstat", foreign)
     assert not trust.is_trusted(mine)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.models import trust
-from ft_core.models.find import find
-from ft_core.plan.foreign_code import ForeignCode, look_at_code
+from finetune_core.errors import FtError
+from finetune_core.models import trust
+from finetune_core.models.find import find
+from finetune_core.plan.foreign_code import ForeignCode, look_at_code
 from tests.core.worker import tiny
 from tests.core.worker.model_hub import COMMIT, Hub
 from tests.core.worker.own_code import make_own_code

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ft_core.errors import FtError
-from ft_core.recipe import yaml_io
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.lifecycle import run_id
-from ft_core.worker import checkpoints, origin
+from finetune_core.errors import FtError
+from finetune_core.recipe import yaml_io
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.lifecycle import run_id
+from finetune_core.worker import checkpoints, origin
 from tests.core.worker import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -99,7 +99,7 @@ def test_from_any_step_packed_and_mid_epoch_the_rest_is_that_of_the_unbroken_run
 def test_what_was_due_when_the_run_was_told_to_end_is_done_when_it_goes_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import between_steps
+    from finetune_core.worker import between_steps
 
     changes = {
         "evaluation": recipe.evaluation.model_copy(update={"every_steps": 3}),
@@ -198,7 +198,7 @@ def test_a_whole_checkpoint_of_another_run_is_not_taken(unbroken: RunDir, other:
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused must be so before anything is trained."""
-    from ft_core.worker.job import Job
+    from finetune_core.worker.job import Job
 
     def refuse(job: Job) -> None:
         pytest.fail("it trained")
@@ -261,7 +261,7 @@ def test_versions_are_compared_by_a_table() -> None:
 def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker.keeping import Keeper
+    from finetune_core.worker.keeping import Keeper
 
     room = iter([10**12] * 3)
     monkeypatch.setattr(Keeper, "free", lambda _: next(room, 10_000))
@@ -278,7 +278,7 @@ def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
 def test_with_patience_the_run_stops_early_and_its_result_is_the_best_measured(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ft_core.worker import between_steps
+    from finetune_core.worker import between_steps
 
     measured = iter([9.0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9])
     real = between_steps.held_out_loss

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from ft_core.worker import torch_versions
-from ft_core.worker.torch_versions import attend_to_packed
+from finetune_core.worker import torch_versions
+from finetune_core.worker.torch_versions import attend_to_packed
 
 
 def ordinary(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ft_core.recipe.schema import Recipe
-from ft_core.runs.directory import RunDir
-from ft_core.runs.journal import Event, Tail
-from ft_core.runs.lifecycle import create
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.directory import RunDir
+from finetune_core.runs.journal import Event, Tail
+from finetune_core.runs.lifecycle import create
 
 CHATML = (
     "{% for message in messages %}"
@@ -150,7 +150,7 @@ def _as_before() -> Iterator[None]:
 
 def train(run: RunDir, *, resume: bool = False) -> int:
     """The trainer itself, in this process: imports are paid once."""
-    from ft_core.worker.train import main
+    from finetune_core.worker.train import main
 
     with _as_before():
         return main([str(run.path), *(["--resume"] if resume else [])])

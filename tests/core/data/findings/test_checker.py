@@ -3,10 +3,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from ft_core.data.findings.checker import Checker
-from ft_core.data.findings.report import Finding
-from ft_core.data.rows import CanonicalRow, Conversation, Message, Preference, UnpairedPreference
-from ft_core.errors import Problem
+from finetune_core.data.findings.checker import Checker
+from finetune_core.data.findings.report import Finding
+from finetune_core.data.rows import CanonicalRow, Conversation, Message, Preference, UnpairedPreference
+from finetune_core.errors import Problem
 
 WORDS = "river hill brook ship north plain winter stone field bridge tower market garden window letter silver".split()  # noqa: SIM905
 

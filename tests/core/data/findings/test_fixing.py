@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.data.assemble import rows_hash
-from ft_core.data.findings.checker import Checker
-from ft_core.data.findings.fixing import apply, fixed
-from ft_core.data.findings.report import Report
-from ft_core.data.rows import Conversation, Message, Preference, Text, UnpairedPreference
-from ft_core.errors import FtError, Problem
+from finetune_core.data.assemble import rows_hash
+from finetune_core.data.findings.checker import Checker
+from finetune_core.data.findings.fixing import apply, fixed
+from finetune_core.data.findings.report import Report
+from finetune_core.data.rows import Conversation, Message, Preference, Text, UnpairedPreference
+from finetune_core.errors import FtError, Problem
 
 
 def row(number: int, question: str, answer: str) -> Conversation:

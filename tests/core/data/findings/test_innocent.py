@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.data.findings.texts import row_hits
-from ft_core.data.rows import Conversation, Message, Text, ToolCall
+from finetune_core.data.findings.texts import row_hits
+from finetune_core.data.rows import Conversation, Message, Text, ToolCall
 
 
 def kinds(answer: str, question: str = "What is it?") -> set[str]:

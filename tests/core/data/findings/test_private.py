@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from ft_core.data.findings.checker import Checker
-from ft_core.data.findings.personal import hidden, personal, secrets
-from ft_core.data.rows import Conversation, Message, ToolCall
+from finetune_core.data.findings.checker import Checker
+from finetune_core.data.findings.personal import hidden, personal, secrets
+from finetune_core.data.rows import Conversation, Message, ToolCall
 
 KEY = "sk-ant-api03-" + "aB3dE6gH9j" * 3
 MAIL, CARD, PHONE = "jane.doe@mail-of-jane.org", "4539 1488 0343 6467", "+49 30 901820 77"

@@ -8,12 +8,20 @@ from dataclasses import replace
 
 import pytest
 
-from ft_core.data.findings.checker import Checker
-from ft_core.data.findings.compare import leakage
-from ft_core.data.findings.facts import Facts
-from ft_core.data.findings.report import Report
-from ft_core.data.rows import CanonicalRow, Conversation, Message, Preference, PromptOnly, Text, UnpairedPreference
-from ft_core.errors import Problem
+from finetune_core.data.findings.checker import Checker
+from finetune_core.data.findings.compare import leakage
+from finetune_core.data.findings.facts import Facts
+from finetune_core.data.findings.report import Report
+from finetune_core.data.rows import (
+    CanonicalRow,
+    Conversation,
+    Message,
+    Preference,
+    PromptOnly,
+    Text,
+    UnpairedPreference,
+)
+from finetune_core.errors import Problem
 
 WORDS = [f"{stem}{end}" for stem in ("riv", "hill", "brook", "ship", "plain", "stone", "field") for end in "aeiou"]
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ft_core.data.findings.tally import Tally
-from ft_core.data.rows import Conversation, Message, Preference, Text
+from finetune_core.data.findings.tally import Tally
+from finetune_core.data.rows import Conversation, Message, Preference, Text
 
 ASKED, ANSWER = Message("user", "a"), Message("assistant", "b")
 

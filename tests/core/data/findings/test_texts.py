@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from ft_core.data.findings.fixing import trimmed
-from ft_core.data.findings.kinds import KINDS, fix_problems
-from ft_core.data.findings.personal import is_card, is_iban, masked
-from ft_core.data.findings.texts import is_cut, row_hits
-from ft_core.data.rows import Conversation, Message, Preference
+from finetune_core.data.findings.fixing import trimmed
+from finetune_core.data.findings.kinds import KINDS, fix_problems
+from finetune_core.data.findings.personal import is_card, is_iban, masked
+from finetune_core.data.findings.texts import is_cut, row_hits
+from finetune_core.data.rows import Conversation, Message, Preference
 
 PROSE = (
     "The river rises in the hills. It crosses the plain and takes in many brooks on its way. Then it reaches the sea"

@@ -9,10 +9,10 @@ from email.utils import formatdate
 
 import pytest
 
-from ft_core.data.synthetic.backoff import backoff, retry_after
-from ft_core.data.synthetic.client import ATTEMPTS, LARGEST_ANSWER, Answer, Client
-from ft_core.data.synthetic.endpoint import Endpoint, Key, key_from_environment
-from ft_core.errors import FtError
+from finetune_core.data.synthetic.backoff import backoff, retry_after
+from finetune_core.data.synthetic.client import ATTEMPTS, LARGEST_ANSWER, Answer, Client
+from finetune_core.data.synthetic.endpoint import Endpoint, Key, key_from_environment
+from finetune_core.errors import FtError
 from tests.core.data.synthetic.fake_endpoint import Asked, FakeEndpoint, Handler, Reply, endpoint
 
 CANARY = "sk-canary-5f1e9a7b3c"

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.rows import Conversation, Message
-from ft_core.data.synthetic.endpoint import Endpoint, Key
-from ft_core.data.synthetic.make import Order, Prices, Progress, generate
-from ft_core.data.synthetic.own import Own, read_own, sample_own
-from ft_core.data.synthetic.pending import read_pending
-from ft_core.data.synthetic.review import Review
-from ft_core.data.synthetic.seen import Shingles
-from ft_core.errors import FtError
+from finetune_core.data.rows import Conversation, Message
+from finetune_core.data.synthetic.endpoint import Endpoint, Key
+from finetune_core.data.synthetic.make import Order, Prices, Progress, generate
+from finetune_core.data.synthetic.own import Own, read_own, sample_own
+from finetune_core.data.synthetic.pending import read_pending
+from finetune_core.data.synthetic.review import Review
+from finetune_core.data.synthetic.seen import Shingles
+from finetune_core.errors import FtError
 from tests.core.data.synthetic.fake_endpoint import (
     Asked,
     FakeEndpoint,
@@ -369,10 +369,10 @@ def test_rows_that_are_all_too_long_cannot_serve_as_examples(tmp_path: Path) -> 
 _CHILD = """
 import asyncio, sys
 from pathlib import Path
-from ft_core.data.synthetic.endpoint import Endpoint
-from ft_core.data.synthetic.make import Order, generate
-from ft_core.data.synthetic.own import read_own
-from ft_core.data.synthetic.seen import Shingles
+from finetune_core.data.synthetic.endpoint import Endpoint
+from finetune_core.data.synthetic.make import Order, generate
+from finetune_core.data.synthetic.own import read_own
+from finetune_core.data.synthetic.seen import Shingles
 base, own, out = sys.argv[1:]
 seen = Shingles()
 asyncio.run(generate(Endpoint(base, "m"), Order("t", 100000), read_own(own, seen), Path(out), seen=seen,

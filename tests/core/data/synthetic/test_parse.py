@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_core.data.rows import Conversation, Message
-from ft_core.data.synthetic.parse import objects, strings
-from ft_core.data.synthetic.pending import as_conversation
-from ft_core.data.synthetic.seen import Shingles
+from finetune_core.data.rows import Conversation, Message
+from finetune_core.data.synthetic.parse import objects, strings
+from finetune_core.data.synthetic.pending import as_conversation
+from finetune_core.data.synthetic.seen import Shingles
 from tests.core.data.synthetic.fake_endpoint import row
 
 A, B = row("one", "1"), row("two", "2")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ft_core.data.assemble import read_source
-from ft_core.data.rows import Message
-from ft_core.data.shapes import AUTOMATIC
-from ft_core.data.synthetic.append import AppendFile, whole_lines
-from ft_core.data.synthetic.pending import Origin, line_of, read_pending
-from ft_core.data.synthetic.review import Counts, Review
-from ft_core.errors import FtError
+from finetune_core.data.assemble import read_source
+from finetune_core.data.rows import Message
+from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.data.synthetic.append import AppendFile, whole_lines
+from finetune_core.data.synthetic.pending import Origin, line_of, read_pending
+from finetune_core.data.synthetic.review import Counts, Review
+from finetune_core.errors import FtError
 
 ORIGIN = Origin("writer-1", "host:1", "2026-01-31T14:00:00+00:00", 1)
 
@@ -197,7 +197,7 @@ def test_only_a_file_of_waiting_rows_can_be_reviewed(tmp_path: Path) -> None:
 _HOLD = """
 import sys
 from pathlib import Path
-from ft_core.data.synthetic.review import Review
+from finetune_core.data.synthetic.review import Review
 review = Review(Path(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.read()
@@ -218,7 +218,7 @@ def test_one_file_is_under_review_in_one_place_at_a_time(pending: Path) -> None:
 _DECIDE = """
 import sys
 from pathlib import Path
-from ft_core.data.synthetic.review import Review
+from finetune_core.data.synthetic.review import Review
 review = Review(Path(sys.argv[1]))
 for row in review.rows:
     review.accept(row.id)
@@ -246,9 +246,9 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from ft_core.data.shapes import AUTOMATIC
-from ft_core.data.synthetic.append import AppendFile
-from ft_core.errors import FtError
+from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.data.synthetic.append import AppendFile
+from finetune_core.errors import FtError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))
 with AppendFile(Path({str(path)!r})) as file:

@@ -1,0 +1,48 @@
+"""The worker that waits for a launch: started while a review is read or a run prepared, handed over, or let go."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from contextlib import suppress
+
+from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.launch import environment
+from finetune_core.runs.warm import WarmWorker, worthwhile
+
+
+class WarmLink:
+    """At most one waiting worker. Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: WarmWorker | None = None
+        self._closed = False
+
+    def warm_up(self, recipe: Recipe) -> None:
+        """Have a worker wait for a run of this recipe, where that is worth its memory; takes a moment."""
+        variables = environment(recipe)
+        with self._lock:
+            if self._closed or (self._worker is not None and self._worker.variables == variables):
+                return
+            self._let_go()
+            if worthwhile():
+                with suppress(OSError, subprocess.SubprocessError):
+                    self._worker = WarmWorker(variables)
+
+    def hand(self) -> WarmWorker | None:
+        """The worker, if there is one; whoever takes it hands it a run."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+            return worker
+
+    def close(self) -> None:
+        """Nobody waits for a launch any more."""
+        with self._lock:
+            self._closed = True
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None

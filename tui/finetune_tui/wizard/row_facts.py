@@ -1,0 +1,61 @@
+"""The data file as the wizard reads it: first rows at once, then counts and bad rows. Blocking; run in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from finetune_core.data.far_rows import FarRows
+from finetune_core.data.hub import fetch_all
+from finetune_core.data.open import SUFFIXES, Row, RowFile, open_rows
+from finetune_core.data.shapes import Choice, Shape, recognise, training_refusal
+from finetune_core.errors import FtError, Problem
+
+__all__ = ["SUFFIXES", "Opened", "open_source"]
+
+# Enough to tell the shape of a file by.
+SAMPLE: Final = 1000
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that could be opened: its rows are read from it as one walks through them.
+
+    `problems` say why its rows cannot be trained on; `choice` is what the recipe says of them by hand; `far` goes to
+    rows wherever they are.
+    """
+
+    source: str
+    choice: Choice
+    file: RowFile
+    first: tuple[Row, ...]
+    shape: Shape | None
+    problems: tuple[Problem, ...]
+    far: FarRows
+
+
+def open_source(
+    source: str,
+    choice: Choice,
+    page: int,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    cancel: Callable[[], bool] = lambda: False,
+) -> Opened:
+    """Open a source and read its first rows. Raises FtError when it cannot be opened.
+
+    A data set of the hub is fetched first; `progress` is called with bytes here and bytes in all.
+
+    A shape that is not recognised or not trained on is no error here: the rows can be shown all the same.
+    """
+    fetch_all([source], progress, cancel)
+    file = open_rows(source)
+    first = file.first(SAMPLE)
+    shown = tuple(first[:page])
+    far = FarRows(source, file)
+    try:
+        shape = recognise(first, choice)
+    except FtError as error:
+        return Opened(source, choice, file, shown, None, error.problems, far)
+    refused = training_refusal(shape)
+    return Opened(source, choice, file, shown, shape, () if refused is None else (refused,), far)

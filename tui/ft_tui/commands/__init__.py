@@ -1,1 +1,0 @@
-"""The command line, command by command; `ft_tui.cli` puts them together."""
