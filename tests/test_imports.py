@@ -25,19 +25,19 @@ ROOMS = [
     "recipe.yaml_io",
     "hardware.look",
     "models.find",
-    "data.open",
-    "data.tokens",
-    "data.check_apart",
+    "data.files.open",
+    "data.tokens.client",
+    "data.checks.process",
     "data.assemble",
-    "data.scan",
-    "data.far_rows",
-    "data.hub",
+    "data.scan.scan",
+    "data.scan.row_index",
+    "data.files.hub",
     "data.synthetic.make",
     "data.synthetic.review",
     "plan.prepare",
-    "runs.view",
-    "runs.launch",
-    "runs.supervise",
+    "runs.view.run_view",
+    "runs.start.launch",
+    "runs.watch.supervise",
     "evaluation.verdict",
     "demo",
 ]
@@ -56,7 +56,7 @@ def test_a_room_of_the_core_loads_neither_the_training_stack_nor_the_interface(r
     assert not loaded_after(f"import finetune_core.{room}") & (TRAINING_STACK | INTERFACE)
 
 
-@pytest.mark.parametrize("module", ["app", "screens.home", "screens.wizard", "screens.dashboard"])
+@pytest.mark.parametrize("module", ["app", "screens.home", "wizard.screen", "dashboard.screen"])
 def test_the_interface_never_loads_the_training_stack(module: str) -> None:
     assert not loaded_after(f"import finetune_tui.{module}") & TRAINING_STACK
 

@@ -113,8 +113,8 @@ def make_model(folder: Path, shape: dict[str, Any], *, gpu: bool) -> Path:
 def make_rows(folder: Path, length: int) -> tuple[Path, Path]:
     """Rows of plain text of mixed lengths, most far below the longest; as text, and as tokens for the script."""
     from finetune_core.data.rows import Text
-    from finetune_core.worker.load import load_tokenizer
-    from finetune_core.worker.tokenise import Encoder
+    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.tokenise import Encoder
 
     words = "red green blue black white brown apple leaf sky coal snow soil rose pine what colour is answer".split()  # noqa: SIM905
     random.seed(5)
@@ -158,8 +158,8 @@ def prepared(folder: Path, rows: Path, length: int, layout: dict[str, Any]) -> R
 def worker(recipe: Recipe) -> dict[str, Any]:
     """One run of this program's worker."""
     from finetune_core.runs.journal import Tail
-    from finetune_core.runs.launch import environment
-    from finetune_core.runs.lifecycle import create
+    from finetune_core.runs.start.launch import environment
+    from finetune_core.runs.upkeep.lifecycle import create
 
     run = create(recipe, {})
     command = [sys.executable, "-P", "-m", "finetune_core.worker.train", str(run.path)]
@@ -187,8 +187,8 @@ def limit(folder: Path, length: float, *, gpu: bool) -> float:
     import torch
 
     from finetune_core.models.inspect import inspect_folder
-    from finetune_core.plan.sizes import sizes
-    from finetune_core.plan.speed import useful_flops
+    from finetune_core.plan.memory.sizes import sizes
+    from finetune_core.plan.speed.estimate import useful_flops
     from finetune_core.recipe.schema import Recipe
 
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)

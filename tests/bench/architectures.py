@@ -145,7 +145,7 @@ def rows() -> Any:
     """The rows of the step, as the worker's own."""
     import torch
 
-    from finetune_core.worker.dataset import Tokens
+    from finetune_core.worker.rows.dataset import Tokens
 
     draw = torch.Generator().manual_seed(5)
     tokens = Tokens()
@@ -164,13 +164,13 @@ def step(folder: Path, packing: str) -> tuple[float, float, str | None, str]:
     from transformers import PreTrainedTokenizerFast, TrainerCallback
 
     from finetune_core.recipe.schema import Recipe
-    from finetune_core.worker import device, levers
-    from finetune_core.worker.arguments import sft_config
-    from finetune_core.worker.dataset import to_dataset
-    from finetune_core.worker.head import refuse_another_loss
-    from finetune_core.worker.load import load_model
-    from finetune_core.worker.trainer import Trainer
-    from finetune_core.worker.unpacked import longest, unpacked
+    from finetune_core.worker.model import device, speedups
+    from finetune_core.worker.model.adapter import sft_config
+    from finetune_core.worker.model.load import load_model
+    from finetune_core.worker.model.loss_head import refuse_another_loss
+    from finetune_core.worker.rows.dataset import to_dataset
+    from finetune_core.worker.rows.unpacked import longest, unpacked
+    from finetune_core.worker.training.trainer import Trainer
 
     values: dict[str, Any] = {
         "model": {"source": str(folder), "dtype": "float32"},
@@ -186,10 +186,10 @@ def step(folder: Path, packing: str) -> tuple[float, float, str | None, str]:
     recipe, tokens = Recipe.model_validate(values), rows()
     chosen = device.choose(recipe)
     model = load_model(folder, recipe, chosen)
-    found = levers.set_attention(model, recipe, chosen, nullcontext, longest(recipe, tokens))
+    found = speedups.set_attention(model, recipe, chosen, nullcontext, longest(recipe, tokens))
     if found.together is not None:
         recipe = unpacked(recipe, tokens)
-        levers.set_attention(model, recipe, chosen)
+        speedups.set_attention(model, recipe, chosen)
     logged: dict[str, float] = {}
 
     class Note(TrainerCallback):
@@ -237,7 +237,7 @@ def one(kind: str) -> dict[str, Any]:
     import transformers
 
     from finetune_core.errors import FtError
-    from finetune_core.plan.attention import runs_together
+    from finetune_core.plan.memory.attention import runs_together
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
@@ -308,7 +308,7 @@ def main() -> int:
     os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     os.nice(10)
     warnings.simplefilter("ignore")
-    for module in ("trl.trainer.sft_trainer", "finetune_core.worker.setup"):
+    for module in ("trl.trainer.sft_trainer", "finetune_core.worker.training.setup"):
         importlib.import_module(module)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch", "trl"))
     lines = [f"{versions}; relative error of loss or gradient norm, whichever is larger", ""]

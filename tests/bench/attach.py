@@ -37,8 +37,8 @@ def make_run(megabytes: float) -> tuple[object, int]:
     from finetune_core.recipe.schema import Recipe
     from finetune_core.runs.identity import Identity
     from finetune_core.runs.journal import Journal
-    from finetune_core.runs.lifecycle import create
     from finetune_core.runs.status import Status, write_status
+    from finetune_core.runs.upkeep.lifecycle import create
 
     run = create(Recipe(), {})
     with Journal(run.events_file) as journal:
@@ -105,9 +105,9 @@ def tell(name: str, took: float, baseline: float) -> None:
 
 def measure(megabytes: float) -> None:
     """All cases, the ones without a history first."""
-    from finetune_core.runs import history
-    from finetune_core.runs.glance import Glance
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.view import history
+    from finetune_core.runs.view.run_view import RunView
+    from finetune_core.runs.view.tail_view import Glance
 
     _, last = make_run(0.004)
     short = seconds(lambda: until(b"step %d/" % last))

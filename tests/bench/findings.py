@@ -48,7 +48,7 @@ def measure(count: int) -> None:
     import numpy as np
     import rensa  # noqa: F401 - loaded before memory is measured
 
-    from finetune_core.data.findings.checker import Checker
+    from finetune_core.data.checks.findings.checker import Checker
     from finetune_core.data.rows import Conversation, Message
 
     np.empty(0)

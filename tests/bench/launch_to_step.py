@@ -52,8 +52,8 @@ trainer.train()
 def warm_step() -> float:
     """Seconds from the launch to the first step of the demo, with a worker that waited for it."""
     from finetune_core.plan.prepare import prepare
-    from finetune_core.runs.launch import environment
-    from finetune_core.runs.warm import WarmWorker
+    from finetune_core.runs.start.launch import environment
+    from finetune_core.runs.start.warm import WarmWorker
     from finetune_tui.start import start_run
 
     recipe = demo_recipe()

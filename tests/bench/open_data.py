@@ -41,7 +41,7 @@ print(time.perf_counter() - start)
 """
 _PAGE = """
 import time
-from finetune_core.data.open import open_rows
+from finetune_core.data.files.open import open_rows
 import sys
 start = time.perf_counter()
 rows = open_rows(sys.argv[1]).first(100)
@@ -50,7 +50,7 @@ print(time.perf_counter() - start)
 """
 _SCAN = """
 import sys, time
-from finetune_core.data.scan import scan
+from finetune_core.data.scan.scan import scan
 start = time.perf_counter()
 found = scan(sys.argv[1])
 print(time.perf_counter() - start, found.rows, found.bad)
@@ -58,7 +58,7 @@ print(time.perf_counter() - start, found.rows, found.bad)
 
 _CHECK = """
 import sys, time
-from finetune_core.data.check import check
+from finetune_core.data.checks.check import check
 start = time.perf_counter()
 report = check(sys.argv[1], processes=int(sys.argv[2]) or None)
 print(time.perf_counter() - start, report.rows)
@@ -129,8 +129,8 @@ def compare(name: str, ours: float, theirs: float, **more: float) -> None:
 
 def bench(path: Path, folder: Path) -> None:
     """One file, by both."""
-    from finetune_core.data.open import open_rows
-    from finetune_core.data.scan import cached, scan
+    from finetune_core.data.files.open import open_rows
+    from finetune_core.data.scan.scan import cached, scan
 
     size = path.stat().st_size
     (loaded,), load_memory = run(_LOAD, str(path), str(folder / "cache"))

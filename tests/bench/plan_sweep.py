@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from finetune_core.models.catalogue import from_catalogue
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.advice import advised
-from finetune_core.plan.facts import DataFacts
-from finetune_core.plan.margin import margin
-from finetune_core.plan.memory import estimate
+from finetune_core.plan.advice.advice import advised
+from finetune_core.plan.advice.margin import margin
+from finetune_core.plan.memory.estimate import estimate
+from finetune_core.plan.situation import DataFacts
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from tests.core.plan.cases import data

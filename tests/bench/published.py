@@ -24,11 +24,11 @@ from finetune_core.hardware.card_names import card_of
 from finetune_core.hardware.look import Gpu, Hardware
 from finetune_core.models.catalogue import from_catalogue
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.advice import situation
-from finetune_core.plan.facts import DataFacts, TokenCount
-from finetune_core.plan.memory import MemoryEstimate, estimate
+from finetune_core.plan.advice.advice import situation
+from finetune_core.plan.memory.estimate import MemoryEstimate, estimate
 from finetune_core.plan.resolve import completed, resolve
-from finetune_core.plan.speed import Range, speed
+from finetune_core.plan.situation import DataFacts, TokenCount
+from finetune_core.plan.speed.estimate import Range, speed
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from finetune_core.text import memory_text

@@ -94,7 +94,7 @@ def _until(command: list[str], words: bytes) -> None:
 
 def bench_first_page(folder: Path) -> None:
     """Opening a data file."""
-    from finetune_core.data.open import open_rows
+    from finetune_core.data.files.open import open_rows
 
     line = b'{"prompt": "a", "completion": "b"}\n'
     huge, small = folder / "huge.jsonl", folder / "small.jsonl"
@@ -108,8 +108,8 @@ def bench_attach() -> None:
     """Opening a long run."""
     from finetune_core.recipe.schema import Recipe
     from finetune_core.runs.journal import Journal
-    from finetune_core.runs.lifecycle import create
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.upkeep.lifecycle import create
+    from finetune_core.runs.view.run_view import RunView
 
     run = create(Recipe(), {})
     memory = {"allocated": 12345678901, "reserved": 22345678901, "peak": 23345678901, "rss": 3345678901}
@@ -193,7 +193,7 @@ async def _costs_at_once(app: FtApp) -> list[tuple[str, float]]:
     """What it costs to go to a step before the steps are made ahead, and what one part of them costs."""
     from finetune_tui import readiness
     from finetune_tui.app import FtApp
-    from finetune_tui.screens import wizard_pages
+    from finetune_tui.wizard import pages as wizard_pages
 
     found: list[tuple[str, float]] = []
     usual, wizard_pages.AHEAD_PAUSE = wizard_pages.AHEAD_PAUSE, 600.0  # type: ignore[misc]
@@ -220,7 +220,7 @@ async def _costs_at_once(app: FtApp) -> list[tuple[str, float]]:
 
 async def _parts_ahead(app: App[Any]) -> AsyncIterator[float]:
     """CPU seconds of each part that is made ahead, until every step is there."""
-    from finetune_tui.screens.wizard_pages import Pages
+    from finetune_tui.wizard.pages import Pages
 
     pages = app.screen.query_one(Pages)
     while not all(step.built for step in pages._steps):

@@ -31,7 +31,7 @@ except FtError as error:
 """
 _ROWS = """
 from collections import Counter
-from finetune_core.data.open import open_rows
+from finetune_core.data.files.open import open_rows
 found = Counter(row.problem.what if row.problem else "" for row in open_rows(str(path)).rows())
 print(found.most_common(), sum(found.values()))
 """
@@ -39,9 +39,9 @@ _HEADER = "from finetune_core.models.weights import read_header; read_header(pat
 _CONFIG = "from finetune_core.models.config import check_folder; check_folder(path.parent)"
 _RECIPE = "from finetune_core.recipe.yaml_io import load; load(path)"
 _PREVIEW = """
-from finetune_core.worker.ask import load_tokenizer
+from finetune_core.worker.rows.server import load_tokenizer
 from finetune_core.data.rows import Conversation, Message
-from finetune_core.worker.tokenise import Encoder
+from finetune_core.worker.rows.tokenise import Encoder
 encoder = Encoder(load_tokenizer(path), "assistant")
 encoder.encode(Conversation(1, (Message("user", "a"), Message("assistant", "b")), completion_only=False, tools=()))
 """
@@ -177,7 +177,7 @@ def test_what_is_large_and_honest_is_read(tmp_path: Path) -> None:
     ]
     kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     parquet.write_table(pa.table({"messages": pa.array(rows, kind), "n": range(3000)}), tmp_path / "a.parquet")
-    from finetune_core.data.open import open_rows
+    from finetune_core.data.files.open import open_rows
 
     found = list(open_rows(str(tmp_path / "a.parquet")).rows())
     assert [row.value for row in found] == [{"messages": turns, "n": n} for n, turns in enumerate(rows)]

@@ -11,7 +11,7 @@ import pytest
 from finetune_core import paths
 from finetune_core.errors import FtError
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.upkeep.lifecycle import create
 
 
 def test_the_folders_are_made_private(home: Path) -> None:

@@ -21,19 +21,19 @@ from finetune_core.errors import FtError
 from finetune_core.files import write_atomic
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs import control, identity, journal, status
-from finetune_core.runs.damage import read_damage
 from finetune_core.runs.directory import RunDir, list_runs
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Journal, Tail
-from finetune_core.runs.launch import launch
-from finetune_core.runs.lifecycle import create, run_id
 from finetune_core.runs.lock import RunLock
 from finetune_core.runs.oddities import refuse_oddities
 from finetune_core.runs.recorded import sealed_steps
+from finetune_core.runs.start.launch import launch
 from finetune_core.runs.status import Status, known, known_events, live, read_status, shown_state, write_status
-from finetune_core.runs.summary import summarise
-from finetune_core.runs.view import RunView
-from finetune_core.worker import checkpoints
+from finetune_core.runs.upkeep.lifecycle import create, run_id
+from finetune_core.runs.view.damage import read_damage
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.summary import summarise
+from finetune_core.worker.checkpoints import sealed
 
 KEEP = 2
 
@@ -114,8 +114,8 @@ class RunDirectory(RuleBasedStateMachine):
 
     @rule()
     def seal(self) -> None:
-        checkpoints.seal(self.run.checkpoints, self.step, fill, {})
-        checkpoints.prune(self.run.checkpoints, KEEP)
+        sealed.seal(self.run.checkpoints, self.step, fill, {})
+        sealed.prune(self.run.checkpoints, KEEP)
         if self.step not in self.sealed:
             self.sealed.append(self.step)
         self._write("checkpoint", step=self.step, path=f"checkpoints/step-{self.step:06d}", bytes=300, seconds=0.1)
@@ -176,7 +176,7 @@ class RunDirectory(RuleBasedStateMachine):
 
     @invariant()
     def the_newest_checkpoint_is_whole(self) -> None:
-        found, damaged = checkpoints.newest(self.run.checkpoints)
+        found, damaged = sealed.newest(self.run.checkpoints)
         assert damaged == []
         assert (found.step if found else None) == max(self.sealed, default=None)
 
@@ -295,8 +295,8 @@ class Outside(RuleBasedStateMachine):
         if not self.at_work or not self.step:
             return
         notes = {"run": run_id(self.run), "events": self.written}
-        checkpoints.seal(self.run.checkpoints, self.step, fill, notes)
-        checkpoints.prune(self.run.checkpoints, KEEP, run_id=run_id(self.run))
+        sealed.seal(self.run.checkpoints, self.step, fill, notes)
+        sealed.prune(self.run.checkpoints, KEEP, run_id=run_id(self.run))
         self.sealed = sorted({*self.sealed, self.step})[-KEEP:]
 
     @rule(how=st.sampled_from((*ENDS, "killed")))
@@ -387,7 +387,7 @@ class Outside(RuleBasedStateMachine):
     @invariant()
     def every_checkpoint_that_is_to_be_kept_is_there(self) -> None:
         assert sealed_steps(self.run) == self.sealed
-        found, damaged = checkpoints.newest(self.run.checkpoints, run_id=run_id(self.run))
+        found, damaged = sealed.newest(self.run.checkpoints, run_id=run_id(self.run))
         assert ((found.step if found else None), damaged) == (max(self.sealed, default=None), [])
 
     @invariant()

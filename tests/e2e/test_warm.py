@@ -20,10 +20,10 @@ from finetune_core.recipe.schema import Recipe
 from finetune_core.runs import control
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Tail
-from finetune_core.runs.launch import environment, launch
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.start.launch import environment, launch
+from finetune_core.runs.start.warm import WarmWorker, worthwhile
 from finetune_core.runs.status import read_status
-from finetune_core.runs.warm import WarmWorker, worthwhile
+from finetune_core.runs.upkeep.lifecycle import create
 from finetune_tui import start
 from tests.e2e.runs import state
 
@@ -96,7 +96,7 @@ def test_it_ends_when_it_is_let_go(warm: WarmWorker, home: Path) -> None:
 def test_it_ends_when_the_program_that_waits_is_killed(recipe: Recipe, home: Path) -> None:
     home.mkdir(exist_ok=True)
     code = (
-        "import os, sys, time; from finetune_core.runs.warm import WarmWorker; "
+        "import os, sys, time; from finetune_core.runs.start.warm import WarmWorker; "
         "w = WarmWorker(dict(os.environ)); print('up', flush=True); time.sleep(600)"
     )
     program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment(recipe))
@@ -181,9 +181,9 @@ def test_a_worker_of_a_run_that_is_refused_ends(recipe: Recipe, home: Path, monk
 
 
 def test_no_worker_waits_where_that_is_forbidden_or_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetune_core.runs.warm.host_memory_now", lambda: (64 * 2**30, 32 * 2**30))
+    monkeypatch.setattr("finetune_core.runs.start.warm.host_memory_now", lambda: (64 * 2**30, 32 * 2**30))
     assert not worthwhile(), "the tests forbid it"
     monkeypatch.setenv("FT_TUI_WARM", "1")
     assert worthwhile()
-    monkeypatch.setattr("finetune_core.runs.warm.host_memory_now", lambda: (4 * 2**30, 2**30))
+    monkeypatch.setattr("finetune_core.runs.start.warm.host_memory_now", lambda: (4 * 2**30, 2**30))
     assert not worthwhile()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.data import open as data_files
+from finetune_core.data.files import open as data_files
 from finetune_core.runs.directory import find_run, list_runs
 from finetune_core.runs.status import live
 from tests.e2e.conftest import FT_TUI

@@ -26,9 +26,9 @@ from typing import Any
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Event, Tail
-from finetune_core.runs.lifecycle import run_id
 from finetune_core.runs.log import open_log
-from finetune_core.worker import checkpoints
+from finetune_core.runs.upkeep.lifecycle import run_id
+from finetune_core.worker.checkpoints import sealed
 from tests.core.worker import tiny
 from tests.faults.forked import apart, fork
 
@@ -215,7 +215,7 @@ class Chaos:
         if seqs != list(range(1, len(seqs) + 1)):
             self._lose(run, "events are missing")
         told = [event["step"] for event in events if event["kind"] == "checkpoint"]
-        found, damaged = checkpoints.newest(run.checkpoints, run_id=run_id(run))
+        found, damaged = sealed.newest(run.checkpoints, run_id=run_id(run))
         if damaged:
             self._lose(run, f"a checkpoint is visible and not whole: {damaged}")
         if told and (found is None or found.step < told[-1]):
@@ -276,7 +276,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    for module in ("finetune_core.worker.train", "finetune_core.worker.job"):
+    for module in ("finetune_core.worker.train", "finetune_core.worker.training.job"):
         importlib.import_module(module)
     chaos = Chaos(chosen.folder, chosen.seed)
     for outcome in chaos.work(chosen.kills):

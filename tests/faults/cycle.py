@@ -15,7 +15,7 @@ from finetune_core.runs import control
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Journal, Tail
 from finetune_core.runs.status import Status, read_status, write_status
-from finetune_core.worker import checkpoints
+from finetune_core.worker.checkpoints import sealed
 
 STEPS = 4
 KEEP = 2
@@ -61,7 +61,7 @@ def prepare(folder: Path) -> RunDir:
     with Journal(run.events_file) as journal:
         for number in range(3):
             journal.write("step", step=number)
-    checkpoints.seal(run.checkpoints, 0, fill, {"run": "one"})
+    sealed.seal(run.checkpoints, 0, fill, {"run": "one"})
     write_status(run, Status(run=run.name, state="training"))
     write_atomic(run.control / "00000000000000000001-sample.json", '{"request": "evaluate", "args": {}}')
     return run
@@ -89,9 +89,9 @@ def work(run: RunDir, safe: Acknowledged) -> None:
         for step in range(1, STEPS + 1):
             _event(journal, safe, "step", step=step)
             try:
-                checkpoints.seal(run.checkpoints, step, fill, {"run": "one"})
+                sealed.seal(run.checkpoints, step, fill, {"run": "one"})
                 safe.step = step
-                checkpoints.prune(run.checkpoints, KEEP)
+                sealed.prune(run.checkpoints, KEEP)
             except OSError as error:
                 _event(journal, safe, "alarm", name="checkpoint_failed", text=str(error))
             _event(journal, safe, "checkpoint", step=step)
@@ -123,16 +123,16 @@ def broken_promises(run: RunDir, safe: Acknowledged) -> list[str]:
     status = read_status(run)
     if status is None or status.state != "training":
         broken.append("the status cannot be read")
-    checkpoints.clear_stages(run.checkpoints)
-    found, damaged = checkpoints.newest(run.checkpoints, run_id="one")
+    sealed.clear_stages(run.checkpoints)
+    found, damaged = sealed.newest(run.checkpoints, run_id="one")
     if damaged:
         broken.append(f"a checkpoint is visible and not whole: {damaged}")
     if found is None or found.step < safe.step:
         broken.append(f"the checkpoint of step {safe.step} is lost: {found.step if found else None} is the newest")
     if answers(run) + len(control.pending(run)) > 1:
         broken.append("a request acts twice")
-    checkpoints.seal(run.checkpoints, 100, fill, {"run": "one"})
-    if checkpoints.newest(run.checkpoints, run_id="one")[0] is None:
+    sealed.seal(run.checkpoints, 100, fill, {"run": "one"})
+    if sealed.newest(run.checkpoints, run_id="one")[0] is None:
         broken.append("no checkpoint can be written any more")
     return broken
 

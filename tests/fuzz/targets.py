@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from finetune_core.data.canonical import convert_all
-from finetune_core.data.containers.base import RowFile
-from finetune_core.data.containers.sniff import open_file
-from finetune_core.data.scan_parts import parts
-from finetune_core.data.shapes import recognise
-from finetune_core.data.stretches import OpenEndError
+from finetune_core.data.files.base import RowFile
+from finetune_core.data.files.chunks import OpenEndError
+from finetune_core.data.files.sniff import open_file
+from finetune_core.data.scan.parts import parts
+from finetune_core.data.shapes.convert import convert_all
+from finetune_core.data.shapes.recognise import recognise
 from finetune_core.errors import FtError
 from finetune_core.models.inspect import inspect_folder
 from finetune_core.models.weights import read_weights
@@ -29,10 +29,10 @@ from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Journal, Tail, parse_line
 from finetune_core.runs.log import last_lines
 from finetune_core.runs.status import read_settled, read_status
-from finetune_core.runs.summary import summarise
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.summary import summarise
 from finetune_core.text import bytes_text, clean, count_text
-from finetune_core.worker import checkpoints
+from finetune_core.worker.checkpoints import sealed as checkpoints
 from finetune_tui.commands.plain import Follower
 from finetune_tui.commands.runs import _status_lines
 from finetune_tui.run_rows import RunRow, when

@@ -10,7 +10,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from finetune_tui.app import FtApp
-from finetune_tui.screens.dashboard import DashboardScreen
+from finetune_tui.dashboard.screen import DashboardScreen
 from tests.tui.made_runs import MadeRun
 from tests.tui.sizes import plain
 

@@ -11,8 +11,8 @@ from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Journal
-from finetune_core.runs.lifecycle import create
 from finetune_core.runs.status import Status, read_status, write_status
+from finetune_core.runs.upkeep.lifecycle import create
 
 
 def make_run(

@@ -9,16 +9,16 @@ from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_tui.actions import ACTIONS, Action, actions, bindings, key_text
 from finetune_tui.app import FtApp
-from finetune_tui.screens.confirm import Confirm
-from finetune_tui.screens.dashboard import DashboardScreen
-from finetune_tui.screens.dialog import Palette
+from finetune_tui.dashboard.screen import DashboardScreen
+from finetune_tui.dialogs.confirm import Confirm
+from finetune_tui.dialogs.dialog import Palette
 from finetune_tui.screens.help import HelpScreen, PageScreen
 from finetune_tui.screens.home import HomeScreen
 from finetune_tui.screens.review_rows import ReviewRowsScreen
 from finetune_tui.screens.too_small import TooSmallScreen
-from finetune_tui.screens.wizard import WizardScreen
 from finetune_tui.theming import read_choice
 from finetune_tui.widgets.row_view import RowView
+from finetune_tui.wizard.screen import WizardScreen
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.sizes import SIZES, assert_inside, plain, until
 

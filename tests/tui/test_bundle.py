@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs.anonymous import Anonymous
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Journal
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.upkeep.anonymous import Anonymous
+from finetune_core.runs.upkeep.lifecycle import create
 from finetune_tui.cli import cli
 
 ROW = "CANARYrow the patient of room 12 has a rash"

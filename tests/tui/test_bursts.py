@@ -16,16 +16,16 @@ from textual.widgets._toast import Toast
 
 from finetune_tui.actions import actions
 from finetune_tui.app import FtApp
+from finetune_tui.dashboard.screen import DashboardScreen
+from finetune_tui.dialogs.confirm import Confirm
+from finetune_tui.dialogs.dialog import Palette
+from finetune_tui.dialogs.file_browser import Listing
 from finetune_tui.palette import runner
-from finetune_tui.screens.confirm import Confirm
-from finetune_tui.screens.dashboard import DashboardScreen
-from finetune_tui.screens.dialog import Palette
 from finetune_tui.screens.help import HelpScreen
 from finetune_tui.screens.home import HomeScreen
 from finetune_tui.screens.too_small import TooSmallScreen
-from finetune_tui.screens.wizard import WizardScreen
-from finetune_tui.screens.wizard_settings import SettingsStep
-from finetune_tui.widgets.file_browser import Listing
+from finetune_tui.wizard.screen import WizardScreen
+from finetune_tui.wizard.steps.settings import SettingsStep
 from tests.tui.listed_runs import make_run
 from tests.tui.sizes import until
 from tests.tui.walking import send_keys

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 from finetune_tui.widgets.cells import Line, fitted, line_width, spread, within
 from finetune_tui.widgets.chart import Axes, Curve, render
 from finetune_tui.widgets.event_list import event_lines

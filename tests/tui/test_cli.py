@@ -416,7 +416,9 @@ def test_ctrl_c_ends_only_the_following_and_says_how_to_come_back() -> None:
     assert status.state == "training"
 
 
-@pytest.mark.parametrize("place", ["finetune_core.runs.launch.launch", "finetune_tui.commands.output.show_problems"])
+@pytest.mark.parametrize(
+    "place", ["finetune_core.runs.start.launch.launch", "finetune_tui.commands.output.show_problems"]
+)
 @pytest.mark.parametrize("command", ["train", "resume"])
 def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
     command: str, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -433,7 +435,7 @@ def test_ctrl_c_while_a_run_is_started_names_the_run_that_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("finetune_core.runs.launch.launch", launch)
+    monkeypatch.setattr("finetune_core.runs.start.launch.launch", launch)
     if "launch" not in place:
         monkeypatch.setattr("finetune_tui.commands.output.show_problems", interrupt)
         monkeypatch.setattr("finetune_tui.commands.plain.follow", interrupt)
@@ -514,7 +516,7 @@ def test_the_shell_completes_names_of_runs_and_fields_of_the_recipe() -> None:
 
 
 def test_the_trash_lists_restores_and_frees_what_was_deleted(home: Path) -> None:
-    from finetune_core.runs.trash import move_to_trash
+    from finetune_core.runs.upkeep.trash import move_to_trash
 
     assert "The trash is empty" in ft("trash").stderr
     one, other = (move_to_trash(make_run(name)) for name in ("capitals", "poems"))

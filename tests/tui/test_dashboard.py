@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from finetune_core.runs.directory import RunDir
-from finetune_tui.screens.wizard import WizardScreen
 from finetune_tui.widgets.pager import Pager
+from finetune_tui.wizard.screen import WizardScreen
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import CAPITALS, START, Clock, MadeRun, finished, running
 from tests.tui.sizes import SIZES, assert_inside, assert_snapshot

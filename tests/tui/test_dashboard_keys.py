@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from textual.widgets import Button, Input
 
-from finetune_core.runs import control, supervise
+from finetune_core.runs import control
+from finetune_core.runs.watch import supervise
 from finetune_core.text import reading_seconds
 from finetune_tui.actions import actions
 from finetune_tui.app import FtApp
-from finetune_tui.screens.confirm import Confirm
-from finetune_tui.screens.dashboard import DashboardScreen
-from finetune_tui.screens.dashboard_reader import FASTEST, SLOWEST, Pace
-from finetune_tui.screens.dashboard_requests import Requests
+from finetune_tui.dashboard.reader import FASTEST, SLOWEST, Pace
+from finetune_tui.dashboard.requests import Requests
+from finetune_tui.dashboard.screen import DashboardScreen
+from finetune_tui.dialogs.confirm import Confirm
+from finetune_tui.dialogs.prompt import SamplePrompt
 from finetune_tui.screens.home import HomeScreen
-from finetune_tui.screens.prompt import SamplePrompt
 from finetune_tui.widgets.cells import Cells
 from finetune_tui.widgets.pager import Pager
 from tests.tui.dashboard_driver import Driver, dashboard
@@ -236,7 +237,7 @@ async def test_r_continues_a_crashed_run_and_refuses_one_at_work(monkeypatch: py
         assert queue
         resumed.append(run)
 
-    monkeypatch.setattr("finetune_core.runs.launch.resume", resume)
+    monkeypatch.setattr("finetune_core.runs.start.launch.resume", resume)
     async with dashboard(running()) as driver:
         await driver.press("r")
         await driver.sees("Nothing to continue: this run is at work")

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from finetune_core.runs import glance, history, journal
-from finetune_tui.screens import dashboard_reader
-from finetune_tui.screens.dashboard_reader import RunReader
+from finetune_core.runs import journal
+from finetune_core.runs.view import history, tail_view
+from finetune_tui.dashboard import reader
+from finetune_tui.dashboard.reader import RunReader
 from tests.tui.dashboard_driver import Driver, dashboard
 from tests.tui.made_runs import CAPITALS, MadeRun
 
@@ -18,9 +19,9 @@ from tests.tui.made_runs import CAPITALS, MadeRun
 @pytest.fixture(autouse=True)
 def _short_journals_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in (("SHORT", 20_000), ("_HEAD", 2_000), ("_END", 10_000)):
-        monkeypatch.setattr(glance, name, size)
+        monkeypatch.setattr(tail_view, name, size)
     monkeypatch.setattr(journal, "_CHUNK", 5_000)
-    monkeypatch.setattr(dashboard_reader, "_FILL_PIECE", 20_000)
+    monkeypatch.setattr(reader, "_FILL_PIECE", 20_000)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from finetune_core.recipe.schema import Data
-from finetune_tui.wizard.disk_stamp import data_stamp, model_stamp
+from finetune_tui.wizard.disk_watch import data_stamp, model_stamp
 
 
 def test_a_stamp_changes_with_any_file_of_a_folder_and_with_every_file_of_rows(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.strip import Strip
 
-from finetune_tui import drawing
+from finetune_tui.patches import drawing
 from tests.tui.walking import send_keys
 from tests.tui.wizard_driver import WizardApp, ready, until, wizard
 

@@ -10,13 +10,13 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs import lifecycle
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.status import read_status, write_status
+from finetune_core.runs.upkeep import lifecycle
 from finetune_tui import run_rows
 from finetune_tui.app import FtApp
 from finetune_tui.clone import as_new
-from finetune_tui.screens.confirm import Confirm
+from finetune_tui.dialogs.confirm import Confirm
 from finetune_tui.screens.help import PageScreen
 from finetune_tui.screens.home import HomeScreen
 from tests.tui.listed_runs import make_run
@@ -320,8 +320,8 @@ async def test_q_leaves_the_program(fixed_names: float) -> None:
 
 def test_a_long_name_is_cut_before_what_sets_the_run_apart() -> None:
     from finetune_core.recipe.check import with_values
-    from finetune_core.runs.lifecycle import create
-    from finetune_core.runs.summary import summarise
+    from finetune_core.runs.upkeep.lifecycle import create
+    from finetune_core.runs.view.summary import summarise
     from finetune_tui.run_rows import RunRow
 
     values = {"model.source": "owner/smollm2-135m-instruct", "data.source": "/d/capitals.jsonl", "adapter.rank": 16}
@@ -335,7 +335,7 @@ def test_a_long_name_is_cut_before_what_sets_the_run_apart() -> None:
 
 async def test_the_list_shows_what_sets_runs_apart_and_the_time_where_names_are_the_same(fixed_names: float) -> None:
     from finetune_core.recipe.check import with_values
-    from finetune_core.runs.lifecycle import create
+    from finetune_core.runs.upkeep.lifecycle import create
 
     for changed in ({}, {"adapter.rank": 64}, {"training.learning_rate": 1e-4}, {}):
         create(with_values(Recipe(), {"output.name": "capitals", **changed}), {})

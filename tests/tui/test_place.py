@@ -14,14 +14,14 @@ import pytest
 from finetune_core.paths import drafts_root
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
-from finetune_core.runs.lifecycle import delete
+from finetune_core.runs.upkeep.lifecycle import delete
 from finetune_tui import app as app_module
 from finetune_tui import place
 from finetune_tui.app import FtApp
 from finetune_tui.place import Place, keep, recall
 from finetune_tui.screens.home import HomeScreen
-from finetune_tui.screens.wizard import WizardScreen
 from finetune_tui.wizard.draft import Draft, save_draft
+from finetune_tui.wizard.screen import WizardScreen
 from tests.tui.listed_runs import finished_events, make_run
 from tests.tui.pseudo_terminal import Terminal
 from tests.tui.sizes import until

@@ -71,7 +71,7 @@ def test_a_resumed_run_is_followed_to_its_second_end() -> None:
 
 
 def test_the_present_of_a_long_run_is_told_before_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetune_core.runs.glance.SHORT", 10)
+    monkeypatch.setattr("finetune_core.runs.view.tail_view.SHORT", 10)
     monkeypatch.setattr("finetune_tui.commands.plain._PIECE", 10)
     run = make_run(events=[state("preparing", "importing"), *finished_events()], state="done")
     lines = told(run)

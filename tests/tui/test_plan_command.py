@@ -175,7 +175,7 @@ def test_a_model_of_the_hub_is_planned_for_before_its_weights_come(demo: str, mo
         hub.gated = False
         result = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
         again = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
-        monkeypatch.setattr("finetune_core.plan.described._FRESH_SECONDS", 0.0)
+        monkeypatch.setattr("finetune_core.plan.describe._FRESH_SECONDS", 0.0)
         hub.fault = answering(500, at="/api/")
         later = ft("plan", demo, "--set", "model.source=some/tiny", "--json")
     assert later.exit_code == 0

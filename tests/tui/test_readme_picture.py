@@ -14,7 +14,7 @@ import pytest
 
 from finetune_core.runs.directory import RunDir
 from finetune_tui.app import FtApp
-from finetune_tui.screens.dashboard import DashboardScreen
+from finetune_tui.dashboard.screen import DashboardScreen
 from tests.tui.record_demo import FIXTURE
 
 PICTURE = Path(__file__).parent / "dashboard.svg"

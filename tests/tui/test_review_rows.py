@@ -13,8 +13,8 @@ from finetune_core.data.synthetic.append import AppendFile
 from finetune_core.data.synthetic.pending import Origin, line_of
 from finetune_core.data.synthetic.review import Review
 from finetune_tui.app import FtApp
-from finetune_tui.screens.confirm import Confirm
-from finetune_tui.screens.edit_row import EditRow
+from finetune_tui.dialogs.confirm import Confirm
+from finetune_tui.dialogs.edit_row import EditRow
 from finetune_tui.screens.help import PageScreen
 from finetune_tui.screens.home import HomeScreen
 from finetune_tui.screens.review_rows import ReviewRowsScreen

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from finetune_core.plan.facts import TokenCount
 from finetune_core.plan.prepare import prepare
+from finetune_core.plan.situation import TokenCount
 from finetune_core.recipe.check import reopened, with_values
-from finetune_tui.screens.wizard_review import what_will_happen
+from finetune_tui.wizard.steps.review import what_will_happen
 from tests.fakes import machine
 from tests.tui.wizard_driver import demo_recipe
 

@@ -13,8 +13,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from finetune_core.data.findings.kinds import KINDS
-from finetune_core.data.findings.report import Finding
+from finetune_core.data.checks.findings.kinds import KINDS
+from finetune_core.data.checks.findings.report import Finding
 from finetune_tui.widgets.choice_row import ChoiceRow
 from finetune_tui.widgets.field_form import Typed, id_of
 from finetune_tui.widgets.finding_list import FindingList

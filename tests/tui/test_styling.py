@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from finetune_tui import readiness
 from finetune_tui.app import FtApp
-from finetune_tui.styling import QuickStylesheet
+from finetune_tui.patches.styling import QuickStylesheet
 from tests.tui.wizard_driver import WizardApp, ready
 
 Rules = dict[str, object]

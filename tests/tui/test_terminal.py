@@ -35,7 +35,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
 def test_a_crash_leaves_the_terminal_as_it_was_and_does_not_come_back_at_the_next_start(tmp_path: Path) -> None:
     run = make_run("ended", events=finished_events(), state="done", step=60, total=60)
     (tmp_path / "sitecustomize.py").write_text(
-        "from finetune_tui.screens.dashboard import DashboardScreen\n"
+        "from finetune_tui.dashboard.screen import DashboardScreen\n"
         "def fail(*_):\n    raise RuntimeError('as a bug would')\nDashboardScreen.refresh_panes = fail\n"
     )
     with Terminal(["attach", run.name], environment={"PYTHONPATH": str(tmp_path)}) as app:

@@ -13,8 +13,8 @@ from finetune_core.models import trust
 from finetune_core.models.json_file import CODE
 from finetune_core.models.trust import CodeFile
 from finetune_core.recipe.check import with_values
-from finetune_tui.screens.trust_code import TrustCode, code_rows
 from finetune_tui.widgets.pager import Pager
+from finetune_tui.wizard.dialogs.trust_code import TrustCode, code_rows
 from tests.tui.sizes import SIZES, assert_inside, plain
 from tests.tui.test_trust_command import own_code
 from tests.tui.wizard_driver import WizardApp, demo_recipe, ready, sees, session, until, wizard

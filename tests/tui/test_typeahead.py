@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Select, Tree
 
-from finetune_core.data.shapes import Choice
+from finetune_core.data.shapes.recognise import Choice
 from finetune_core.errors import FtError, Problem
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
@@ -22,18 +22,19 @@ from finetune_core.recipe.yaml_io import load
 from finetune_core.runs.directory import list_runs
 from finetune_tui import typeahead
 from finetune_tui.app import FtApp
-from finetune_tui.screens import wizard, wizard_pages
+from finetune_tui.dialogs.file_browser import FileBrowser
+from finetune_tui.dialogs.prompt import SamplePrompt
 from finetune_tui.screens.help import HelpScreen
 from finetune_tui.screens.home import HomeScreen
-from finetune_tui.screens.map_columns import MapColumns
-from finetune_tui.screens.mix_rows import MixRows
-from finetune_tui.screens.prompt import SamplePrompt
-from finetune_tui.screens.trust_code import TrustCode
-from finetune_tui.screens.wizard import WizardScreen
-from finetune_tui.screens.wizard_step import Step
-from finetune_tui.widgets.file_browser import FileBrowser
 from finetune_tui.widgets.path_input import PathInput
+from finetune_tui.wizard import pages
+from finetune_tui.wizard import screen as wizard
+from finetune_tui.wizard.dialogs.map_columns import MapColumns
+from finetune_tui.wizard.dialogs.mix_rows import MixRows
+from finetune_tui.wizard.dialogs.trust_code import TrustCode
 from finetune_tui.wizard.draft import draft_of, save_draft
+from finetune_tui.wizard.screen import WizardScreen
+from finetune_tui.wizard.step import Step
 from tests.tui.listed_runs import make_run
 from tests.tui.walking import send_event, send_keys
 from tests.tui.wizard_driver import WizardApp, demo_recipe, session, until
@@ -215,7 +216,7 @@ async def test_keys_typed_at_once_after_the_wizard_is_opened_act_on_the_step_the
 
 
 async def test_a_step_has_its_parts_once_it_was_gone_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wizard_pages, "AHEAD_PAUSE", 600.0)
+    monkeypatch.setattr(pages, "AHEAD_PAUSE", 600.0)
     app = WizardApp("wizard")
     async with app.run_test() as pilot:
         await rest(pilot)

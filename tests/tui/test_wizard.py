@@ -17,17 +17,17 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Select
 
 from finetune_core import demo
-from finetune_core.data import far_rows
-from finetune_core.data.sampled import SampledOrder
+from finetune_core.data.scan import row_index
+from finetune_core.data.scan.permutation import SampledOrder
 from finetune_core.errors import problem
 from finetune_core.hardware.installed_torch import TorchBuild
 from finetune_core.hardware.torch_fit import NOT_TRIED, Tried
 from finetune_core.models.catalogue import from_catalogue
 from finetune_core.models.facts import ModelFacts
-from finetune_core.models.figures import Figures
+from finetune_core.models.layer_costs import Figures
 from finetune_core.paths import drafts_root
-from finetune_core.plan.calibration import remember
 from finetune_core.plan.prepare import prepare
+from finetune_core.plan.speed.calibration import remember
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import GUIDES, Recipe
 from finetune_core.recipe.yaml_io import load
@@ -35,20 +35,20 @@ from finetune_core.runs.directory import RunDir, list_runs
 from finetune_core.runs.status import read_status
 from finetune_core.text import memory_text
 from finetune_tui.clone import as_new
-from finetune_tui.screens import wizard_ways
-from finetune_tui.screens.confirm import Confirm
+from finetune_tui.dialogs.confirm import Confirm
 from finetune_tui.screens.home import HomeScreen
-from finetune_tui.screens.map_columns import MapColumns
-from finetune_tui.screens.mix_rows import MixRows
-from finetune_tui.screens.wizard import WizardScreen
-from finetune_tui.screens.wizard_review import ReviewStep
-from finetune_tui.screens.wizard_save import SaveRecipe
 from finetune_tui.widgets.field_form import FieldRow, Typed, id_of
 from finetune_tui.widgets.fold import Fold
 from finetune_tui.widgets.gpu_table import GpuCard
 from finetune_tui.widgets.row_view import PAGE, RowView
 from finetune_tui.widgets.words import Line, Words
+from finetune_tui.wizard import ways
+from finetune_tui.wizard.dialogs.map_columns import MapColumns
+from finetune_tui.wizard.dialogs.mix_rows import MixRows
+from finetune_tui.wizard.save import SaveRecipe
+from finetune_tui.wizard.screen import WizardScreen
 from finetune_tui.wizard.session import DATA, HARDWARE, MODEL, REVIEW, SETTINGS, SHOWN_APART
+from finetune_tui.wizard.steps.review import ReviewStep
 from finetune_tui.wizard.token_link import TokenLink
 from tests.core.worker.test_steps_promised import rows_of
 from tests.fakes import GIB, FakeGpu, FakeNvml, host
@@ -79,8 +79,8 @@ def use_gpus(monkeypatch: pytest.MonkeyPatch, nvml: FakeNvml) -> None:
 
 
 def use_torch(monkeypatch: pytest.MonkeyPatch, build: TorchBuild, tried: Tried) -> None:
-    monkeypatch.setattr("finetune_tui.screens.wizard_hardware.installed_torch", lambda: build)
-    monkeypatch.setattr("finetune_tui.screens.wizard_hardware.try_kernel", lambda _hardware: tried)
+    monkeypatch.setattr("finetune_tui.wizard.steps.hardware.installed_torch", lambda: build)
+    monkeypatch.setattr("finetune_tui.wizard.steps.hardware.try_kernel", lambda _hardware: tried)
 
 
 @pytest.fixture(autouse=True)
@@ -399,16 +399,16 @@ async def test_a_row_far_behind_is_waited_for_until_the_scan_has_come_there(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, begun = threading.Event(), threading.Event()
-    whole = far_rows.scan
+    whole = row_index.scan
 
     def held(*args: Any, **options: Any) -> Any:
         begun.set()
         gate.wait(PATIENCE)
         return whole(*args, **options)
 
-    monkeypatch.setattr(far_rows, "scan", held)
-    monkeypatch.setattr(far_rows, "_SMALL", 1000)
-    monkeypatch.setattr(far_rows, "_NEAR_ROWS", 60)
+    monkeypatch.setattr(row_index, "scan", held)
+    monkeypatch.setattr(row_index, "_SMALL", 1000)
+    monkeypatch.setattr(row_index, "_NEAR_ROWS", 60)
     rows_file(here, *(f"question {number}" for number in range(1, 901)))
     app = WizardApp("wizard")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -705,7 +705,7 @@ async def test_a_file_that_is_chosen_is_shown_from_its_top(here: Path) -> None:
 async def test_a_file_or_folder_that_is_mended_on_the_disk_is_read_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune_tui.screens.wizard.WATCH_SECONDS", 0.1)
+    monkeypatch.setattr("finetune_tui.wizard.screen.WATCH_SECONDS", 0.1)
     file = rows_file(here, "a", "b", "c")
     good = file.read_text()
     file.write_text(good + "not json\n")
@@ -820,7 +820,7 @@ async def test_an_architecture_no_formula_knows_is_traced_while_one_reads(
             raise problem("a step of arcee cannot be traced", where="model.source", why="it was told to", remedy="-")
         return offered.figures
 
-    monkeypatch.setattr("finetune_tui.screens.wizard_model.figures_of", traced)
+    monkeypatch.setattr("finetune_tui.wizard.steps.model.figures_of", traced)
     app = WizardApp("wizard")
     async with app.run_test(size=(100, 40)) as pilot:
         await ready(pilot)
@@ -908,7 +908,7 @@ async def test_the_review_measures_on_the_device_what_it_predicts(monkeypatch: p
         remember(prepare(recipe).situation, 1234.0)
         return {"peak": 3 * 2**30, "reserved": None, "tokens_per_s": 1234.0}
 
-    monkeypatch.setattr("finetune_tui.screens.wizard_review.preflight", measured)
+    monkeypatch.setattr("finetune_tui.wizard.steps.review.preflight", measured)
     app = WizardApp("wizard")
     async with app.run_test(size=(100, 40)) as pilot:
         await ready(pilot)
@@ -1009,7 +1009,7 @@ async def test_the_footer_says_whether_paging_down_scrolls_or_goes_on_and_what_e
 async def test_a_note_goes_when_it_could_be_read_and_stays_while_a_run_is_launched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wizard_ways, "reading_seconds", lambda _text: 0.05)
+    monkeypatch.setattr(ways, "reading_seconds", lambda _text: 0.05)
     app = WizardApp("wizard")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
@@ -1132,7 +1132,7 @@ async def test_a_thread_that_dies_of_a_defect_is_told_and_nothing_waits_in_silen
     def broken(*_: object) -> None:
         raise RuntimeError("[/]")
 
-    monkeypatch.setattr("finetune_tui.screens.wizard_model.list_models", broken)
+    monkeypatch.setattr("finetune_tui.wizard.steps.model.list_models", broken)
     async with WizardApp("wizard").run_test(size=(80, 24), notifications=True) as pilot:
         await sees(pilot, "RuntimeError('[/]')")
         await sees(pilot, "defect")

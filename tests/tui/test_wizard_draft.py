@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_core.data.open import open_rows
-from finetune_core.data.shapes import AUTOMATIC, recognise
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.shapes.recognise import AUTOMATIC, recognise
 from finetune_core.errors import Problem
 from finetune_core.models.find import find
 from finetune_core.paths import drafts_root
 from finetune_core.plan.count import spread
-from finetune_core.plan.facts import TokenCount
 from finetune_core.plan.prepare import prepare
 from finetune_core.plan.rows import count_rows
+from finetune_core.plan.situation import TokenCount
 from finetune_core.recipe.check import from_text, with_values
 from finetune_core.recipe.schema import GUIDES, Recipe
 from finetune_tui.wizard.draft import (

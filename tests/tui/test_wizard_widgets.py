@@ -7,13 +7,13 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
-from finetune_core.data.open import Row
-from finetune_core.data.tokens import Preview, TokenSpan
+from finetune_core.data.files.open import Row
+from finetune_core.data.tokens.client import Preview, TokenSpan
 from finetune_core.hardware.look import Gpu, GpuProcess
-from finetune_core.plan.memory import MemoryEstimate
+from finetune_core.plan.memory.estimate import MemoryEstimate
+from finetune_tui.dialogs.file_browser import FileBrowser, read_folder
 from finetune_tui.widgets.cells import Line, line_width
 from finetune_tui.widgets.choice_row import ChoiceRow
-from finetune_tui.widgets.file_browser import FileBrowser, read_folder
 from finetune_tui.widgets.gpu_table import gpu_lines
 from finetune_tui.widgets.histogram import histogram_lines
 from finetune_tui.widgets.memory_bar import bar_lines

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.style import Style
 from textual.visual import RenderOptions
 
-from finetune_tui import wrapping
+from finetune_tui.patches import wrapping
 
 _TEXTS = st.lists(
     st.text(st.sampled_from("ab  -äß漢字🙂e\u0301\u200b\t"), max_size=30) | st.just("plain words of a line"), max_size=6

@@ -50,7 +50,7 @@ from tests.tui.sizes import plain
 STUCK_SECONDS = 60
 _PYTHON = """#!/bin/sh
 case " $* " in
-  *" finetune_core.runs.supervise "*|*" finetune_core.worker."*) echo cannot train >&2; exit 1;;
+  *" finetune_core.runs.watch.supervise "*|*" finetune_core.worker."*) echo cannot train >&2; exit 1;;
 esac
 exec {} "$@"
 """

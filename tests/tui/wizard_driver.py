@@ -14,7 +14,7 @@ from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import GUIDES, Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_tui.app import FtApp
-from finetune_tui.screens.wizard import WizardScreen
+from finetune_tui.wizard.screen import WizardScreen
 from finetune_tui.wizard.session import Session
 from tests.tui.sizes import plain
 

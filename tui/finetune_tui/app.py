@@ -22,16 +22,17 @@ from textual.screen import Screen
 from textual.theme import ThemeProvider
 from textual.widget import Widget
 
-from finetune_tui import drawing, guard, layouts, steady, terminal, theming, wrapping
+from finetune_tui import guard, terminal, theming
 from finetune_tui.actions import actions, bindings
+from finetune_tui.dialogs import dialog
+from finetune_tui.dialogs.dialog import Palette
 from finetune_tui.palette import Actions, Entry, action_entries, why_not
+from finetune_tui.patches import drawing, layouts, steady, wrapping
+from finetune_tui.patches.styling import QuickStylesheet
 from finetune_tui.place import Place
 from finetune_tui.place import keep as keep_place
-from finetune_tui.screens import dialog
-from finetune_tui.screens.dialog import Palette
 from finetune_tui.screens.home import HomeScreen
 from finetune_tui.screens.too_small import TooSmallScreen
-from finetune_tui.styling import QuickStylesheet
 from finetune_tui.typeahead import Typeahead
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ class FtApp(App[int]):
 
     def open_dashboard(self, run: RunDir, back_at: Place | None = None) -> None:
         """Show one run, live or finished; with a place, as it was left."""
-        from finetune_tui.screens.dashboard import DashboardScreen
+        from finetune_tui.dashboard.screen import DashboardScreen
 
         if self.screen_stack and isinstance(home := self.screen_stack[0], HomeScreen):
             home.stand_on(run.name)
@@ -300,7 +301,7 @@ class FtApp(App[int]):
 
     def open_wizard(self, recipe: Recipe | None = None) -> None:
         """Set up a run, from the draft or from a recipe."""
-        from finetune_tui.screens.wizard import WizardScreen
+        from finetune_tui.wizard.screen import WizardScreen
 
         self._show(WizardScreen(recipe))
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from finetune_core.plan.resolve import Resolved
-    from finetune_core.recipe.given import Given
+    from finetune_core.recipe.read_recipe import Given
     from finetune_core.recipe.schema import Recipe
     from finetune_core.runs.directory import RunDir
 
@@ -186,9 +186,9 @@ def resume(ctx: click.Context, *, run: str | None, plain: bool, detach: bool, qu
 
     A run that was made and never started begins.
     """
-    from finetune_core.runs.damage import read_damage
     from finetune_core.runs.directory import find_run
-    from finetune_core.runs.startable import goes_on_words
+    from finetune_core.runs.start.startable import goes_on_words
+    from finetune_core.runs.view.damage import read_damage
     from finetune_tui.start import continue_run
 
     found = find_run(run)
@@ -323,7 +323,7 @@ def _say_what_goes_on() -> None:
 
 
 def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
-    from finetune_core.plan.learn import learn
+    from finetune_core.plan.look_up import learn
     from finetune_tui.start import fetch_and_prepare, start_prepared, warming_up
 
     learn(recipe, output.words)
@@ -357,7 +357,7 @@ def _counted(recipe: Recipe | Given, prepared: Resolved) -> Resolved:
 
 
 def _detach(run: RunDir, *, as_json: bool) -> None:
-    from finetune_core.runs.logout import batch_job
+    from finetune_core.runs.start.logout import batch_job
 
     if (scheduler := batch_job()) is not None:
         output.words(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from finetune_core.recipe.check import reopened, with_values
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs.outcome import change_of
 from finetune_core.runs.status import ACTIVE
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.verdict import change_of
 from finetune_core.text import one_line
 
 

@@ -19,9 +19,9 @@ from finetune_core.hardware.torch_builds import INT8_CAPABILITY, NF4_CAPABILITY
 from finetune_core.hardware.torch_fit import fits
 from finetune_core.models.find import hub_cache, hub_endpoint, hub_forbidden_by
 from finetune_core.paths import HOME_VARIABLE, home
+from finetune_core.plan.gpu_check import try_kernel
 from finetune_core.plan.hub_login import token_found_in
-from finetune_core.plan.kernel import try_kernel
-from finetune_core.runs.launch import logout_risk
+from finetune_core.runs.start.launch import logout_risk
 from finetune_core.text import bytes_text, counted, memory_text, one_line
 
 Level = Literal["ok", "warn", "fail"]

@@ -16,9 +16,9 @@ from typing import Final
 from textual.screen import Screen
 from textual.widget import Widget
 
-from finetune_tui.styling import QuickStylesheet
+from finetune_tui.patches.styling import QuickStylesheet
 
-_SCREENS: Final = ("wizard", "dashboard", "help")
+_SCREENS: Final = ("wizard.screen", "dashboard.screen", "screens.help")
 # So many more objects than were freed have the young ones looked through; Python's 700 are a few widgets.
 _YOUNG_OBJECTS: Final = 10_000
 
@@ -26,7 +26,7 @@ _YOUNG_OBJECTS: Final = 10_000
 def prepare(variables: dict[str, str]) -> QuickStylesheet:
     """Import what keys open, and parse its style sheets with these variables; touches nothing of an app."""
     for name in _SCREENS:
-        import_module(f"finetune_tui.screens.{name}")
+        import_module(f"finetune_tui.{name}")
     sheet = QuickStylesheet(variables=variables)
     for kind in _subclasses(Widget):
         for read_from, css, tie_breaker, scope in object.__new__(kind)._get_default_css():

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from finetune_core.runs.directory import RunDir, list_runs
 from finetune_core.runs.status import ACTIVE
-from finetune_core.runs.summary import Summary, summarise
+from finetune_core.runs.view.summary import Summary, summarise
 from finetune_core.text import duration_text, one_line
 from finetune_tui.run_words import glyph, state_words, verdict_looks
 

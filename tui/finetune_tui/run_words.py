@@ -12,7 +12,7 @@ from finetune_core import demo
 from finetune_core.recipe.schema import DEMO
 from finetune_core.runs.journal import number
 from finetune_core.runs.status import ACTIVE
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 from finetune_core.text import memory_text, one_line
 
 _ASCII_VARIABLE: Final = "FT_TUI_ASCII"

@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from finetune_core.data.hub import fetch_all
+from finetune_core.data.files.hub import fetch_all
 from finetune_core.errors import FtError, Problem
 from finetune_core.hardware.choose import choose_device
 from finetune_core.hardware.look import Hardware, look
-from finetune_core.plan.facts import TokenCount
 from finetune_core.plan.prepare import prepare
 from finetune_core.plan.resolve import Resolved
 from finetune_core.plan.settling import plan_to_launch
+from finetune_core.plan.situation import TokenCount
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs import launch
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.lifecycle import create, delete
+from finetune_core.runs.start import launch
 from finetune_core.runs.status import shown_state
+from finetune_core.runs.upkeep.lifecycle import create, delete
 from finetune_tui.warm_link import WarmLink
 
 if TYPE_CHECKING:
-    from finetune_core.recipe.given import Given
-    from finetune_core.runs.warm import WarmWorker
+    from finetune_core.recipe.read_recipe import Given
+    from finetune_core.runs.start.warm import WarmWorker
 
 
 class Known(NamedTuple):

@@ -7,8 +7,8 @@ import threading
 from contextlib import suppress
 
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs.launch import environment
-from finetune_core.runs.warm import WarmWorker, worthwhile
+from finetune_core.runs.start.launch import environment
+from finetune_core.runs.start.warm import WarmWorker, worthwhile
 
 
 class WarmLink:

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from finetune_core.data.canonical import convert
+from finetune_core.data.checks.findings.checker import kind_of
+from finetune_core.data.checks.findings.compare import leakage
+from finetune_core.data.checks.findings.fixes import facts_of, fixed, silent
+from finetune_core.data.checks.findings.report import Finding
+from finetune_core.data.files.open import RowFile, open_rows
 from finetune_core.data.filters import filter_reason, nothing_left
-from finetune_core.data.findings.checker import kind_of
-from finetune_core.data.findings.compare import leakage
-from finetune_core.data.findings.fixing import facts_of, fixed, silent
-from finetune_core.data.findings.report import Finding
-from finetune_core.data.open import RowFile, open_rows
 from finetune_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
-from finetune_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, recognise, training_refusal
 from finetune_core.data.split import split
 from finetune_core.errors import FtError, Problem
 from finetune_core.recipe.schema import Data

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_core.models.facts import ModelFacts
-from finetune_core.models.figures import Figures, figures_from
+from finetune_core.models.layer_costs import Figures, figures_from
 
 _FILE = Path(__file__).with_name("catalogue.json")
 _NAMES = frozenset(field.name for field in fields(ModelFacts))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_core.errors import Problem
-from finetune_core.models.figures import Figures
+from finetune_core.models.layer_costs import Figures
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from finetune_core.errors import FtError, Problem, problem
 from finetune_core.models.catalogue import from_catalogue
 from finetune_core.models.config import ADAPTER
-from finetune_core.models.described import Description, read_description
 from finetune_core.models.facts import ModelFacts
+from finetune_core.models.hub_card import Description, read_description
 from finetune_core.models.inspect import inspect_folder
 from finetune_core.models.json_file import MISSING
 from finetune_core.models.weights import holds_weights
@@ -42,7 +42,7 @@ def find(source: str, revision: str | None = None) -> ModelFacts:
     """The model a recipe names: `demo`, a folder, or a hub id, from the cache.
 
     One whose weights are not there is of kind `hub`: what is known of it is what the catalogue knows, and what its
-    description says once it was fetched (`finetune_core.plan.described`).
+    description says once it was fetched (`finetune_core.plan.describe`).
     Raises FtError for a folder that is not there or holds no model, and for text that is neither path nor id.
     """
     if source == DEMO:

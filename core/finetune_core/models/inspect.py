@@ -21,8 +21,8 @@ from finetune_core.models.config import (
     text_value,
 )
 from finetune_core.models.facts import ModelFacts
-from finetune_core.models.figures import kept_figures
 from finetune_core.models.json_file import MISSING, read_json
+from finetune_core.models.layer_costs import kept_figures
 from finetune_core.models.weights import announced_weights, read_weights
 from finetune_core.text import one_line
 

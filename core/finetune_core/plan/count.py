@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from finetune_core.data.shapes import AUTOMATIC, Choice
-from finetune_core.data.tokens import Count, TokenWorker
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice
+from finetune_core.data.tokens.client import Count, TokenWorker
 from finetune_core.errors import FtError
 from finetune_core.models.find import find
-from finetune_core.plan.facts import RowTokens, TokenCount
 from finetune_core.plan.rows import count_rows
-from finetune_core.recipe.given import Given
+from finetune_core.plan.situation import RowTokens, TokenCount
+from finetune_core.recipe.read_recipe import Given
 from finetune_core.recipe.schema import Recipe
 
 

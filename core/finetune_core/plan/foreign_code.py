@@ -13,7 +13,7 @@ from finetune_core.models.facts import ModelFacts
 from finetune_core.models.find import find
 from finetune_core.models.json_file import CODE, READ_BY_TRANSFORMERS, code_files, read_json
 from finetune_core.models.trust import CodeFile, Consent, code_in, consent_to, fingerprint_of_code, name_of, trust
-from finetune_core.plan.described import fetch_description
+from finetune_core.plan.describe import fetch_description
 from finetune_core.text import one_line
 
 WHAT_CODE_CAN_DO = (

@@ -52,7 +52,7 @@ def log_in(token: str) -> str:
         )
     # A token of the environment would be asked about instead.
     around = {name: value for name, value in os.environ.items() if name not in _NAMES}
-    helper = Helper("finetune_core.worker.login", stdin=subprocess.PIPE, env=around)
+    helper = Helper("finetune_core.worker.hub.login", stdin=subprocess.PIPE, env=around)
     try:
         answer, _ = helper.communicate(token.encode(), _SECONDS)
     except subprocess.TimeoutExpired:

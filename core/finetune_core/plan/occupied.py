@@ -6,7 +6,7 @@ from typing import Final
 
 from finetune_core.errors import Problem
 from finetune_core.hardware.look import GpuProcess
-from finetune_core.plan.facts import Situation
+from finetune_core.plan.situation import Situation
 from finetune_core.text import memory_text
 
 # A desktop and its windows take less.

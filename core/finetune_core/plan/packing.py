@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from finetune_core.plan.facts import RowTokens
+from finetune_core.plan.situation import RowTokens
 
 # Rows are packed among so many neighbours at a time: the batch in which `datasets` maps them.
 PACKED_TOGETHER: Final = 1000

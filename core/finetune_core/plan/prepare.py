@@ -9,17 +9,17 @@ from finetune_core.errors import FtError, Problem, gather
 from finetune_core.hardware.look import Hardware, look
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.find import find, hub_forbidden_by
-from finetune_core.plan.advice import situation
-from finetune_core.plan.attention import packing_problem
-from finetune_core.plan.described import what_is_known
-from finetune_core.plan.facts import Situation, TokenCount
-from finetune_core.plan.fit import disk_problem
-from finetune_core.plan.float16 import overflow, without_bfloat16
+from finetune_core.plan.advice.advice import situation
+from finetune_core.plan.advice.float16 import overflow, without_bfloat16
+from finetune_core.plan.advice.remedies import disk_problem
+from finetune_core.plan.advice.targets import dropout_on_experts, targets_in_files
+from finetune_core.plan.describe import what_is_known
+from finetune_core.plan.memory.attention import packing_problem
 from finetune_core.plan.resolve import Resolved, completed, resolve
 from finetune_core.plan.rows import ROW_FIELDS, count_rows, open_files
-from finetune_core.plan.targets import dropout_on_experts, targets_in_files
+from finetune_core.plan.situation import Situation, TokenCount
 from finetune_core.recipe.check import check
-from finetune_core.recipe.given import Given
+from finetune_core.recipe.read_recipe import Given
 from finetune_core.recipe.schema import Recipe
 from finetune_core.text import one_line, plural
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from finetune_core.plan.margin import margin, tight
-from finetune_core.plan.memory import MemoryEstimate, length_of
+from finetune_core.plan.advice.margin import margin, tight
+from finetune_core.plan.memory.estimate import MemoryEstimate, length_of
 from finetune_core.plan.resolve import Resolved
-from finetune_core.plan.speed import Speed
+from finetune_core.plan.speed.estimate import Speed
 from finetune_core.plan.steps import padded_share
 
 

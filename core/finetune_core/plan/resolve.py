@@ -11,26 +11,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from finetune_core.data.hub import HUB
+from finetune_core.data.files.hub import HUB
 from finetune_core.data.templates import AUTO, SHIPPED
 from finetune_core.errors import Problem
 from finetune_core.hardware.look import Hardware
 from finetune_core.models.facts import ModelFacts
 from finetune_core.paths import expanded
-from finetune_core.plan.advice import advise, apply, situation, steps_of
-from finetune_core.plan.alternatives import Alternative, alternatives
-from finetune_core.plan.amount import rank_warning, verdict_warning
-from finetune_core.plan.attention import dropout_warning
-from finetune_core.plan.calibration import remembered
-from finetune_core.plan.facts import Choice, DataFacts, RowTokens, Situation
-from finetune_core.plan.fit import memory_warning, tight_warning
-from finetune_core.plan.float16 import overflow_warning
-from finetune_core.plan.floors import floor_warning
+from finetune_core.plan.advice.advice import advise, apply, situation, steps_of
+from finetune_core.plan.advice.alternatives import Alternative, alternatives
+from finetune_core.plan.advice.few_rows import rank_warning, verdict_warning
+from finetune_core.plan.advice.float16 import overflow_warning
+from finetune_core.plan.advice.lengths import cut_warning
+from finetune_core.plan.advice.old_gpus import floor_warning
+from finetune_core.plan.advice.remedies import memory_warning, tight_warning
 from finetune_core.plan.foreign_code import code_warning
-from finetune_core.plan.lengths import cut_warning
-from finetune_core.plan.memory import MemoryEstimate, estimate, length_of
+from finetune_core.plan.memory.attention import dropout_warning
+from finetune_core.plan.memory.estimate import MemoryEstimate, estimate, length_of
 from finetune_core.plan.occupied import occupied_warning
-from finetune_core.plan.speed import Speed, speed
+from finetune_core.plan.situation import Choice, DataFacts, RowTokens, Situation
+from finetune_core.plan.speed.calibration import remembered
+from finetune_core.plan.speed.estimate import Speed, speed
 from finetune_core.plan.steps import Steps
 from finetune_core.recipe.check import reopened, with_values
 from finetune_core.recipe.schema import DEMO, Recipe

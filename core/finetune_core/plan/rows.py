@@ -10,15 +10,15 @@ from functools import partial
 from itertools import islice, takewhile
 
 from finetune_core.data.assemble import counts
-from finetune_core.data.canonical import convert
-from finetune_core.data.far_rows import count_rows_of
+from finetune_core.data.files.open import RowFile, open_rows
 from finetune_core.data.filters import filter_reason, nothing_left
-from finetune_core.data.open import RowFile, open_rows
 from finetune_core.data.rows import Conversation, Text, TrainingRow, passages
-from finetune_core.data.shapes import AUTOMATIC, Choice, recognise, training_refusal
+from finetune_core.data.scan.row_index import count_rows_of
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, recognise, training_refusal
 from finetune_core.data.split import split
 from finetune_core.errors import FtError, Problem, gather
-from finetune_core.plan.facts import DataFacts, RowTokens, TokenCount
+from finetune_core.plan.situation import DataFacts, RowTokens, TokenCount
 from finetune_core.recipe.schema import Data, Recipe
 
 # Enough to know the rows by; a file of millions must not keep the review waiting.

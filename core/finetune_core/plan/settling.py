@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from finetune_core.hardware.look import Gpu, GpuProcess, Hardware, Host
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.facts import DataFacts
 from finetune_core.plan.report import plan_data
 from finetune_core.plan.resolve import SETTLED_AT_ONCE, Resolved, completed, resolve
+from finetune_core.plan.situation import DataFacts
 from finetune_core.recipe.check import reopened
 from finetune_core.recipe.schema import GUIDES, Recipe
 

@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finetune_core.plan.facts import DataFacts
 from finetune_core.plan.packing import packed_sequences
+from finetune_core.plan.situation import DataFacts
 from finetune_core.recipe.schema import Recipe
 
 

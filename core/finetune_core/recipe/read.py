@@ -9,7 +9,7 @@ from pathlib import Path
 from finetune_core.errors import FtError
 from finetune_core.recipe import yaml_io
 from finetune_core.recipe.check import laid_over, read_assignments
-from finetune_core.recipe.given import Given, settle
+from finetune_core.recipe.read_recipe import Given, settle
 from finetune_core.recipe.schema import Recipe
 
 

@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 from finetune_core.errors import FtError, problem
 from finetune_core.files import write_atomic
 from finetune_core.limits import YAML_BYTES
-from finetune_core.recipe.given import Given, settle
+from finetune_core.recipe.read_recipe import Given, settle
 from finetune_core.recipe.schema import GUIDES, SECTIONS, Recipe
 from finetune_core.recipe.yaml_caps import reason, refuse_tricks
 from finetune_core.text import one_line

@@ -6,9 +6,9 @@ import errno
 import re
 
 from finetune_core.errors import FtError
-from finetune_core.runs.ending import CRASHED, DISK_FULL, GPU_IS_LOST, GPU_LOST, MEMORY, NOT_FINITE, REFUSED
+from finetune_core.runs.watch.end_causes import CRASHED, DISK_FULL, GPU_IS_LOST, GPU_LOST, MEMORY, NOT_FINITE, REFUSED
 from finetune_core.text import one_line
-from finetune_core.worker.hub import told
+from finetune_core.worker.hub.access import told
 
 _LINES_SHOWN = 3
 _SMALLER = (
@@ -34,7 +34,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 
 def reason_of(error: BaseException) -> str:
-    """One of the reasons of `finetune_core.runs.ending`; the chain of errors is looked through as `explain` does."""
+    """One of the reasons of `finetune_core.runs.watch.end_causes`; looks along the chain of errors."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, FtError):

@@ -20,7 +20,7 @@ def import_stack() -> None:
         with _compiled_at_first_call(), suppress(Exception):
             # A bitsandbytes that cannot be imported is reported where somebody needs it.
             import_module("bitsandbytes")
-        import_module("finetune_core.worker.job")
+        import_module("finetune_core.worker.training.job")
     finally:
         if collecting:
             gc.enable()

@@ -21,11 +21,19 @@ from typing import Any, cast
 from finetune_core.errors import FtError
 from finetune_core.recipe import yaml_io
 from finetune_core.redaction import Redacting
-from finetune_core.runs.adapted import adapted
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.ending import DISK_FULL, DONE, ENDED_BY_SIGNAL, ON_REQUEST, PREEMPTED, RESUME, TERMINATED_CODE
 from finetune_core.runs.lock import RunLock
 from finetune_core.runs.oddities import refuse_oddities
+from finetune_core.runs.watch.batch_override import adapted
+from finetune_core.runs.watch.end_causes import (
+    DISK_FULL,
+    DONE,
+    ENDED_BY_SIGNAL,
+    ON_REQUEST,
+    PREEMPTED,
+    RESUME,
+    TERMINATED_CODE,
+)
 from finetune_core.worker.controls import TERMINATED, Controls, Signals, Stopped
 from finetune_core.worker.failures import explain, reason_of
 from finetune_core.worker.report import Reporter
@@ -102,7 +110,7 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
         _hush()
         # Seconds of imports: the run is already visible while they last.
         import_stack()
-        from finetune_core.worker.job import Job
+        from finetune_core.worker.training.job import Job
 
         job = Job(recipe, reporter, controls, signals, resume="--resume" in words)
         cause = None

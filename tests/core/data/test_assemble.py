@@ -8,7 +8,7 @@ import pytest
 
 from finetune_core.data.assemble import RowSet, assemble, read_source, rows_hash
 from finetune_core.data.rows import Text
-from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.data.shapes.recognise import AUTOMATIC
 from finetune_core.errors import FtError
 from finetune_core.recipe.schema import Data
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune_core.data.canonical import convert
-from finetune_core.data.open import Row
+from finetune_core.data.files.open import Row
 from finetune_core.data.rows import Conversation, Message, Preference, PromptOnly, Text, ToolCall, UnpairedPreference
-from finetune_core.data.shapes import Shape, recognise
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import Shape, recognise
 from finetune_core.errors import FtError, Problem
 
 MESSAGES = Shape("messages", "", {"messages": "messages"})

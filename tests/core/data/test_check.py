@@ -14,13 +14,14 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from finetune_core.data import check as module
-from finetune_core.data import in_parts, scan_parts, stretches
-from finetune_core.data.canonical import convert
-from finetune_core.data.check import check
-from finetune_core.data.findings.checker import Checker
-from finetune_core.data.open import open_rows
-from finetune_core.data.shapes import AUTOMATIC, Choice, recognise
+from finetune_core.data.checks import check as module
+from finetune_core.data.checks.check import check
+from finetune_core.data.checks.findings.checker import Checker
+from finetune_core.data.files import chunks
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.scan import parallel, parts
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, recognise
 from finetune_core.errors import FtError, Problem
 
 KINDS = [
@@ -107,10 +108,10 @@ def at_one_go(source: str, choice: Choice) -> tuple[int, int, list[dict[str, obj
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some hundred rows in many parts."""
     for name, size in (("STRETCH", 4000), ("_NEAR", 1000), ("_FAR", 3000)):
-        monkeypatch.setattr(stretches, name, size)
-    monkeypatch.setattr(scan_parts, "RANGE", 5000)
+        monkeypatch.setattr(chunks, name, size)
+    monkeypatch.setattr(parts, "RANGE", 5000)
     monkeypatch.setattr(module, "_TABLE_ROWS", 50)
-    monkeypatch.setattr(in_parts, "_SMALL", 0)
+    monkeypatch.setattr(parallel, "_SMALL", 0)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -148,4 +149,4 @@ def ended(_part: object) -> None:
 @pytest.mark.usefixtures("small_parts")
 def test_a_process_that_is_ended_from_outside_is_told_and_hides_no_rows(tmp_path: Path) -> None:
     with pytest.raises(FtError, match="a process that parsed them was ended"):
-        list(in_parts.look_in_parts(open_rows(written(tmp_path, "jsonl")), ended, 1, 2))
+        list(parallel.look_in_parts(open_rows(written(tmp_path, "jsonl")), ended, 1, 2))

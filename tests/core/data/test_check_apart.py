@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.data import check_apart as module
-from finetune_core.data.check_apart import check_apart
-from finetune_core.data.shapes import AUTOMATIC, Choice
+from finetune_core.data.checks import process as module
+from finetune_core.data.checks.process import check_apart
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice
 from finetune_core.errors import FtError
 
 REFUSING = {"instruction": "Who?", "output": "As an AI language model, I cannot say."}

@@ -16,11 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetune_core.data import frames
-from finetune_core.data.containers import streams, text_frames
-from finetune_core.data.containers.base import Row
-from finetune_core.data.frames import Mark
-from finetune_core.data.open import open_rows
+from finetune_core.data.files import row_offsets, streams, text_offsets
+from finetune_core.data.files.base import Row
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.files.row_offsets import Mark
 from finetune_core.errors import FtError
 
 ROWS = [{"prompt": f"question {n}", "completion": "00000" if n % 7 else 'a "quoted",\ncell'} for n in range(700)]
@@ -280,7 +279,7 @@ def test_a_packed_file_is_read_in_bounded_memory(tmp_path: Path, monkeypatch: py
         for _ in range(20):
             stream.write((b'{"prompt": "' + b"a" * 2000 + b'"}\n') * 1000)
         stream.write(b"x" * 30 * 2**20 + b'\n{"last": 1}\n')
-    monkeypatch.setattr(frames, "ROW_BYTES", 2**20)
+    monkeypatch.setattr(row_offsets, "ROW_BYTES", 2**20)
     monkeypatch.setattr(streams, "_KEPT", 3 * 2**20)
     tracemalloc.start()
     rows = open_rows(str(path)).first(2, start=20_001)
@@ -300,13 +299,13 @@ def test_a_table_is_read_back_wherever_blocks_end(
 ) -> None:
     rows = [{"first": a.replace("\r", "") + "x", "second": b.replace("\r", "")} for a, b in cells]
     with pytest.MonkeyPatch.context() as patch, written(tmp_path / "t.csv", as_table(rows, delimiter)).open("rb") as at:
-        patch.setattr(text_frames, "BLOCK", block)
-        first, *places = text_frames.csv_frames(at, Mark(1, 1, 0), delimiter)
+        patch.setattr(text_offsets, "BLOCK", block)
+        first, *places = text_offsets.csv_frames(at, Mark(1, 1, 0), delimiter)
         read = []
         for place in places:
             at.seek(place.mark.offset)
             assert place.fault is None
-            read.append(text_frames.parse_record(at.read(place.size), ["first", "second"], delimiter))
+            read.append(text_offsets.parse_record(at.read(place.size), ["first", "second"], delimiter))
     assert read == rows
     assert first.mark == Mark(1, 1, 0)
 
@@ -368,7 +367,7 @@ def test_a_value_that_lies_outside_of_an_arrow_file_costs_its_rows_only(tmp_path
 @pytest.mark.parametrize("pack", [lambda data: gzip.compress(data, 1), zstd])
 def test_the_last_row_of_an_archive_is_read_over_the_ends_of_blocks(tmp_path: Path, pack: Any) -> None:
     # Without a line end behind it, its end is known only once there is nothing more to unpack.
-    text = "x" * (3 * frames.BLOCK)
+    text = "x" * (3 * row_offsets.BLOCK)
     path = written(tmp_path / "rows.jsonl.packed", pack(as_lines([{"text": "first"}, {"text": text}]).rstrip()))
     assert [row.value and row.value["text"] for row in open_rows(str(path)).rows()] == ["first", text]
     members = written(tmp_path / "members.jsonl.packed", pack(b'{"a":') + pack(b"1}"))
@@ -376,6 +375,6 @@ def test_the_last_row_of_an_archive_is_read_over_the_ends_of_blocks(tmp_path: Pa
 
 
 def test_more_between_the_rows_of_a_packed_list_than_is_kept_of_it_is_told(tmp_path: Path) -> None:
-    data = b'[{"a": 1},' + b" " * (streams._KEPT + frames.BLOCK) + b'{"a": 2}]'
+    data = b'[{"a": 1},' + b" " * (streams._KEPT + row_offsets.BLOCK) + b'{"a": 2}]'
     rows = list(open_rows(str(written(tmp_path / "rows.json.gz", gzip.compress(data, 1)))).rows())
     assert [row.value for row in rows] == [{"a": 1}, None, {"a": 2}]

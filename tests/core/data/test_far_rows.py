@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from finetune_core.data import far_rows, frames
-from finetune_core.data.containers import text_file
-from finetune_core.data.far_rows import FarRows
-from finetune_core.data.open import open_rows
-from finetune_core.data.scan import scan
+from finetune_core.data.files import row_offsets, text_file
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.scan import row_index
+from finetune_core.data.scan.row_index import FarRows
+from finetune_core.data.scan.scan import scan
 
 
 def lines(path: Path, count: int) -> str:
@@ -36,7 +36,7 @@ def begun_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     begun: list[int] = []
     kept = text_file.line_frames
 
-    def watched(stream: Any, start: frames.Mark) -> Any:
+    def watched(stream: Any, start: row_offsets.Mark) -> Any:
         begun.append(start.number)
         return kept(stream, start)
 
@@ -94,16 +94,16 @@ def test_a_row_the_scan_has_not_come_to_is_waited_for_until_one_gives_up_or_the_
 ) -> None:
     source = lines(tmp_path / "rows.jsonl", 10)
     found, going, end = scan(source), threading.Event(), threading.Event()
-    monkeypatch.setattr(far_rows, "cached", lambda _file: None)
-    monkeypatch.setattr(far_rows, "_SMALL", 0)
+    monkeypatch.setattr(row_index, "cached", lambda _file: None)
+    monkeypatch.setattr(row_index, "_SMALL", 0)
 
     def slow(_source: str, tell: Any, *_: Any, **__: Any) -> Any:
-        tell(far_rows.Progress(100, 200, 7000, 0))
+        tell(row_index.Progress(100, 200, 7000, 0))
         going.set()
         assert end.wait(30)
         return found
 
-    monkeypatch.setattr(far_rows, "scan", slow)
+    monkeypatch.setattr(row_index, "scan", slow)
     rows = far(source)
     assert rows.wait_for(10**6)
     finding = threading.Thread(target=rows.find_all)

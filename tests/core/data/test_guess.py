@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_core.data.guess import guess_mapping
+from finetune_core.data.shapes.roles import guess_mapping
 
 
 @pytest.mark.parametrize(

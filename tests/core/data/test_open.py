@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetune_core.data import frames
-from finetune_core.data.containers.base import Container
-from finetune_core.data.containers.text_file import Layout, TextFile
-from finetune_core.data.frames import Mark, line_counts, line_frames
-from finetune_core.data.open import Row, open_rows, parse, resolve_source
+from finetune_core.data.files import row_offsets
+from finetune_core.data.files.base import Container
+from finetune_core.data.files.open import Row, open_rows, parse, resolve_source
+from finetune_core.data.files.row_offsets import Mark, line_counts, line_frames
+from finetune_core.data.files.text_file import Layout, TextFile
 from finetune_core.errors import FtError
 
 GOOD = {"prompt": "a", "completion": "b"}
@@ -72,7 +72,7 @@ def test_nan_stands_for_a_missing_value() -> None:
 
 
 def test_a_line_over_the_cap_is_skipped_and_the_next_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "ROW_BYTES", 1000)
+    monkeypatch.setattr(row_offsets, "ROW_BYTES", 1000)
     rows = open_rows(written(tmp_path, '{"a": 1}\n{"a": "' + "x" * 2000 + '"}\n{"a": 2}\n')).first(9)
     assert values(rows) == [{"a": 1}, "bad", {"a": 2}]
     assert rows[1].problem is not None
@@ -285,7 +285,7 @@ def test_what_was_written_is_read_back_wherever_blocks_end(
     text = json.dumps(objects, ensure_ascii=ascii_only, indent=indent)
     lines = "".join(json.dumps(item, ensure_ascii=ascii_only) + "\n" for item in objects)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "BLOCK", block)
+        patch.setattr(row_offsets, "BLOCK", block)
         array = TextFile(Path(written(tmp_path, text, "rows.json")), Layout(Container("json"), Mark(1, 1, 1)))
         assert [row.value for row in array.rows()] == objects
         by_line = TextFile(Path(written(tmp_path, lines)), Layout(Container("jsonl"), Mark(1, 1, 0)))
@@ -297,7 +297,7 @@ def test_what_was_written_is_read_back_wherever_blocks_end(
 def test_fast_counting_agrees_with_reading(tmp_path: Path, pieces: list[bytes], block: int) -> None:
     path = Path(written(tmp_path, b"".join(pieces)))
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as stream:
-        patch.setattr(frames, "BLOCK", block)
+        patch.setattr(row_offsets, "BLOCK", block)
         *_, (counted, seen) = line_counts(stream, Mark(1, 1, 0))
         assert counted == len(list(line_frames(stream, Mark(1, 1, 0))))
         assert seen == path.stat().st_size

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_core.data.sampled import SampledOrder
+from finetune_core.data.scan.permutation import SampledOrder
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 16, 17, 100, 1000])

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from finetune_core.data import frames, in_parts, scan_main, scan_parts, stretches
-from finetune_core.data.containers import text_file
-from finetune_core.data.open import open_rows
-from finetune_core.data.scan import Progress, Scan, cached, scan
+from finetune_core.data.files import chunks, row_offsets, text_file
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.scan import parallel, parts, process
+from finetune_core.data.scan.scan import Progress, Scan, cached, scan
 from finetune_core.errors import FtError
 
 BROKEN = [
@@ -40,7 +40,7 @@ def written(path: Path, data: bytes) -> str:
 
 def scanned(source: str) -> Scan:
     """In this process, as the other one does it."""
-    return scan_main.scan_all(open_rows(source), lambda *_: None)
+    return process.scan_all(open_rows(source), lambda *_: None)
 
 
 def agrees(source: str, found: Scan) -> None:
@@ -53,16 +53,16 @@ def agrees(source: str, found: Scan) -> None:
 
 def short_stretches(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Files of a few rows in many parts."""
-    monkeypatch.setattr(stretches, "STRETCH", size)
-    monkeypatch.setattr(stretches, "_NEAR", size // 4 + 1)
-    monkeypatch.setattr(stretches, "_FAR", size // 2 + 1)
+    monkeypatch.setattr(chunks, "STRETCH", size)
+    monkeypatch.setattr(chunks, "_NEAR", size // 4 + 1)
+    monkeypatch.setattr(chunks, "_FAR", size // 2 + 1)
 
 
 @pytest.mark.parametrize("size", [7, 64, 1000, 10**6])
 def test_broken_rows_are_told_with_row_line_byte_and_reason_wherever_ranges_end(
     tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan_parts, "RANGE", size)
+    monkeypatch.setattr(parts, "RANGE", size)
     # Ranges of a few bytes are many: the long rows are left out.
     kept = [item for item in BROKEN if len(item[0]) < 1000 or size > 7]
     lines = [b"\xef\xbb\xbf" + b'{"first": 1}', b"", b"  \t"]
@@ -83,10 +83,10 @@ def test_broken_rows_are_told_with_row_line_byte_and_reason_wherever_ranges_end(
 
 
 def test_a_line_of_many_megabytes_is_a_bad_row_among_good_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_parts, "RANGE", 2**16)
-    monkeypatch.setattr(frames, "ROW_BYTES", 2**20)
+    monkeypatch.setattr(parts, "RANGE", 2**16)
+    monkeypatch.setattr(row_offsets, "ROW_BYTES", 2**20)
     # Another process would not know of the smaller cap.
-    monkeypatch.setattr(in_parts, "_SMALL", 2**30)
+    monkeypatch.setattr(parallel, "_SMALL", 2**30)
     source = written(tmp_path / "rows.jsonl", b'{"a": 1}\n{"a": "' + b"x" * 5 * 2**20 + b'"}\n{"a": 2}\n')
     found = scanned(source)
     assert (found.rows, found.bad, found.columns) == (3, 1, {"a": 2})
@@ -145,7 +145,7 @@ def test_after_a_scan_any_row_is_gone_to_without_reading_those_before(tmp_path: 
     read: list[int] = []
     kept = text_file.line_frames
 
-    def watched(stream: Any, start: frames.Mark) -> Any:
+    def watched(stream: Any, start: row_offsets.Mark) -> Any:
         read.append(start.number)
         return kept(stream, start)
 

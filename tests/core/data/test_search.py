@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.data import search as module
-from finetune_core.data.open import open_rows
-from finetune_core.data.search import find_row
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.scan import search as module
+from finetune_core.data.scan.search import find_row
 
 
 @pytest.fixture(params=[2_000, 7], ids=["near", "in a process"])

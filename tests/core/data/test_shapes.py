@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from finetune_core.data.canonical import convert, convert_all
-from finetune_core.data.open import Row
+from finetune_core.data.files.open import Row
 from finetune_core.data.rows import Conversation, passages
-from finetune_core.data.shapes import Choice, recognise, training_refusal
+from finetune_core.data.shapes.convert import convert, convert_all
+from finetune_core.data.shapes.recognise import Choice, recognise, training_refusal
 from finetune_core.errors import FtError, Problem
 
 TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]

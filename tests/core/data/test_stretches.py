@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.data import frames, scan_main, stretches
-from finetune_core.data.containers.text_file import TextFile
-from finetune_core.data.in_parts import Seen, look_in_parts
-from finetune_core.data.open import open_rows
-from finetune_core.data.scan_parts import Part
-from finetune_core.data.stretches import Rest, Stretch
+from finetune_core.data.files import chunks, row_offsets
+from finetune_core.data.files.chunks import Rest, Stretch
+from finetune_core.data.files.open import open_rows
+from finetune_core.data.files.text_file import TextFile
+from finetune_core.data.scan import process
+from finetune_core.data.scan.parallel import Seen, look_in_parts
+from finetune_core.data.scan.parts import Part
 
 GOOD = [
     {"id": 1, "messages": [{"role": "user", "content": "a, b"}, {"role": "assistant", "content": "[x] {y"}]},
@@ -36,10 +37,10 @@ CSV_LINES = [
 
 
 def short(monkeypatch: pytest.MonkeyPatch, size: int, most: int = 10**6) -> None:
-    monkeypatch.setattr(stretches, "STRETCH", size)
-    monkeypatch.setattr(stretches, "_NEAR", max(size // 4, 2))
-    monkeypatch.setattr(stretches, "_FAR", max(size // 2, 4))
-    monkeypatch.setattr(stretches, "_MOST", most)
+    monkeypatch.setattr(chunks, "STRETCH", size)
+    monkeypatch.setattr(chunks, "_NEAR", max(size // 4, 2))
+    monkeypatch.setattr(chunks, "_FAR", max(size // 2, 4))
+    monkeypatch.setattr(chunks, "_MOST", most)
 
 
 def both(part: Part) -> tuple[list[object], int]:
@@ -50,10 +51,10 @@ def agrees(source: str) -> list[Seen[tuple[list[object], int]]]:
     """Numbers, lines, bytes, reasons and columns of the scan, and the values, are those of reading row by row."""
     file = open_rows(source)
     assert isinstance(file, TextFile)
-    with stretches.open_source(file.path, file.container.compression) as stream:
+    with chunks.open_source(file.path, file.container.compression) as stream:
         wanted = [(one.mark, one.fault or file.parsed(stream.pread(one.size, one.mark.offset)))
                   for one in open_rows(source).frames(stream)]  # type: ignore[attr-defined]  # fmt: skip
-    found = scan_main.scan_all(file, lambda *_: None)
+    found = process.scan_all(file, lambda *_: None)
     told = [(bad.number, bad.line, bad.offset, bad.problem.what, bad.problem.why) for bad in found.problems]
     bad = [(mark.number, mark.line, mark.offset, one.what, one.why)
            for mark, one in wanted if not isinstance(one, dict)]  # fmt: skip
@@ -68,7 +69,7 @@ def agrees(source: str) -> list[Seen[tuple[list[object], int]]]:
     again = open_rows(source)
     assert isinstance(again, TextFile)
     for mark in found.files[0].marks:
-        again.remember(frames.Mark(*mark))
+        again.remember(row_offsets.Mark(*mark))
     if wanted:
         rows = again.first(3, start=max(len(wanted) - 2, 1))
         assert [(row.number, row.line) for row in rows] == [(mark.number, mark.line) for mark, _ in wanted[-3:]]
@@ -176,7 +177,7 @@ def test_an_archive_that_is_cut_off_keeps_its_rows_and_tells_where_it_ends(
     seen = agrees(str(tmp_path / "rows.jsonl.gz"))
     assert isinstance(seen[-1].part, Rest)
     assert isinstance(seen[0].part, Stretch)
-    assert isinstance(seen[-1].found[0][-1], frames.Fault)
+    assert isinstance(seen[-1].found[0][-1], row_offsets.Fault)
 
 
 def test_a_row_longer_than_any_stretch_is_read_to_its_end_and_those_behind_it_too(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.data import ask_process
 from finetune_core.data.rows import Conversation, Message
-from finetune_core.data.tokens import TokenSpan, TokenWorker, group
+from finetune_core.data.tokens import process as ask_process
+from finetune_core.data.tokens.client import TokenSpan, TokenWorker, group
 from finetune_core.errors import FtError
 from tests.core.data.tokenizers_made_here import CHATML, make_model_folder
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.data.canonical import convert
-from finetune_core.data.open import Row, open_rows
+from finetune_core.data.files.open import Row, open_rows
 from finetune_core.data.rows import (
     CanonicalRow,
     Conversation,
@@ -18,7 +17,8 @@ from finetune_core.data.rows import (
     ToolCall,
     UnpairedPreference,
 )
-from finetune_core.data.shapes import recognise
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import recognise
 from finetune_core.data.write import write_rows
 from finetune_core.errors import FtError
 

@@ -202,7 +202,7 @@ def test_an_environment_without_pip_is_given_uvs_command(monkeypatch: pytest.Mon
 
 
 def test_the_tiny_computation_says_that_a_torch_for_the_cpu_sees_no_gpu() -> None:
-    script = "import json; from finetune_core.worker.kernel import try_gpus; print(json.dumps(try_gpus()))"
+    script = "import json; from finetune_core.worker.gpu_check import try_gpus; print(json.dumps(try_gpus()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert '"failures": {}' in done.stdout
     assert '"problem": "' in done.stdout

@@ -5,9 +5,9 @@ import pytest
 from finetune_core.models.catalogue import catalogue, family, from_catalogue, provenance
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.find import find
-from finetune_core.plan.blocks import known
-from finetune_core.plan.memory import estimate, exact
-from finetune_core.plan.sizes import sizes
+from finetune_core.plan.memory.estimate import estimate, exact
+from finetune_core.plan.memory.layer_activations import known
+from finetune_core.plan.memory.sizes import sizes
 from finetune_core.recipe.schema import Recipe
 
 

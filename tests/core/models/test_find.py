@@ -9,8 +9,8 @@ import pytest
 from finetune_core import demo
 from finetune_core.errors import FtError, Problem
 from finetune_core.models.catalogue import from_catalogue
-from finetune_core.models.described import REFUSED, keep_description, read_description
 from finetune_core.models.find import find, hub_cache, list_models
+from finetune_core.models.hub_card import REFUSED, keep_description, read_description
 from tests.core.models.folders import cached_model, model_folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.situation import DataFacts, TokenCount
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.advice import Choice, advise, advised, situation
-from finetune_core.plan.alternatives import alternatives
-from finetune_core.plan.attention import packing_problem
-from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.advice.advice import Choice, advise, advised, situation
+from finetune_core.plan.advice.alternatives import alternatives
+from finetune_core.plan.memory.attention import packing_problem
+from finetune_core.plan.situation import DataFacts, TokenCount
 from finetune_core.plan.steps import padded_share
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine

@@ -8,11 +8,11 @@ from finetune_core.errors import FtError
 from finetune_core.hardware.look import Hardware
 from finetune_core.models.catalogue import catalogue
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.advice import Choice, DataFacts, advise, advised, situation
-from finetune_core.plan.amount import rank_warning, verdict_warning
-from finetune_core.plan.facts import Situation
-from finetune_core.plan.fit import memory_warning
-from finetune_core.plan.memory import estimate
+from finetune_core.plan.advice.advice import Choice, DataFacts, advise, advised, situation
+from finetune_core.plan.advice.few_rows import rank_warning, verdict_warning
+from finetune_core.plan.advice.remedies import memory_warning
+from finetune_core.plan.memory.estimate import estimate
+from finetune_core.plan.situation import Situation
 from finetune_core.recipe.schema import GUIDES, Recipe
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine

@@ -9,7 +9,7 @@ import pytest
 from finetune_core.errors import FtError
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.find import find
-from finetune_core.plan.described import describe, undescribed
+from finetune_core.plan.describe import describe, undescribed
 from tests.core.worker.faults import answering
 from tests.core.worker.model_hub import COMMIT, Hub, serving_the_demo
 

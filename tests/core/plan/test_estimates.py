@@ -8,18 +8,18 @@ from typing import Any, cast
 
 import pytest
 
-from finetune_core.data.tokens import Count, Lengths, TokenWorker
+from finetune_core.data.tokens.client import Count, Lengths, TokenWorker
 from finetune_core.errors import FtError
 from finetune_core.models.catalogue import from_catalogue
 from finetune_core.plan.count import count_with
-from finetune_core.plan.facts import DataFacts, TokenCount
 from finetune_core.plan.prepare import prepare
 from finetune_core.plan.report import estimate_words, plan_data, rows_words
 from finetune_core.plan.resolve import completed, resolve, worth_counting
 from finetune_core.plan.rows import count_rows
+from finetune_core.plan.situation import DataFacts, TokenCount
 from finetune_core.recipe.schema import Recipe
-from finetune_core.worker import ask
-from finetune_core.worker import count as counting
+from finetune_core.worker.rows import count as counting
+from finetune_core.worker.rows import server
 from tests.core.plan.cases import LLAMA_8B, recipe
 from tests.fakes import gpu, machine
 
@@ -158,7 +158,7 @@ def test_a_sample_of_each_file_stands_for_its_rows(tmp_path: Path) -> None:
     [(100, 10**5, 20_000), (10**6, 10**9, 20_000), (10**6, 64 * 10**9, 524), (300, 10**9, 50)],
 )
 def test_a_sample_is_smaller_where_rows_are_large(rows: int, size: int, most: int) -> None:
-    assert ask._most_rows(rows, size) == most
+    assert server._most_rows(rows, size) == most
 
 
 def test_rows_of_too_many_bytes_are_not_waited_for(documents: str, monkeypatch: pytest.MonkeyPatch) -> None:

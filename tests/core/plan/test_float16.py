@@ -6,9 +6,9 @@ import pytest
 
 from finetune_core.models.catalogue import catalogue
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.float16 import demands_float32, overflow
+from finetune_core.plan.advice.fits import verdicts
+from finetune_core.plan.advice.float16 import demands_float32, overflow
 from finetune_core.plan.resolve import completed, resolve
-from finetune_core.plan.verdicts import verdicts
 from tests.core.plan.cases import LLAMA_8B, data, recipe
 from tests.fakes import GIB, gpu, machine
 

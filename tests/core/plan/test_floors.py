@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_core.plan.advice import situation
-from finetune_core.plan.floors import floor_warning
+from finetune_core.plan.advice.advice import situation
+from finetune_core.plan.advice.old_gpus import floor_warning
 from tests.core.plan.cases import LLAMA_8B, recipe
 from tests.fakes import gpu, machine
 

@@ -9,8 +9,8 @@ import pytest
 from finetune_core.hardware.installed_torch import TorchBuild
 from finetune_core.hardware.look import Hardware, look
 from finetune_core.hardware.torch_fit import NOT_TRIED, fits
-from finetune_core.plan import kernel
-from finetune_core.plan.kernel import try_kernel
+from finetune_core.plan import gpu_check
+from finetune_core.plan.gpu_check import try_kernel
 from tests.fakes import FakeGpu, FakeNvml
 
 CU130 = TorchBuild("2.13.0+cu130", "13.0", None)
@@ -46,8 +46,8 @@ class cuda:
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known yet, and torch says it was built for CUDA."""
-    monkeypatch.setattr(kernel, "installed_torch", lambda: CU130)
-    monkeypatch.setattr(kernel, "_known", {})
+    monkeypatch.setattr(gpu_check, "installed_torch", lambda: CU130)
+    monkeypatch.setattr(gpu_check, "_known", {})
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_each_gpu_computes_or_says_why_not_and_is_asked_once(starts: Path) -> No
 
 def test_a_torch_for_the_cpu_or_no_gpu_starts_nothing(starts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert try_kernel(look(FakeNvml(broken="none"))) is NOT_TRIED
-    monkeypatch.setattr(kernel, "installed_torch", lambda: TorchBuild("2.13.0+cpu", None, None))
+    monkeypatch.setattr(gpu_check, "installed_torch", lambda: TorchBuild("2.13.0+cpu", None, None))
     assert try_kernel(machine(FakeGpu())) is NOT_TRIED
     assert not starts.exists()
 
@@ -101,5 +101,5 @@ def test_a_torch_that_cannot_be_imported_is_told(starts: Path, torch: str, words
 
 def test_a_torch_that_never_answers_is_given_up(starts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (starts.parent / "site" / "torch" / "__init__.py").write_text("import time; time.sleep(1000)")
-    monkeypatch.setattr(kernel, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(gpu_check, "_PATIENCE_SECONDS", 0.5)
     assert "gave no answer" in (try_kernel(machine(FakeGpu())).problem or "")

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.advice import advised, situation
-from finetune_core.plan.facts import DataFacts, RowTokens, TokenCount
-from finetune_core.plan.fit import memory_warning, tight_warning
-from finetune_core.plan.lengths import cut_by, cut_warning
-from finetune_core.plan.margin import margin, margin_of
-from finetune_core.plan.memory import estimate
+from finetune_core.plan.advice.advice import advised, situation
+from finetune_core.plan.advice.lengths import cut_by, cut_warning
+from finetune_core.plan.advice.margin import margin, margin_of
+from finetune_core.plan.advice.remedies import memory_warning, tight_warning
+from finetune_core.plan.memory.estimate import estimate
+from finetune_core.plan.situation import DataFacts, RowTokens, TokenCount
 from finetune_core.recipe.schema import Recipe
 from tests.bench.plan_sweep import MODELS, everyday_rows, layouts, model, verdict
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, data, recipe

@@ -9,9 +9,9 @@ import pytest
 from finetune_core.hardware.look import Hardware
 from finetune_core.models.catalogue import catalogue
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.advice import Choice, DataFacts, advise, advised
-from finetune_core.plan.amount import rank_warning
-from finetune_core.plan.sizes import sizes
+from finetune_core.plan.advice.advice import Choice, DataFacts, advise, advised
+from finetune_core.plan.advice.few_rows import rank_warning
+from finetune_core.plan.memory.sizes import sizes
 from tests.core.plan.cases import LLAMA_8B, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine
 

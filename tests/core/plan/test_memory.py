@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from finetune_core.plan.memory import CONTEXT_BYTES, RESERVE_SHARE, MemoryEstimate, bytes_per_parameter, estimate
+from finetune_core.plan.memory.estimate import (
+    CONTEXT_BYTES,
+    RESERVE_SHARE,
+    MemoryEstimate,
+    bytes_per_parameter,
+    estimate,
+)
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN, recipe
 
 GIB = 2**30

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from finetune_core.hardware.look import GpuProcess
-from finetune_core.plan.advice import situation
+from finetune_core.plan.advice.advice import situation
 from finetune_core.plan.occupied import occupied_warning
 from finetune_core.plan.resolve import completed, resolve
 from tests.core.plan.cases import LLAMA_8B, data, recipe

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from finetune_core.data.hub import DONE, folder_of
+from finetune_core.data.files.hub import DONE, folder_of
 from finetune_core.data.rows import Conversation
 from finetune_core.data.split import split
 from finetune_core.errors import FtError, Problem
-from finetune_core.plan.facts import RowTokens, TokenCount
 from finetune_core.plan.prepare import prepare
 from finetune_core.plan.resolve import Resolved
 from finetune_core.plan.rows import held_out_rows
+from finetune_core.plan.situation import RowTokens, TokenCount
 from finetune_core.recipe.read import read
 from finetune_core.recipe.schema import GUIDES
 from finetune_core.runs.naming import differences

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from finetune_core.models.catalogue import from_catalogue
-from finetune_core.plan.advice import advised
-from finetune_core.plan.facts import DataFacts, TokenCount
-from finetune_core.plan.memory import estimate
+from finetune_core.plan.advice.advice import advised
+from finetune_core.plan.memory.estimate import estimate
+from finetune_core.plan.situation import DataFacts, TokenCount
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from tests.fakes import GIB, gpu, machine

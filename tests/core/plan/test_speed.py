@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from finetune_core.hardware.card_names import card_of
-from finetune_core.plan.advice import advised, situation, steps_of
-from finetune_core.plan.calibration import remember, remembered
-from finetune_core.plan.facts import Situation
-from finetune_core.plan.pace import step_time
-from finetune_core.plan.sizes import sizes
-from finetune_core.plan.speed import Measured, done_flops, peak_flops, speed, token_seconds, useful_flops
+from finetune_core.plan.advice.advice import advised, situation, steps_of
+from finetune_core.plan.memory.sizes import sizes
+from finetune_core.plan.situation import Situation
+from finetune_core.plan.speed.calibration import remember, remembered
+from finetune_core.plan.speed.estimate import Measured, done_flops, peak_flops, speed, token_seconds, useful_flops
+from finetune_core.plan.speed.step_time import step_time
 from finetune_core.recipe.check import with_values
 from tests.core.plan.cases import LLAMA_8B, UNKNOWN, data, recipe
 from tests.fakes import gpu, machine

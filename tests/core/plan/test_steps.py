@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from finetune_core.plan.facts import DataFacts, RowTokens, TokenCount
+from finetune_core.plan.situation import DataFacts, RowTokens, TokenCount
 from finetune_core.plan.steps import Steps, count_steps
 from finetune_core.recipe.check import with_values
 from tests.core.plan.cases import data, recipe

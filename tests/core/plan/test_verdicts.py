@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from finetune_core.models.catalogue import from_catalogue
-from finetune_core.plan.margin import margin
-from finetune_core.plan.verdicts import Verdict, order, rank, verdicts
+from finetune_core.plan.advice.fits import Verdict, order, rank, verdicts
+from finetune_core.plan.advice.margin import margin
 from tests.core.plan.cases import LLAMA_8B, QWEN_600M, UNKNOWN
 
 GIB = 2**30

@@ -12,8 +12,8 @@ from finetune_core.plan.prepare import prepare
 from finetune_core.recipe.check import from_text, with_values
 from finetune_core.recipe.schema import GUIDES, Recipe
 from finetune_core.recipe.yaml_io import dump, load, parse
-from finetune_core.runs.launch import environment
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.start.launch import environment
+from finetune_core.runs.upkeep.lifecycle import create
 from finetune_tui.cli import cli
 
 ATTACKS = {

@@ -9,7 +9,7 @@ import pytest
 
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.upkeep.lifecycle import create
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from finetune_core.files import write_atomic
 from finetune_core.paths import runs_root
 from finetune_core.recipe.schema import Model, Output, Recipe
 from finetune_core.recipe.yaml_io import load
-from finetune_core.runs import lifecycle
 from finetune_core.runs.control import ask
 from finetune_core.runs.directory import RunDir, find_run, list_runs, read_plan
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Tail
-from finetune_core.runs.launch import launch, resume
-from finetune_core.runs.lifecycle import create, delete
 from finetune_core.runs.lock import RunLock
+from finetune_core.runs.start.launch import launch, resume
 from finetune_core.runs.status import Status, write_status
+from finetune_core.runs.upkeep import lifecycle
+from finetune_core.runs.upkeep.lifecycle import create, delete
 
 
 def named(name: str) -> RunDir:

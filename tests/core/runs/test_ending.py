@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.runs.ending import OomWatch, explain
+from finetune_core.runs.watch.end_causes import OomWatch, explain
 
 TRACEBACK = ["Traceback (most recent call last):", '  File "x.py", line 1, in <module>']
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from finetune_core.runs import glance, history, journal
+from finetune_core.runs import journal
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.glance import Glance, is_long
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Journal
 from finetune_core.runs.status import Status, write_status
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view import history, tail_view
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.tail_view import Glance, is_long
 
 HEAD, END = 2_000, 4_000
 Events = list[tuple[str, dict[str, Any]]]
@@ -19,9 +20,9 @@ Events = list[tuple[str, dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def _short_journals_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(glance, "SHORT", HEAD + END)
-    monkeypatch.setattr(glance, "_HEAD", HEAD)
-    monkeypatch.setattr(glance, "_END", END)
+    monkeypatch.setattr(tail_view, "SHORT", HEAD + END)
+    monkeypatch.setattr(tail_view, "_HEAD", HEAD)
+    monkeypatch.setattr(tail_view, "_END", END)
     monkeypatch.setattr(journal, "_CHUNK", 1_000)
 
 

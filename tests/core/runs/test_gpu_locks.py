@@ -13,12 +13,12 @@ import pytest
 
 from finetune_core.errors import FtError
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs import supervise
 from finetune_core.runs.control import ask
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.gpu_locks import GpuLocks, gpu_uuids, holders
-from finetune_core.runs.lifecycle import create
 from finetune_core.runs.status import read_status, shown_state
+from finetune_core.runs.upkeep.lifecycle import create
+from finetune_core.runs.watch import supervise
 from tests.core.runs.trainers import program
 
 Wait = Callable[..., None]

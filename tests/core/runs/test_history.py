@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from finetune_core.errors import FtError
 from finetune_core.paths import cache_root
-from finetune_core.runs import history
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Journal
-from finetune_core.runs.lifecycle import delete
-from finetune_core.runs.view import RunView
+from finetune_core.runs.upkeep.lifecycle import delete
+from finetune_core.runs.view import history
+from finetune_core.runs.view.run_view import RunView
 
 ALL = 10**9
 NOW = 4e9

@@ -12,17 +12,17 @@ import pytest
 
 from finetune_core.errors import FtError
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs.damage import read_damage
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Journal
-from finetune_core.runs.launch import launch, resume
-from finetune_core.runs.lifecycle import create, run_id
-from finetune_core.runs.startable import goes_on_words
+from finetune_core.runs.start.launch import launch, resume
+from finetune_core.runs.start.startable import goes_on_words
 from finetune_core.runs.status import Status, StatusWriter, known, read_status, shown_state, write_status
-from finetune_core.runs.summary import summarise
-from finetune_core.runs.trash import move_to_trash
-from finetune_core.runs.view import RunView
+from finetune_core.runs.upkeep.lifecycle import create, run_id
+from finetune_core.runs.upkeep.trash import move_to_trash
+from finetune_core.runs.view.damage import read_damage
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.summary import summarise
 
 GONE = Identity.current().model_copy(update={"start_time": 1})
 DAMAGES: dict[str, Callable[[Path], object]] = {

@@ -13,12 +13,12 @@ import pytest
 
 from finetune_core.errors import FtError
 from finetune_core.recipe.schema import Hardware, Recipe
-from finetune_core.runs import launch as launch_module
 from finetune_core.runs.control import ask
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Journal, Tail
-from finetune_core.runs.launch import detach, environment, launch, resume
+from finetune_core.runs.start import launch as launch_module
+from finetune_core.runs.start.launch import detach, environment, launch, resume
 from finetune_core.runs.status import Status, live, read_status, shown_state, write_status
 from tests.core.runs.trainers import STEPPING, program
 
@@ -28,7 +28,7 @@ Wait = Callable[..., None]
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from finetune_core.runs import supervise
+from finetune_core.runs.watch import supervise
 from finetune_core.runs.directory import RunDir
 writer = supervise._detach()
 supervise.run(
@@ -42,7 +42,7 @@ LAUNCHER = """
 import json, os, sys, time
 from pathlib import Path
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.launch import detach
+from finetune_core.runs.start.launch import detach
 detach(RunDir(Path(sys.argv[1])), json.loads(sys.argv[2]), os.environ).wait(30)
 print("launched", flush=True)
 time.sleep(60)
@@ -207,7 +207,7 @@ def test_a_run_is_resumed_with_its_checkpoint_and_keeps_its_history(
 
     monkeypatch.setattr(launch_module, "detach", start)
     resume(run)
-    assert started == [[sys.executable, "-P", "-m", "finetune_core.runs.supervise", str(run.path), "--resume"]]
+    assert started == [[sys.executable, "-P", "-m", "finetune_core.runs.watch.supervise", str(run.path), "--resume"]]
     wait_until(lambda: not live(run), 60)
     status = status_of(run)
     assert (status.state, status.started) == ("failed", 12.5)
@@ -329,7 +329,8 @@ def test_a_disk_that_is_full_at_resume_is_told_and_changes_nothing(
 ) -> None:
     import errno
 
-    from finetune_core.runs import status, supervise
+    from finetune_core.runs import status
+    from finetune_core.runs.watch import supervise
 
     write_status(run, status_of(run).changed(state="stopped", step=3))
 

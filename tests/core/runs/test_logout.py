@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.runs import logout
-from finetune_core.runs.logout import logout_risk
+from finetune_core.runs.start import logout
+from finetune_core.runs.start.logout import logout_risk
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from finetune_core.runs.control import ask
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Tail
-from finetune_core.runs.launch import environment
 from finetune_core.runs.lock import RunLock
+from finetune_core.runs.start.launch import environment
 from finetune_core.runs.status import ACTIVE, Status, live, read_status, shown_state, write_status
 from tests.core.runs.trainers import STEPPING, STUBBORN, program
 
@@ -29,11 +29,11 @@ import json, sys
 from pathlib import Path
 from finetune_core.errors import FtError
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.launch import resume
+from finetune_core.runs.start.launch import resume
 from finetune_core.runs.status import live, shown_state
-from finetune_core.runs.supervise import end_orphan
-from finetune_core.runs.trash import move_to_trash
-from finetune_core.runs.view import RunView
+from finetune_core.runs.watch.supervise import end_orphan
+from finetune_core.runs.upkeep.trash import move_to_trash
+from finetune_core.runs.view.run_view import RunView
 run = RunDir(Path(sys.argv[1]))
 view = RunView(run)
 view.poll()
@@ -48,7 +48,7 @@ print(json.dumps([shown_state(run), view.state, live(run), end_orphan(run), said
 SUPERVISE = """
 import sys
 from pathlib import Path
-from finetune_core.runs import supervise
+from finetune_core.runs.watch import supervise
 from finetune_core.runs.directory import RunDir
 supervise.run(RunDir(Path(sys.argv[1])), resume=sys.argv[2] == "resume", command=sys.argv[3:])
 """

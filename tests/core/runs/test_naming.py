@@ -8,10 +8,10 @@ import pytest
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir, find_run
-from finetune_core.runs.lifecycle import create
 from finetune_core.runs.naming import differences
 from finetune_core.runs.status import read_status
-from finetune_core.runs.summary import summarise
+from finetune_core.runs.upkeep.lifecycle import create
+from finetune_core.runs.view.summary import summarise
 
 
 def made(reasons: tuple[str, ...] = (), **values: object) -> RunDir:

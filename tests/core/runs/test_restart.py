@@ -16,17 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs import supervise
-from finetune_core.runs.adapted import Batch, adapted, read_adapted, write_adapted
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.ending import CRASHED, HUNG, MEMORY, REFUSED, Ending
 from finetune_core.runs.journal import Event, Tail
-from finetune_core.runs.lifecycle import create
-from finetune_core.runs.restart import MOST_RESTARTS, Restarts
 from finetune_core.runs.status import read_status
-from finetune_core.runs.supervisor import Ways
-from finetune_core.runs.view import RunView
-from finetune_core.runs.watchdog import Limits, Watchdog
+from finetune_core.runs.upkeep.lifecycle import create
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.watch import supervise
+from finetune_core.runs.watch.batch_override import Batch, adapted, read_adapted, write_adapted
+from finetune_core.runs.watch.end_causes import CRASHED, HUNG, MEMORY, REFUSED, Ending
+from finetune_core.runs.watch.restart import MOST_RESTARTS, Restarts
+from finetune_core.runs.watch.supervisor import Ways
+from finetune_core.runs.watch.watchdog import Limits, Watchdog
 from tests.core.runs.trainers import STEPPING, program
 
 Wait = Callable[..., None]

@@ -6,8 +6,8 @@ import pytest
 
 from finetune_core.errors import FtError
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.samples import SampleItem
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.samples import SampleItem
 
 
 def test_a_set_of_answers_is_read_from_its_file(run: RunDir) -> None:

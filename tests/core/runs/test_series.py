@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune_core.runs.series import Series
+from finetune_core.runs.view.curves import Series
 
 
 def test_a_point_replaces_those_at_its_step_and_later() -> None:

@@ -5,9 +5,9 @@ import pytest
 from finetune_core.recipe.schema import Data, Model, Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
-from finetune_core.runs.lifecycle import create
 from finetune_core.runs.status import Status, read_status, write_status
-from finetune_core.runs.summary import summarise
+from finetune_core.runs.upkeep.lifecycle import create
+from finetune_core.runs.view.summary import summarise
 
 
 def change(run: RunDir, **values: object) -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from finetune_core.errors import FtError
-from finetune_core.runs import supervise, supervisor
 from finetune_core.runs.control import ask, pending
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.ending import OomWatch
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Event, Journal, Tail
 from finetune_core.runs.status import Status, live, read_status, shown_state, write_status
-from finetune_core.runs.supervisor import Ways
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.watch import supervise, supervisor
+from finetune_core.runs.watch.end_causes import OomWatch
+from finetune_core.runs.watch.supervisor import Ways
 from tests.core.runs.trainers import STEPPING, STUBBORN, program
 
 Wait = Callable[..., None]
@@ -260,7 +260,7 @@ def test_requests_left_from_an_earlier_attempt_do_not_act_on_a_resumed_run(run: 
 
 
 def test_a_second_supervisor_is_refused(run: RunDir, wait_until: Wait) -> None:
-    command = [sys.executable, "-P", "-m", "finetune_core.runs.supervise", "--foreground", str(run.path)]
+    command = [sys.executable, "-P", "-m", "finetune_core.runs.watch.supervise", "--foreground", str(run.path)]
 
     def second() -> None:
         wait_until(lambda: status_of(run).step > 2)
@@ -290,7 +290,7 @@ def test_what_the_trainer_writes_lands_in_the_log_and_its_files_are_private(run:
 SUPERVISOR = """
 import sys
 from pathlib import Path
-from finetune_core.runs import supervise, supervisor
+from finetune_core.runs.watch import supervise, supervisor
 from finetune_core.runs.directory import RunDir
 supervise.run(RunDir(Path(sys.argv[1])), command=sys.argv[2:])
 """

@@ -10,12 +10,12 @@ import pytest
 from finetune_core.errors import FtError
 from finetune_core.paths import runs_root
 from finetune_core.recipe.schema import Output, Recipe
-from finetune_core.runs import trash
 from finetune_core.runs.directory import RunDir, list_runs
 from finetune_core.runs.identity import Identity
-from finetune_core.runs.lifecycle import create
 from finetune_core.runs.status import Status, write_status
-from finetune_core.runs.trash import (
+from finetune_core.runs.upkeep import trash
+from finetune_core.runs.upkeep.lifecycle import create
+from finetune_core.runs.upkeep.trash import (
     KEPT_SECONDS,
     empty_trash,
     find_trashed,

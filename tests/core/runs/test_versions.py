@@ -18,7 +18,7 @@ from finetune_core.runs.control import REQUESTS, ask, take, take_faulty, wait_an
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.status import Status, shown_state, write_status
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 
 # How the first version's worker reads a request (0.1.0 of 2026-11-21), and how it answers: word for word what it needs
 # of the file. It stands for every older worker: what it cannot read, no older one can.

@@ -16,7 +16,7 @@ from finetune_core.runs.directory import RunDir
 from finetune_core.runs.identity import Identity
 from finetune_core.runs.journal import Journal, Tail
 from finetune_core.runs.status import Status, read_status, write_status
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 
 GPU = {
     "index": 0,
@@ -368,7 +368,7 @@ def test_a_replaced_journal_is_read_anew(run: RunDir) -> None:
 
 def test_a_long_journal_can_be_taken_in_bit_by_bit(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetune_core.runs.journal._CHUNK", 1000)
-    monkeypatch.setattr("finetune_core.runs.view._PIECE", 1000)
+    monkeypatch.setattr("finetune_core.runs.view.run_view._PIECE", 1000)
     write(run, *(step(number) for number in range(1, 101)))
     view = RunView(run)
     view.poll(3000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from finetune_core.plan import attention as plan
+from finetune_core.plan.memory import attention as plan
 from finetune_core.recipe.yaml_io import load
 from finetune_core.runs.directory import read_plan
 from tests.bench.architectures import small_config
@@ -31,10 +31,10 @@ def small(kind: str) -> Any:
 
 
 def attention(model: Any, longest: int = 64, **changes: Any) -> Any:
-    from finetune_core.worker import device, levers
+    from finetune_core.worker.model import device, speedups
 
     asked = tiny.make_recipe(Path("x"), Path("x"), data__packing="bfd", **changes)
-    return levers.set_attention(model, asked, device.choose(asked), longest=longest)
+    return speedups.set_attention(model, asked, device.choose(asked), longest=longest)
 
 
 @pytest.mark.parametrize("kind", KNOWN)
@@ -55,8 +55,8 @@ def test_rows_that_stay_apart_are_packed(kind: str) -> None:
 def test_a_window_that_layers_do_not_pass_on_is_seen_where_rows_are_longer_than_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from finetune_core.worker import attention as varlen
-    from finetune_core.worker import levers
+    from finetune_core.worker.model import attention as varlen
+    from finetune_core.worker.model import speedups
 
     real = varlen._attend
 
@@ -68,26 +68,26 @@ def test_a_window_that_layers_do_not_pass_on_is_seen_where_rows_are_longer_than_
     found = attention(model, 64, training__attention="varlen")
     assert "apart from lone ones; sdpa instead" in found.how
     assert found.together is None
-    assert attention(model_of("mistral", sliding_window=30), 30, training__attention="varlen").how == levers.ON
+    assert attention(model_of("mistral", sliding_window=30), 30, training__attention="varlen").how == speedups.ON
 
 
 def test_what_drops_is_off_while_rows_are_tried_and_as_before_afterwards() -> None:
     import torch
 
-    from finetune_core.worker import levers
-    from finetune_core.worker.attention import packed_rows
+    from finetune_core.worker.model import speedups
+    from finetune_core.worker.model.attention import packed_rows
     from tests.core.worker.test_attention import packed_batch, rows_of
 
     model = model_of("granite", attention_dropout=0.1).train()
     model.model.layers[0].mlp.register_module("dropout", torch.nn.Dropout(0.3))
-    assert attention(model).how == levers.ON
+    assert attention(model).how == speedups.ON
     assert model.training
     assert model.config.attention_dropout == model.model.layers[0].self_attn.attention_dropout == 0.1
     assert model.model.layers[0].mlp.dropout.p == 0.3
-    assert "0.1" in (levers.dropped(model) or "")
+    assert "0.1" in (speedups.dropped(model) or "")
     with packed_rows():
         assert torch.isfinite(model(**packed_batch(rows_of()), use_cache=False).loss)
-    assert levers.dropped(model_of("granite", attention_dropout=0.1)) is None, "other kernels drop as they are asked to"
+    assert speedups.dropped(model_of("granite", attention_dropout=0.1)) is None, "other kernels do drop"
 
 
 def test_a_model_that_cannot_take_packed_rows_at_all_is_a_reason_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_model_that_cannot_take_packed_rows_at_all_is_a_reason_and_no_error(mo
 def tokens() -> Any:
     from array import array
 
-    from finetune_core.worker.dataset import Tokens
+    from finetune_core.worker.rows.dataset import Tokens
 
     found = Tokens()
     for length in (20, 12, 30, 25, 14, 18, 9, 22):
@@ -116,7 +116,7 @@ def test_unpacked_steps_hold_as_many_rows_as_packed_ones_would_have() -> None:
     from finetune_core.errors import FtError
     from finetune_core.recipe.check import with_values
     from finetune_core.worker.report import Reporter
-    from finetune_core.worker.unpacked import leave_unpacked, unpacked
+    from finetune_core.worker.rows.unpacked import leave_unpacked, unpacked
 
     asked = tiny.make_recipe(
         Path("x"), Path("x"), data__packing="bfd", training__micro_batch=1, training__accumulation=2
@@ -137,14 +137,14 @@ def _nobody(kind: type) -> Any:
 def test_a_run_whose_rows_would_see_each_other_goes_on_unpacked_and_counts_its_steps_so(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker import levers
+    from finetune_core.worker.model import speedups
 
     asked = tiny.make_recipe(
         tiny.make_model(tmp_path / "model"), data, data__packing="bfd", training__max_steps=2,
         training__micro_batch=1, samples__count=0, evaluation__questions=0,
     )  # fmt: skip
     chosen = asked.model_copy(update={"reasons": {"data.packing": "", "training.accumulation": ""}})
-    monkeypatch.setattr(levers, "packed_otherwise", lambda *_: "a packed row sees the row before it")
+    monkeypatch.setattr(speedups, "packed_otherwise", lambda *_: "a packed row sees the row before it")
     run = tiny.make_run(tmp_path, chosen)
     assert tiny.train(run) == 0, tiny.ended(run)
     (plan_event,) = tiny.events(run, "plan")

@@ -11,7 +11,7 @@ from finetune_core.worker.failures import explain
 def check(*targets: str) -> None:
     import torch
 
-    from finetune_core.worker.arguments import check_targets
+    from finetune_core.worker.model.adapter import check_targets
 
     layer = torch.nn.ModuleDict({"q_proj": torch.nn.Linear(2, 2), "norm": torch.nn.LayerNorm(2)})
     model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([layer]), "lm_head": torch.nn.Linear(2, 2)})

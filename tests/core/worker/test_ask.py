@@ -13,7 +13,7 @@ import pytest
 from finetune_core.data.rows import Message
 from finetune_core.errors import FtError
 from finetune_core.recipe.schema import Data
-from finetune_core.worker import ask, timely
+from finetune_core.worker.rows import encode, server
 from tests.core.data.tokenizers_made_here import make_model_folder, make_tokenizer
 
 
@@ -43,7 +43,7 @@ def spoken(folder: Path, *requests: dict[str, Any]) -> tuple[list[dict[str, Any]
     """What the process says to these requests on standard output, and on standard error."""
     text = "".join(json.dumps(request) + "\n" for request in requests)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "finetune_core.worker.ask", str(folder)],
+        [sys.executable, "-P", "-m", "finetune_core.worker.rows.server", str(folder)],
         input=text,
         capture_output=True,
         text=True,
@@ -84,14 +84,14 @@ def test_code_that_comes_with_a_tokenizer_is_never_run(tmp_path: Path) -> None:
 
 def asked(template: str) -> dict[str, Any]:
     """The one row's preview, answered in this process."""
-    answers = list(ask.Asked(make_tokenizer(template)).answers(PREVIEW))
+    answers = list(server.Asked(make_tokenizer(template)).answers(PREVIEW))
     row: dict[str, Any] = answers[0]["row"]
     return row
 
 
 def test_a_template_without_end_is_stopped_and_the_process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(timely, "RENDER_SECONDS", 0.2)
+    monkeypatch.setattr(encode, "RENDER_SECONDS", 0.2)
     endless = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
     assert "took too long" in asked(endless)["problem"]["what"]
     assert asked("{% for m in messages %}{{ m['content'] }}{% endfor %}")["tokens"] > 0
@@ -107,20 +107,20 @@ def test_an_unknown_token_is_shown_as_the_model_sees_it() -> None:
     tokenizer = make_tokenizer(None, special=["<unk>"])
     tokenizer.unk_token = "<unk>"
     row = {"number": 1, "messages": turns("a<unk>", "b"), "completion_only": True, "tools": []}
-    answers = list(ask.Asked(tokenizer).answers({**PREVIEW, "rows": [row]}))
+    answers = list(server.Asked(tokenizer).answers({**PREVIEW, "rows": [row]}))
     assert ["<unk>", False, [tokenizer.unk_token_id], True] in answers[0]["row"]["pieces"]
 
 
 def test_a_long_row_is_counted_whole_but_shown_in_part() -> None:
     row = {"number": 1, "messages": turns("a", "🦊 " * 3000), "completion_only": True, "tools": []}
-    shown = next(ask.Asked(make_tokenizer(None)).answers({**PREVIEW, "rows": [row]}))["row"]
-    assert shown["tokens"] > ask.SHOWN_TOKENS
-    assert sum(len(ids) for _, _, ids, _ in shown["pieces"]) == ask.SHOWN_TOKENS
+    shown = next(server.Asked(make_tokenizer(None)).answers({**PREVIEW, "rows": [row]}))["row"]
+    assert shown["tokens"] > server.SHOWN_TOKENS
+    assert sum(len(ids) for _, _, ids, _ in shown["pieces"]) == server.SHOWN_TOKENS
     assert shown["rendered"] == "".join(text for text, _, _, _ in shown["pieces"])
 
 
 def test_a_large_file_is_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ask, "EXACT_ROWS", 50)
+    monkeypatch.setattr(server, "EXACT_ROWS", 50)
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"prompt": "a", "completion": "b" * n}) + "\n" for n in range(1, 201)))
     request = {
@@ -131,7 +131,7 @@ def test_a_large_file_is_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest
         "train_on": "assistant",
         "max_length": None,
     }
-    one, again = (list(ask.Asked(make_tokenizer(None)).answers(request))[-1] for _ in range(2))
+    one, again = (list(server.Asked(make_tokenizer(None)).answers(request))[-1] for _ in range(2))
     assert one["sampled"]
     assert one["rows"] == 200
     assert len(one["counts"]) == 50
@@ -152,7 +152,7 @@ def test_when_every_row_is_refused_the_reasons_are_raised(tmp_path: Path) -> Non
         "max_length": None,
     }
     with pytest.raises(FtError, match="answer is empty"):
-        list(ask.Asked(make_tokenizer(None)).answers(request))
+        list(server.Asked(make_tokenizer(None)).answers(request))
 
 
 def test_a_token_the_model_has_no_embedding_for_is_named_before_anything_is_trained(tmp_path: Path) -> None:
@@ -170,6 +170,6 @@ def test_a_token_the_model_has_no_embedding_for_is_named_before_anything_is_trai
     data = Data(source=str(source), held_out_share=0.0).model_dump(mode="json")
     for request in (lengths, {**PREVIEW, "do": "count", "data": data, "seed": 0}):
         with pytest.raises(FtError) as refused:
-            list(ask.Asked(ask.load_tokenizer(folder), 200).answers(request))
+            list(server.Asked(server.load_tokenizer(folder), 200).answers(request))
         assert asdict(refused.value.problems[0]) == shown
-        assert list(ask.Asked(ask.load_tokenizer(folder), 400).answers(request))
+        assert list(server.Asked(server.load_tokenizer(folder), 400).answers(request))

@@ -37,12 +37,12 @@ def use_varlen(model: Any, packing: str = "bfd") -> str | None:
     """Why packed rows are not attended to by their boundaries alone; None where they are."""
     from pathlib import Path
 
-    from finetune_core.worker import device, levers
+    from finetune_core.worker.model import device, speedups
     from tests.core.worker import tiny
 
     asked = tiny.make_recipe(Path("x"), Path("x"), data__packing=packing, training__attention="varlen")
-    found = levers.set_attention(model, asked, device.choose(asked), longest=40)
-    return None if found.how == levers.ON else found.how
+    found = speedups.set_attention(model, asked, device.choose(asked), longest=40)
+    return None if found.how == speedups.ON else found.how
 
 
 def rows_of() -> list[Any]:
@@ -72,7 +72,7 @@ def gradients(model: Any) -> dict[str, Any]:
 def test_packed_rows_give_the_losses_and_gradients_of_rows_apart(kind: str, checkpointing: bool) -> None:
     import torch
 
-    from finetune_core.worker.attention import VARLEN, packed_rows
+    from finetune_core.worker.model.attention import VARLEN, packed_rows
 
     model, rows = model_of(kind, **FAMILIES[kind]), rows_of()
     alone = sum(model(input_ids=row[None], labels=row[None], use_cache=False).loss * (len(row) - 1) for row in rows)
@@ -97,7 +97,7 @@ def test_packed_rows_give_the_losses_and_gradients_of_rows_apart(kind: str, chec
 def test_a_packed_row_does_not_see_its_neighbours(kind: str) -> None:
     import torch
 
-    from finetune_core.worker.attention import packed_rows
+    from finetune_core.worker.model.attention import packed_rows
 
     model, rows = model_of(kind, **FAMILIES[kind]).eval(), rows_of()
     assert use_varlen(model) is None
@@ -143,7 +143,7 @@ def test_a_model_whose_attention_is_another_keeps_its_own(kind: str, more: dict[
 def test_a_batch_without_boundaries_is_refused_rather_than_run_across_rows() -> None:
     import torch
 
-    from finetune_core.worker.attention import packed_rows
+    from finetune_core.worker.model.attention import packed_rows
 
     model = model_of("llama")
     assert use_varlen(model) is None

@@ -12,7 +12,7 @@ import pytest
 from finetune_core.recipe import yaml_io
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
-from finetune_core.worker import baseline
+from finetune_core.worker.answers import baseline
 from tests.core.worker import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -31,7 +31,7 @@ def recipe(model: Path, tmp_path: Path) -> Recipe:
 @pytest.fixture
 def begun(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """A run that ended after it had asked its base, and before its first checkpoint."""
-    from finetune_core.worker.job import Job
+    from finetune_core.worker.training.job import Job
 
     def fail(_job: Job) -> None:
         raise RuntimeError("killed")

@@ -11,7 +11,7 @@ from tests.core.worker import tiny
 
 
 def test_a_checkpoint_keeps_how_its_run_began_and_one_of_an_earlier_version_began_as_that_did() -> None:
-    from finetune_core.worker.began import Began, began
+    from finetune_core.worker.training.first_start import Began, began
 
     assert began({}, packed=True) is None
     fresh = Began(packed=True)
@@ -28,7 +28,7 @@ def test_the_first_step_has_a_rate_and_after_the_warm_up_rates_are_those_of_the_
     import torch
     from transformers import get_scheduler
 
-    from finetune_core.worker.trainer import rise_at_once
+    from finetune_core.worker.training.trainer import rise_at_once
 
     def rates(*, ours: bool) -> list[float]:
         optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)

@@ -16,10 +16,10 @@ from finetune_core.files import write_atomic
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.control import ask, wait_answer
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.ending import TERMINATED_CODE
 from finetune_core.runs.journal import Event
 from finetune_core.runs.status import shown_state
-from finetune_core.worker.sampling import Samples
+from finetune_core.runs.watch.end_causes import TERMINATED_CODE
+from finetune_core.worker.answers.samples import Samples
 from tests.core.worker import tiny
 
 _DEADLINE = 60.0
@@ -166,7 +166,7 @@ def test_an_error_nobody_expected_in_what_was_asked_is_its_answer(
     def broken(*_: object) -> str:
         raise TypeError("not this way")
 
-    monkeypatch.setattr("finetune_core.worker.sampling.Samples.user", broken)
+    monkeypatch.setattr("finetune_core.worker.answers.samples.Samples.user", broken)
 
     def ask_once(run: RunDir) -> None:
         wait_for(run, "step")
@@ -186,7 +186,7 @@ def test_an_error_nobody_expected_in_what_is_due_is_an_alarm_and_memory_running_
         if step:
             raise error
 
-    monkeypatch.setattr("finetune_core.worker.sampling.Samples.write", broken)
+    monkeypatch.setattr("finetune_core.worker.answers.samples.Samples.write", broken)
     recipe = tiny.make_recipe(model, data, training__epochs=2.0, samples__every_steps=2, evaluation__questions=0)
     error: Exception = TypeError("not this way")
     run = tiny.make_run(tmp_path / "a", recipe)

@@ -35,7 +35,7 @@ def refusal(hub: Hub, source: str) -> list[str]:
     """Cause and remedy of a download that fails."""
     script = """
 import sys
-from finetune_core.worker.download import download
+from finetune_core.worker.hub.download import download
 from finetune_core.worker.failures import explain
 try:
     download(sys.argv[1], None, lambda done, total: None)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from finetune_core.runs.directory import RunDir, list_runs
-from finetune_core.runs.summary import summarise
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.summary import summarise
 from tests.core.worker import tiny
 
 EARLIER = Path(__file__).parents[1] / "runs" / "earlier"

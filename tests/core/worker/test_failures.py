@@ -151,9 +151,9 @@ def test_without_a_run_directory_the_use_is_explained(capsys: pytest.CaptureFixt
 def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
     tmp_path: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker import keeping
+    from finetune_core.worker.checkpoints import manager
 
-    real = keeping.save_weights
+    real = manager.save_weights
     full = iter([True, False, False])
 
     def save(tuned: object, folder: Path, *more: object) -> None:
@@ -161,7 +161,7 @@ def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
         if next(full):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(keeping, "save_weights", save)
+    monkeypatch.setattr(manager, "save_weights", save)
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data))
     assert tiny.train(run) == 0
     (alarm,) = tiny.events(run, "alarm")

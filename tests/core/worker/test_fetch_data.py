@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from finetune_core.data.hub import HubSource, fetch, is_stored, read_source
-from finetune_core.data.open import open_rows
+from finetune_core.data.files.hub import HubSource, fetch, is_stored, read_source
+from finetune_core.data.files.open import open_rows
 from finetune_core.errors import FtError
 from tests.core.worker.faults import Fault, answering, cutting
 

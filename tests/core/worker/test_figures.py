@@ -14,11 +14,11 @@ from finetune_core.errors import FtError
 from finetune_core.models.catalogue import from_catalogue
 from finetune_core.models.config import shapes
 from finetune_core.models.facts import ModelFacts
-from finetune_core.models.figures import figures_from, keep_figures, kept_figures
 from finetune_core.models.inspect import TIED_BY_DEFAULT, inspect_folder
-from finetune_core.plan.learn import learn
-from finetune_core.plan.memory import estimate, exact
-from finetune_core.plan.traced import figures_of
+from finetune_core.models.layer_costs import figures_from, keep_figures, kept_figures
+from finetune_core.plan.look_up import learn
+from finetune_core.plan.memory.estimate import estimate, exact
+from finetune_core.plan.memory.traced import figures_of
 from finetune_core.recipe.schema import Recipe
 from tests.core.plan.cases import recipe
 
@@ -58,8 +58,8 @@ def config_of(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_with_traced_figures_the_closed_form_is_within_5_percent_of_the_trace(kind: str) -> None:
-    from finetune_core.worker.figures import figures
-    from finetune_core.worker.trace import trace
+    from finetune_core.worker.memory.layer_costs import figures
+    from finetune_core.worker.memory.trace import trace
 
     config = config_of(kind)
     facts = ModelFacts(
@@ -85,7 +85,7 @@ def test_with_traced_figures_the_closed_form_is_within_5_percent_of_the_trace(ki
 
 
 def test_the_catalogue_s_figures_are_those_of_its_shapes() -> None:
-    from finetune_core.worker.figures import figures
+    from finetune_core.worker.memory.layer_costs import figures
 
     offered = from_catalogue("Qwen/Qwen3.5-0.8B")
     assert offered is not None
@@ -129,7 +129,7 @@ def test_figures_are_traced_once_for_a_folder_and_kept(
     guess = estimate(after, Recipe(), "cuda")
     assert guess is not None
     assert guess.method == "closed form, traced layers"
-    monkeypatch.setattr("finetune_core.plan.traced.subprocess.run", None)
+    monkeypatch.setattr("finetune_core.plan.memory.traced.subprocess.run", None)
     learn(recipe({"model.source": str(folder)}), told.append)
     assert len(told) == 1, "nothing is traced again"
     assert figures_of(inspect_folder(model, source=str(model), kind="folder")) is None, "a Llama needs none"

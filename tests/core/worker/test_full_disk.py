@@ -13,8 +13,8 @@ import pytest
 from finetune_core.runs import control
 from finetune_core.runs.directory import RunDir
 from finetune_core.worker.controls import Controls, Signals, Stopped
+from finetune_core.worker.disk_space import when_there_is_room
 from finetune_core.worker.report import Reporter
-from finetune_core.worker.room import when_there_is_room
 from tests.core.worker import tiny
 
 
@@ -22,7 +22,7 @@ from tests.core.worker import tiny
 def test_a_log_that_takes_nothing_ends_neither_trainer_nor_supervisor(model: Path, data: Path, tmp_path: Path) -> None:
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data, samples__count=0, evaluation__questions=0))
     code = (
-        "import sys; from pathlib import Path; from finetune_core.runs import supervisor, supervise;"
+        "import sys; from pathlib import Path; from finetune_core.runs.watch import supervisor, supervise;"
         "from finetune_core.runs.directory import RunDir;"
         "supervisor.open_log = lambda _: __import__('os').open('/dev/full', 1);"
         "supervise.run(RunDir(Path(sys.argv[1])))"

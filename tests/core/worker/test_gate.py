@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from tokenizers import processors
 
-from finetune_core.data.gate import GateReport
 from finetune_core.data.rows import Conversation, Message
+from finetune_core.data.tokens.gate_report import GateReport
 from finetune_core.errors import FtError
-from finetune_core.worker.chat_template import use_template
-from finetune_core.worker.gate import Gate, ends_of, stretches
-from finetune_core.worker.tokenise import Encoded, Encoder
+from finetune_core.worker.rows.chat_template import use_template
+from finetune_core.worker.rows.gate import Gate, ends_of, stretches
+from finetune_core.worker.rows.tokenise import Encoded, Encoder
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
 from tests.core.worker import tiny
 
@@ -101,7 +101,7 @@ def test_reasoning_that_a_template_leaves_out_is_told() -> None:
 
 
 def test_prompts_are_compared_for_the_first_rows_and_for_every_further_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetune_core.worker.gate._COMPARED", 2)
+    monkeypatch.setattr("finetune_core.worker.rows.gate._COMPARED", 2)
     short = Conversation(5, ROW.messages[:2])
     assert gate_of(CHATML, ROW, ROW, ROW, short, short, ROW).compared == 3
 
@@ -299,7 +299,7 @@ def test_a_run_that_fails_the_gate_is_not_started_unless_that_is_overridden_and_
 def test_a_template_that_never_ends_ends_the_run_and_names_the_row(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune_core.worker.timely.RENDER_SECONDS", 0.2)
+    monkeypatch.setattr("finetune_core.worker.rows.encode.RENDER_SECONDS", 0.2)
     template = tmp_path / "endless.jinja"
     inner = "{% for i in range(9999) %}" * 3 + "{% endfor %}" * 3
     template.write_text("{% if messages[0]['content'] == 'endless' %}" + inner + "{% endif %}" + CHATML)

@@ -18,8 +18,8 @@ def asked(model: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from finetune_core.worker.generate import Generator
-    from finetune_core.worker.load import load_tokenizer
+    from finetune_core.worker.answers.generate import Generator
+    from finetune_core.worker.model.load import load_tokenizer
 
     torch.set_num_threads(1)
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
@@ -69,8 +69,8 @@ def test_temperature_varies_the_answers_and_none_does_not(asked: tuple[Any, Any]
 
 
 def test_an_answer_ends_at_the_token_that_ends_a_trained_turn(model: Path, asked: tuple[Any, Any]) -> None:
-    from finetune_core.worker.generate import Generator
-    from finetune_core.worker.load import load_tokenizer
+    from finetune_core.worker.answers.generate import Generator
+    from finetune_core.worker.model.load import load_tokenizer
 
     loaded, generator = asked
     tokenizer = load_tokenizer(model)
@@ -83,7 +83,7 @@ def test_an_answer_ends_at_the_token_that_ends_a_trained_turn(model: Path, asked
 
 
 def test_whether_an_answer_fits_is_counted_with_the_token_that_ends_it(model: Path, asked: tuple[Any, Any]) -> None:
-    from finetune_core.worker.load import load_tokenizer
+    from finetune_core.worker.model.load import load_tokenizer
 
     _, generator = asked
     tokens = len(load_tokenizer(model)("coal is black")["input_ids"])
@@ -119,7 +119,7 @@ def test_too_big_a_batch_is_halved_until_it_fits(asked: tuple[Any, Any], monkeyp
 
 
 def test_a_row_asks_with_everything_before_its_last_answer() -> None:
-    from finetune_core.worker.generate import question, reference, shown
+    from finetune_core.worker.answers.generate import question, reference, shown
 
     turns = ("system", "be brief"), ("user", "one"), ("assistant", "1"), ("user", "two"), ("assistant", "2")
     row = Conversation(1, tuple(Message(role, text) for role, text in turns))

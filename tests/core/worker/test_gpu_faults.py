@@ -19,11 +19,12 @@ import pytest
 from finetune_core.errors import FtError
 from finetune_core.hardware.look import look
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs import control, supervise
-from finetune_core.runs.adapted import read_adapted
+from finetune_core.runs import control
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.launch import launch
+from finetune_core.runs.start.launch import launch
 from finetune_core.runs.status import live, read_status
+from finetune_core.runs.watch import supervise
+from finetune_core.runs.watch.batch_override import read_adapted
 from tests.core.worker import tiny
 from tests.e2e.terminals import wait_until
 

@@ -14,7 +14,7 @@ from tests.core.worker.test_apart import small
 def test_heads_the_trainer_knows_pass(kind: str) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
-    from finetune_core.worker.head import refuse_another_loss
+    from finetune_core.worker.model.loss_head import refuse_another_loss
 
     model = small(kind).train()
     add_fused_lm_head(model)
@@ -25,7 +25,7 @@ def test_heads_the_trainer_knows_pass(kind: str) -> None:
 def test_a_scale_of_the_logits_that_the_fused_head_leaves_out_is_refused_by_name() -> None:
     from trl.trainer.utils import add_fused_lm_head
 
-    from finetune_core.worker.head import refuse_another_loss
+    from finetune_core.worker.model.loss_head import refuse_another_loss
 
     model = small("granite")
     # What the head reads when it is put on, and the model at each pass.

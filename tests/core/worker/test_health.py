@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import pytest
 
 from finetune_core.hardware.meter import GpuMeter, GpuReading
-from finetune_core.worker.best import Best
-from finetune_core.worker.health import Health, StepFigures
+from finetune_core.worker.checkpoints.early_stopping import Best
+from finetune_core.worker.training.health import Health, StepFigures
 from tests.fakes import GIB, FakeGpu, FakeNvml
 
 

@@ -13,7 +13,7 @@ from finetune_core.models.find import hub_cache
 from finetune_core.recipe.yaml_io import load
 from finetune_core.runs.directory import read_plan
 from finetune_core.worker.controls import Controls
-from finetune_core.worker.prepare import find_base
+from finetune_core.worker.rows.inputs import find_base
 from tests.core.worker import tiny
 from tests.core.worker.faults import Fault, answering, cutting
 from tests.core.worker.model_hub import COMMIT, Hub, blob
@@ -26,7 +26,7 @@ time.sleep = lambda seconds: None
 import huggingface_hub.constants
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1000
 from finetune_core.models.find import find
-from finetune_core.worker import download as module
+from finetune_core.worker.hub import download as module
 from finetune_core.worker.failures import explain
 if "full" in sys.argv:
     import huggingface_hub.file_download as library

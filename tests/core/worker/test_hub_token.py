@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from finetune_core.errors import FtError
 from finetune_core.models.find import find
-from finetune_core.plan.described import describe
+from finetune_core.plan.describe import describe
 from finetune_core.plan.hub_login import log_in, token_file, token_found_in
 from finetune_tui.cli import cli
 from tests.core.worker.model_hub import Hub, serving_the_demo

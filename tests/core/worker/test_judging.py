@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finetune_core.evaluation import losses
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 from tests.core.worker import tiny
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.slow]
@@ -56,7 +56,7 @@ def test_a_model_that_did_not_move_is_not_better_and_what_to_change_is_said(
 def test_a_base_asked_by_an_earlier_version_is_compared_without_knowing_how_its_answers_ended(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from finetune_core.worker.baseline import load
+    from finetune_core.worker.answers.baseline import load
 
     old = tmp_path / "base.json"
     old.write_text(json.dumps({"loss": 2.5, "samples": None, "answers": ["red", "green"]}))

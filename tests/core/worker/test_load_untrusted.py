@@ -12,9 +12,9 @@ import pytest
 import transformers
 
 from finetune_core.errors import FtError
-from finetune_core.worker import device, load
-from finetune_core.worker.ask import load_tokenizer as asked_tokenizer
-from finetune_core.worker.trace import answer
+from finetune_core.worker.memory.trace import answer
+from finetune_core.worker.model import device, load
+from finetune_core.worker.rows.server import load_tokenizer as asked_tokenizer
 from tests.core.worker import tiny
 
 

@@ -14,7 +14,7 @@ from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from finetune_core.recipe.yaml_io import load, save
 from finetune_core.runs.directory import list_runs, read_plan
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.upkeep.lifecycle import create
 from finetune_tui.cli import cli
 from tests.core.worker import tiny
 from tests.core.worker.test_steps_promised import launched, rows_of

@@ -15,7 +15,7 @@ from finetune_core.evaluation.losses import load as load_losses
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.status import read_status
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 from tests.core.worker import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

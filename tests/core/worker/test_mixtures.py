@@ -11,8 +11,8 @@ import pytest
 
 from finetune_core.errors import FtError
 from finetune_core.plan.prepare import prepare
-from finetune_core.worker.arguments import refuse_dropped_experts
-from finetune_core.worker.router import refuse_without_router
+from finetune_core.worker.model.adapter import refuse_dropped_experts
+from finetune_core.worker.model.router_loss import refuse_without_router
 from tests.bench.architectures import small_config
 from tests.core.worker import tiny
 
@@ -120,7 +120,7 @@ def test_a_dropout_that_the_experts_adapters_cannot_have_is_refused_by_name(data
 def test_a_generation_config_that_cannot_be_mended_keeps_its_tokens() -> None:
     from transformers import GenerationConfig
 
-    from finetune_core.worker.generation_config import repair
+    from finetune_core.worker.model.generation_config import repair
 
     fine = GenerationConfig(do_sample=True, temperature=0.6, eos_token_id=5)
     assert repair(fine) is None

@@ -59,8 +59,9 @@ def test_the_adapter_of_a_quantised_base_is_float32_unless_the_run_began_otherwi
     """
     import torch
 
-    from finetune_core.worker import device, setup
-    from finetune_core.worker.began import Began
+    from finetune_core.worker.model import device
+    from finetune_core.worker.training import setup
+    from finetune_core.worker.training.first_start import Began
 
     seen: list[set[torch.dtype]] = []
 
@@ -96,8 +97,8 @@ def test_a_base_that_comes_in_4_bits_learns_in_spite_of_evaluations(
     from bitsandbytes.nn.modules import Linear4bit
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    from finetune_core.worker import device
-    from finetune_core.worker.load import load_model
+    from finetune_core.worker.model import device
+    from finetune_core.worker.model.load import load_model
 
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float16)
     packed = AutoModelForCausalLM.from_pretrained(model, quantization_config=config, dtype=torch.float32)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from finetune_core.recipe.schema import Recipe
-from finetune_core.runs import supervise
-from finetune_core.runs.adapted import read_adapted
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.watch import supervise
+from finetune_core.runs.watch.batch_override import read_adapted
 from tests.core.worker import tiny
 
 # The real trainer, which writes down the rows of each optimiser step, and whose memory ends at `MOST` rows at once
@@ -22,7 +22,7 @@ _TRAINER = """
 import json, os, sys
 MOST, AFTER = {most}, {after}
 import torch
-from finetune_core.worker import trainer
+from finetune_core.worker.training import trainer
 from finetune_core.worker.train import main
 real_step = trainer.Trainer.training_step
 real_rows = trainer.Trainer.get_batch_samples

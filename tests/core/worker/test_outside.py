@@ -10,8 +10,8 @@ import pytest
 
 from finetune_core.data.assemble import read_source
 from finetune_core.data.rows import Conversation
-from finetune_core.data.shapes import AUTOMATIC
-from finetune_core.worker.tokenise import Encoder
+from finetune_core.data.shapes.recognise import AUTOMATIC
+from finetune_core.worker.rows.tokenise import Encoder
 from tests.core.data.tokenizers_made_here import make_tokenizer, shipped_template
 
 ROWS = [

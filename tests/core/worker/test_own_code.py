@@ -20,10 +20,10 @@ from finetune_core.models.json_file import CODE
 from finetune_core.plan.foreign_code import code_warning, look_at_code
 from finetune_core.recipe.read import read
 from finetune_core.runs.directory import RunDir
-from finetune_core.worker.ask import load_tokenizer as asked_tokenizer
-from finetune_core.worker.code import use_private_modules
-from finetune_core.worker.figures import figures
-from finetune_core.worker.trace import answer
+from finetune_core.worker.foreign_code import use_private_modules
+from finetune_core.worker.memory.layer_costs import figures
+from finetune_core.worker.memory.trace import answer
+from finetune_core.worker.rows.server import load_tokenizer as asked_tokenizer
 from tests.core.worker import tiny
 from tests.core.worker.own_code import changed, make_own_code
 

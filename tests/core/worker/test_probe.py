@@ -37,7 +37,7 @@ def test_it_changes_no_weight_no_gradient_and_no_random_number(
 def test_the_batch_is_the_longest_that_the_data_will_give(
     packing: str, model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from finetune_core.worker.probe import _longest_training_batch
+    from finetune_core.worker.memory.preflight import _longest_training_batch
 
     recipe = tiny.make_recipe(model, data, data__packing=packing, training__micro_batch=2)
     with prepared(recipe, tmp_path) as job:

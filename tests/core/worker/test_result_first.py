@@ -22,7 +22,7 @@ def alarms(run: RunDir) -> dict[str, str]:
 def test_answers_that_cannot_be_written_cost_neither_the_training_nor_its_result(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker.generate import Generator
+    from finetune_core.worker.answers.generate import Generator
 
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data, training__epochs=1.0))
     with monkeypatch.context() as patch:
@@ -41,7 +41,7 @@ def test_answers_that_cannot_be_written_cost_neither_the_training_nor_its_result
 def test_a_base_that_could_not_answer_before_full_fine_tuning_is_never_mistaken_for_the_tuned_model(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker.judging import Jury
+    from finetune_core.worker.answers.base_and_tuned import Jury
 
     recipe = tiny.make_recipe(model, data, adapter__kind="none", training__epochs=1.0, samples__count=0)
     run = tiny.make_run(tmp_path, recipe)
@@ -56,7 +56,7 @@ def test_a_base_that_could_not_answer_before_full_fine_tuning_is_never_mistaken_
 def test_the_result_is_there_when_the_tuned_model_is_asked(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker.judging import Jury
+    from finetune_core.worker.answers.base_and_tuned import Jury
 
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data, training__epochs=1.0, samples__count=0))
     asked, real = [], Jury.ask_tuned

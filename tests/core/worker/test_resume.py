@@ -15,8 +15,8 @@ from finetune_core.errors import FtError
 from finetune_core.recipe import yaml_io
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
-from finetune_core.runs.lifecycle import run_id
-from finetune_core.worker import checkpoints, origin
+from finetune_core.runs.upkeep.lifecycle import run_id
+from finetune_core.worker.checkpoints import provenance, sealed
 from tests.core.worker import tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -99,7 +99,7 @@ def test_from_any_step_packed_and_mid_epoch_the_rest_is_that_of_the_unbroken_run
 def test_what_was_due_when_the_run_was_told_to_end_is_done_when_it_goes_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker import between_steps
+    from finetune_core.worker.training import between_steps
 
     changes = {
         "evaluation": recipe.evaluation.model_copy(update={"every_steps": 3}),
@@ -165,7 +165,7 @@ def test_every_damage_to_every_file_of_a_checkpoint_is_noticed(unbroken: RunDir,
             shutil.copytree(newest, place / newest.name)
             if damaged(place / newest.name, name, damage, strange, older):
                 tried += 1
-                found, words = checkpoints.newest(place, run_id=run_id(unbroken))
+                found, words = sealed.newest(place, run_id=run_id(unbroken))
                 if found is None or found.path.name != older.name or len(words) != 1:
                     silent.append((name, damage))
             shutil.rmtree(place)
@@ -176,13 +176,13 @@ def test_every_damage_to_every_file_of_a_checkpoint_is_noticed(unbroken: RunDir,
 def test_every_bit_of_a_manifest_counts(unbroken: RunDir, tmp_path: Path) -> None:
     newest = max(unbroken.checkpoints.iterdir())
     shutil.copytree(newest, tmp_path / newest.name)
-    manifest = tmp_path / newest.name / checkpoints.MANIFEST
+    manifest = tmp_path / newest.name / sealed.MANIFEST
     whole = manifest.read_bytes()
     meant = json.loads(whole)
     for place in range(0, len(whole), 7):
         flipped = whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :]
         manifest.write_bytes(flipped)
-        found, _ = checkpoints.newest(tmp_path)
+        found, _ = sealed.newest(tmp_path)
         # White space between the fields may differ: what it says is then the same.
         assert found is None or json.loads(flipped) == meant, place
 
@@ -190,7 +190,7 @@ def test_every_bit_of_a_manifest_counts(unbroken: RunDir, tmp_path: Path) -> Non
 def test_a_whole_checkpoint_of_another_run_is_not_taken(unbroken: RunDir, other: RunDir, tmp_path: Path) -> None:
     newest = max(other.checkpoints.iterdir())
     shutil.copytree(newest, tmp_path / newest.name)
-    found, words = checkpoints.newest(tmp_path, run_id=run_id(unbroken))
+    found, words = sealed.newest(tmp_path, run_id=run_id(unbroken))
     assert found is None
     assert words == [f"{newest.name}: it was written by another run"]
 
@@ -198,7 +198,7 @@ def test_a_whole_checkpoint_of_another_run_is_not_taken(unbroken: RunDir, other:
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is refused must be so before anything is trained."""
-    from finetune_core.worker.job import Job
+    from finetune_core.worker.training.job import Job
 
     def refuse(job: Job) -> None:
         pytest.fail("it trained")
@@ -235,25 +235,25 @@ def test_what_is_shown_and_kept_may_be_edited(copy: RunDir, recipe: Recipe) -> N
 def test_another_base_model_of_the_same_shape_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(model, base)
-    found = origin.fingerprint(base)
-    origin.check_base(base, {"base": found})
+    found = provenance.fingerprint(base)
+    provenance.check_base(base, {"base": found})
     tiny.make_model(base, seed=1)
     with pytest.raises(FtError, match=r"model\.safetensors") as refused:
-        origin.check_base(base, {"base": found})
+        provenance.check_base(base, {"base": found})
     assert "put the old model back" in refused.value.problems[0].remedy
 
 
 def test_versions_are_compared_by_a_table() -> None:
-    now = origin.versions()
-    assert origin.version_changes({"versions": now}) == []
-    assert origin.version_changes({}) == []
+    now = provenance.versions()
+    assert provenance.version_changes({"versions": now}) == []
+    assert provenance.version_changes({}) == []
     minor = {**now, "peft": "0.1.0", "torch": now["torch"].partition(".")[0] + ".0.0"}
-    assert origin.version_changes({"versions": minor}) == [
+    assert provenance.version_changes({"versions": minor}) == [
         f"torch {minor['torch']} (now {now['torch']})",
         f"peft 0.1.0 (now {now['peft']})",
     ]
     with pytest.raises(FtError) as refused:
-        origin.version_changes({"versions": {**now, "torch": "1.13.1", "trl": "0.9.0"}})
+        provenance.version_changes({"versions": {**now, "torch": "1.13.1", "trl": "0.9.0"}})
     assert [problem.where for problem in refused.value.problems] == ["torch", "trl"]
     assert 'pip install "torch==1.13.1"' in refused.value.problems[0].remedy
 
@@ -261,7 +261,7 @@ def test_versions_are_compared_by_a_table() -> None:
 def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker.keeping import Keeper
+    from finetune_core.worker.checkpoints.manager import Keeper
 
     room = iter([10**12] * 3)
     monkeypatch.setattr(Keeper, "free", lambda _: next(room, 10_000))
@@ -271,14 +271,14 @@ def test_a_disk_without_room_keeps_the_earlier_checkpoints_and_training_goes_on(
     alarms = [event["text"] for event in tiny.events(run, "alarm") if event["name"] == "checkpoint_failed"]
     assert len(alarms) == 1
     assert "10 kB are free" in alarms[0]
-    assert checkpoints.newest(run.checkpoints)[0] is not None
+    assert sealed.newest(run.checkpoints)[0] is not None
     assert run.result.is_dir()
 
 
 def test_with_patience_the_run_stops_early_and_its_result_is_the_best_measured(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from finetune_core.worker import between_steps
+    from finetune_core.worker.training import between_steps
 
     measured = iter([9.0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9])
     real = between_steps.held_out_loss

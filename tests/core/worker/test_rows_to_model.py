@@ -27,7 +27,7 @@ Row = tuple[tuple[int, int], ...]
 @contextmanager
 def prepared(recipe: Recipe, home: Path) -> Iterator[Any]:
     """The trainer, ready to begin."""
-    from finetune_core.worker.job import Job
+    from finetune_core.worker.training.job import Job
 
     reporter = Reporter(tiny.make_run(home, recipe))
     signals = Signals()
@@ -70,9 +70,9 @@ def test_the_labels_the_model_gets_are_the_encoders_mask(
     packing: str, train_on: str, model: Path, data: Path, tmp_path: Path
 ) -> None:
     from finetune_core.data.assemble import read_source
-    from finetune_core.data.shapes import AUTOMATIC
-    from finetune_core.worker.load import load_tokenizer
-    from finetune_core.worker.tokenise import Encoder
+    from finetune_core.data.shapes.recognise import AUTOMATIC
+    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.tokenise import Encoder
 
     recipe = tiny.make_recipe(
         model, data, data__packing=packing, data__train_on=train_on, data__held_out_share=0.0, training__epochs=1.0
@@ -96,7 +96,7 @@ def test_the_held_out_loss_is_the_mean_over_trained_tokens_whatever_the_batches(
 ) -> None:
     import torch
 
-    from finetune_core.worker import evaluate
+    from finetune_core.worker.answers import held_out_loss
 
     by_hand = []
     with prepared(tiny.make_recipe(model, data), tmp_path) as job, torch.no_grad():
@@ -107,7 +107,7 @@ def test_the_held_out_loss_is_the_mean_over_trained_tokens_whatever_the_batches(
             chosen = goal != -100
             by_hand += torch.nn.functional.cross_entropy(logits[chosen], goal[chosen], reduction="none").tolist()
         for budget in (64, 8192):
-            monkeypatch.setattr(evaluate, "_BATCH_TOKENS", budget)
+            monkeypatch.setattr(held_out_loss, "_BATCH_TOKENS", budget)
             assert job.between.measure(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
         sizes = full_beyond(job.ready.model, 2, monkeypatch)
         assert job.between.measure(0, untold) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
@@ -138,7 +138,7 @@ def full_beyond(model: Any, most: int, monkeypatch: pytest.MonkeyPatch) -> list[
 def test_weights_spoilt_by_the_last_gradient_are_neither_saved_nor_called_done(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from finetune_core.worker import setup
+    from finetune_core.worker.training import setup
 
     class Overflowing(setup.Trainer):
         """A loss that is a number, and a gradient that is none, at the last step but one."""
@@ -218,7 +218,7 @@ def test_five_losses_in_a_row_that_are_no_numbers_end_the_run_and_no_checkpoint_
         saving__every_steps=1,
     )
     run = tiny.make_run(tmp_path, recipe)
-    from finetune_core.worker import setup
+    from finetune_core.worker.training import setup
 
     class Overflowing(setup.Trainer):
         """Weights that have overflowed give a loss that is no number; here it is brought about at step 3."""
@@ -240,8 +240,8 @@ def test_a_steps_peak_begins_with_the_step(model: Path, tmp_path: Path, monkeypa
     """Else the peak of a sample taken before step 1 would be every step's."""
     import torch
 
-    from finetune_core.worker.callbacks import Telemetry
-    from finetune_core.worker.device import Device
+    from finetune_core.worker.model.device import Device
+    from finetune_core.worker.training.telemetry import Telemetry
 
     begun: list[bool] = []
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: begun.append(True))
@@ -255,7 +255,7 @@ def test_a_steps_peak_begins_with_the_step(model: Path, tmp_path: Path, monkeypa
 def test_token_rows_take_four_bytes_a_token() -> None:
     from array import array
 
-    from finetune_core.worker.dataset import Tokens, to_dataset
+    from finetune_core.worker.rows.dataset import Tokens, to_dataset
 
     tokens = Tokens()
     for _ in range(2500):
@@ -294,10 +294,10 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
     from finetune_core.data.assemble import read_source
-    from finetune_core.data.shapes import AUTOMATIC
-    from finetune_core.worker.dataset import encode, refuse_untrainable
-    from finetune_core.worker.load import load_tokenizer
-    from finetune_core.worker.tokenise import Encoder
+    from finetune_core.data.shapes.recognise import AUTOMATIC
+    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.dataset import encode, refuse_untrainable
+    from finetune_core.worker.rows.tokenise import Encoder
 
     tokenizer = load_tokenizer(model)
     tokenizer.chat_template = UNLUCKY

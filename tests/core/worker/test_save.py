@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_core.worker.save import save_weights
+from finetune_core.worker.model.save import save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 TARGETS = ["v_proj", "q_proj", "down_proj", "k_proj"]

@@ -13,7 +13,7 @@ _ASKED = """
 import sys
 from finetune_core.worker.stack import import_stack
 import_stack()
-print("torch._inductor.compile_fx" in sys.modules, "finetune_core.worker.job" in sys.modules)
+print("torch._inductor.compile_fx" in sys.modules, "finetune_core.worker.training.job" in sys.modules)
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 weights = torch.linspace(-1, 1, 4096).reshape(64, 64)

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from finetune_core.data.tokens import Count, TokenWorker
+from finetune_core.data.tokens.client import Count, TokenWorker
 from finetune_core.plan.count import exact
-from finetune_core.plan.facts import TokenCount
 from finetune_core.plan.packing import best_fit_decreasing, packed_sequences
 from finetune_core.plan.prepare import prepare
 from finetune_core.plan.resolve import Resolved
 from finetune_core.plan.settling import plan_to_launch
+from finetune_core.plan.situation import TokenCount
 from finetune_core.recipe.check import reopened, with_values
 from finetune_core.recipe.schema import Recipe
 from finetune_core.recipe.yaml_io import load
 from finetune_core.runs.directory import RunDir, read_plan
-from finetune_core.runs.lifecycle import create
+from finetune_core.runs.upkeep.lifecycle import create
 from finetune_core.worker.controls import Controls, Signals
 from finetune_core.worker.report import Reporter
 from tests.core.worker import tiny
@@ -107,10 +107,10 @@ def asked(case: Case, folder: Path, model: Path) -> Recipe:
 
 def count(recipe: Recipe, model: Path) -> TokenCount:
     """The rows in tokens, as the process that the wizard asks counts them."""
-    from finetune_core.worker.chat_template import use_template
-    from finetune_core.worker.count import count as counting
-    from finetune_core.worker.load import load_tokenizer
-    from finetune_core.worker.tokenise import Encoder
+    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.chat_template import use_template
+    from finetune_core.worker.rows.count import count as counting
+    from finetune_core.worker.rows.tokenise import Encoder
 
     encoder = Encoder(use_template(load_tokenizer(model), recipe.model.chat_template), recipe.data.train_on)
     (last,) = [one for one in counting(recipe.data, recipe.training.seed, encoder.encode) if "train" in one]
@@ -125,11 +125,11 @@ def launched(found: Resolved, home: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def rows_of(run: RunDir) -> tuple[Recipe, int, int, int]:
     """The recipe as the worker settles it, with rows, held-out rows and sequences of the very data set it trains on."""
-    from finetune_core.worker.chat_template import use_template
-    from finetune_core.worker.dataset import to_dataset
-    from finetune_core.worker.load import load_tokenizer
-    from finetune_core.worker.prepare import cut_rows, find_base, read_rows
-    from finetune_core.worker.settle import settled
+    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.chat_template import use_template
+    from finetune_core.worker.rows.dataset import to_dataset
+    from finetune_core.worker.rows.inputs import cut_rows, find_base, read_rows
+    from finetune_core.worker.training.settle import settled
 
     reporter = Reporter(run)
     controls = Controls(reporter, Signals())
@@ -148,8 +148,8 @@ def trainer_steps(model: Path, data: Path, tmp_path_factory: pytest.TempPathFact
     """What transformers itself computes: the steps of a recipe over a number of sequences."""
     from torch.utils.data import DataLoader
 
-    from finetune_core.worker import device
-    from finetune_core.worker.arguments import sft_config
+    from finetune_core.worker.model import device
+    from finetune_core.worker.model.adapter import sft_config
     from tests.core.worker.test_rows_to_model import prepared
 
     folder = tmp_path_factory.mktemp("trainer")
@@ -239,7 +239,7 @@ def test_the_process_of_the_tokenizer_counts_what_the_trainer_counts(model: Path
 
 
 def test_too_many_rows_are_not_waited_for(model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finetune_core.worker import count as module
+    from finetune_core.worker.rows import count as module
 
     monkeypatch.setattr(module, "MOST_ROWS", 10)
     recipe = with_values(Recipe(), {"data.source": str(data)})

@@ -18,7 +18,7 @@ def tuned(config: Any, **values: Any) -> Any:
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from finetune_core.worker.arguments import lora_config
+    from finetune_core.worker.model.adapter import lora_config
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -38,7 +38,7 @@ def tuned(config: Any, **values: Any) -> Any:
     ],
 )
 def test_every_linear_layer_has_one_and_no_router(kind: str, named: list[str], without: list[str]) -> None:
-    from finetune_core.worker.targets import adapted, without_adapter
+    from finetune_core.worker.model.adapter_targets import adapted, without_adapter
 
     model = tuned(small_config(kind))
     assert sorted(adapted(model)) == sorted(named)
@@ -47,7 +47,7 @@ def test_every_linear_layer_has_one_and_no_router(kind: str, named: list[str], w
 
 
 def test_a_router_has_one_where_it_is_asked_for() -> None:
-    from finetune_core.worker.targets import adapted
+    from finetune_core.worker.model.adapter_targets import adapted
 
     assert "router" in adapted(tuned(small_config("phimoe"), **{"adapter.target_modules": ["q_proj", "router"]}))
 
@@ -55,7 +55,7 @@ def test_a_router_has_one_where_it_is_asked_for() -> None:
 def test_parts_that_rows_of_text_do_not_reach_have_none() -> None:
     from transformers import Gemma3Config
 
-    from finetune_core.worker.targets import adapted, in_words, without_adapter
+    from finetune_core.worker.model.adapter_targets import adapted, in_words, without_adapter
 
     text = {**vars(small_config("gemma3_text")), "layer_types": ["sliding_attention", "full_attention"]}
     seen = {

@@ -4,8 +4,8 @@ import pytest
 
 from finetune_core.data.rows import Conversation, Message, Text, ToolCall
 from finetune_core.errors import FtError
-from finetune_core.worker.chat_template import training_template
-from finetune_core.worker.tokenise import Encoded, Encoder
+from finetune_core.worker.rows.chat_template import training_template
+from finetune_core.worker.rows.tokenise import Encoded, Encoder
 from tests.core.data.tokenizers_made_here import CHATML, make_tokenizer, shipped_template
 
 USER, ANSWER = Message("user", "What is it?"), Message("assistant", "It is a fox.")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from finetune_core.worker import torch_versions
-from finetune_core.worker.torch_versions import attend_to_packed
+from finetune_core.worker import versions
+from finetune_core.worker.versions import attend_to_packed
 
 
 def ordinary(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -36,8 +36,8 @@ def of_2_13(
 def test_grouped_heads_are_attended_to_alike_in_every_torch(
     monkeypatch: pytest.MonkeyPatch, kernel: Any, heads: int
 ) -> None:
-    monkeypatch.setattr(torch_versions, "varlen_attn", kernel)
-    monkeypatch.setattr(torch_versions, "_groups_heads", lambda: kernel is of_2_13)
+    monkeypatch.setattr(versions, "varlen_attn", kernel)
+    monkeypatch.setattr(versions, "_groups_heads", lambda: kernel is of_2_13)
     torch.manual_seed(0)
     query, key, value = torch.randn(6, 4, 8), torch.randn(6, heads, 8), torch.randn(6, heads, 8)
     whole = [one.repeat_interleave(4 // heads, 1) for one in (key, value)]
@@ -46,6 +46,6 @@ def test_grouped_heads_are_attended_to_alike_in_every_torch(
 
 
 def test_the_arguments_given_to_the_kernel_are_those_this_torch_takes() -> None:
-    taken = inspect.signature(torch_versions.varlen_attn).parameters
+    taken = inspect.signature(versions.varlen_attn).parameters
     assert {"scale", "window_size"} <= set(taken)
-    assert torch_versions._groups_heads() == ("enable_gqa" in taken)
+    assert versions._groups_heads() == ("enable_gqa" in taken)

@@ -13,8 +13,8 @@ from finetune_core.errors import FtError
 from finetune_core.models.config import shapes
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.inspect import inspect_folder
-from finetune_core.plan.memory import estimate
-from finetune_core.plan.traced import traced
+from finetune_core.plan.memory.estimate import estimate
+from finetune_core.plan.memory.traced import traced
 from finetune_core.recipe.schema import Recipe
 from tests.core.plan.cases import recipe
 from tests.core.worker import tiny
@@ -94,7 +94,7 @@ def facts_of(config: Any) -> ModelFacts:
 
 def peaks(config: Any, values: dict[str, object], device: str = "cuda") -> tuple[int, int]:
     """The peak of a step in bytes: traced, and by the closed form."""
-    from finetune_core.worker.trace import trace
+    from finetune_core.worker.memory.trace import trace
 
     asked = recipe({"model.dtype": "bfloat16", "training.micro_batch": 1, **values})
     guess = estimate(facts_of(config), asked, device)
@@ -164,15 +164,15 @@ def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
     import torch
     from datasets import Dataset
 
-    from finetune_core.worker import device, levers
-    from finetune_core.worker.arguments import lora_config, sft_config
-    from finetune_core.worker.load import load_model, load_tokenizer
-    from finetune_core.worker.trace import FORWARD, Tally
-    from finetune_core.worker.trainer import Trainer, keep_adapter_in_float32
+    from finetune_core.worker.memory.trace import FORWARD, Tally
+    from finetune_core.worker.model import device, speedups
+    from finetune_core.worker.model.adapter import lora_config, sft_config
+    from finetune_core.worker.model.load import load_model, load_tokenizer
+    from finetune_core.worker.training.trainer import Trainer, keep_adapter_in_float32
 
     chosen = device.choose(asked)
     model = load_model(folder, asked, chosen)
-    levers.set_attention(model, asked, chosen, longest=32)
+    speedups.set_attention(model, asked, chosen, longest=32)
     length = asked.data.max_length or 0
     rows = Dataset.from_dict({"input_ids": [[5] * length] * 4, "labels": [[5] * length] * 4})
     trainer: Any = Trainer(
@@ -204,7 +204,7 @@ def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
 def test_the_trace_is_what_the_trainer_allocates(kind: str, checkpointing: bool, model: Path, tmp_path: Path) -> None:
     from transformers import AutoConfig
 
-    from finetune_core.worker.trace import trace
+    from finetune_core.worker.memory.trace import trace
 
     asked = tiny.make_recipe(
         model,
@@ -235,14 +235,14 @@ def test_a_model_in_a_folder_is_traced_by_a_process_and_remembered(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("a process was started again")
 
-    monkeypatch.setattr("finetune_core.plan.traced.Helper", nothing)
+    monkeypatch.setattr("finetune_core.plan.memory.traced.Helper", nothing)
     assert traced(facts, asked, "cpu") == first
     with pytest.raises(AssertionError, match="again"):
         traced(facts, tiny.make_recipe(model, model, adapter__rank=5), "cpu")
 
 
 def test_what_cannot_be_traced_is_told_with_what_stands_instead(model: Path, tmp_path: Path) -> None:
-    from finetune_core.worker.trace import answer, step
+    from finetune_core.worker.memory.trace import answer, step
 
     asked = tiny.make_recipe(model, model, quantization__method="int8").model_dump(mode="json")
     refused = answer({"folder": str(model), "recipe": asked, "device": "cuda"}, step)

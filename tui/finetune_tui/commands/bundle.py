@@ -14,9 +14,9 @@ import click
 
 from finetune_core.errors import FtError, problem
 from finetune_core.paths import refused
-from finetune_core.runs.anonymous import Anonymous
-from finetune_core.runs.bundle import run_files
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.upkeep.anonymous import Anonymous
+from finetune_core.runs.upkeep.bundle import run_files
 from finetune_core.text import bytes_text, one_line
 from finetune_tui.commands import output
 

@@ -14,11 +14,11 @@ from finetune_tui.commands import output
 from finetune_tui.commands.common import as_json, counter, examples
 
 if TYPE_CHECKING:
-    from finetune_core.data.check import DataReport
-    from finetune_core.data.questions import Question
+    from finetune_core.data.checks.check import DataReport
     from finetune_core.data.rows import CanonicalRow
-    from finetune_core.data.shapes import Choice
-    from finetune_core.data.tokens import Preview, TokenSpan
+    from finetune_core.data.shapes.ambiguities import Question
+    from finetune_core.data.shapes.recognise import Choice
+    from finetune_core.data.tokens.client import Preview, TokenSpan
     from finetune_core.recipe.schema import Data
 
 USABLE, WITH_ERRORS, REFUSED = output.FINE, 1, output.WRONG_USE
@@ -81,7 +81,7 @@ def check(
     **chosen: Any,  # noqa: ANN401
 ) -> None:
     """Tell what the rows of PATH are, what is wrong with them, and how to mend it."""
-    from finetune_core.data.check_apart import check_source
+    from finetune_core.data.checks.process import check_source
 
     choice = _choice(**chosen)
     _fetch(path)
@@ -109,7 +109,7 @@ def check(
 @as_json
 def show(*, path: str, number: int, count: int, view: str, model: str, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
     """Show rows of PATH as they are, as the model will see them, or token by token."""
-    from finetune_core.data.open import open_rows
+    from finetune_core.data.files.open import open_rows
 
     file = open_rows(path)
     rows = file.first(count, number)
@@ -160,7 +160,7 @@ def split(
     *, path: str, train: Path, held_out: Path, share: float, seed: int, force: bool, as_json: bool, **chosen: Any  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Part the rows of PATH into TRAIN and HELD_OUT; rows that are or ask nearly the same stay on one side."""
-    from finetune_core.data.findings.fixing import fixed
+    from finetune_core.data.checks.findings.fixes import fixed
     from finetune_core.data.split import split as part
     from finetune_core.data.write import write_rows
 
@@ -197,9 +197,9 @@ def mix(*, path: str, out: Path, files: tuple[str, ...], seed: int, force: bool,
 
 def _kept(data: Data) -> tuple[list[CanonicalRow], list[tuple[int, str]]]:
     """The good rows of a file as fixes and filters leave them, and (row number, reason) of the others."""
-    from finetune_core.data.check import usable_rows
+    from finetune_core.data.checks.check import usable_rows
     from finetune_core.data.filters import filter_reason
-    from finetune_core.data.shapes import Choice
+    from finetune_core.data.shapes.recognise import Choice
 
     usable, left_out = usable_rows(data.source, Choice.of(data))
     reasons = [filter_reason(row, data) for row in usable]
@@ -244,7 +244,7 @@ def _shares(files: tuple[str, ...]) -> dict[str, float]:
 
 
 def _choice(*, shape: str, mapping: tuple[str, ...], fixes: tuple[str, ...]) -> Choice:
-    from finetune_core.data.shapes import Choice
+    from finetune_core.data.shapes.recognise import Choice
     from finetune_core.recipe.check import with_values
     from finetune_core.recipe.schema import Recipe
 
@@ -263,8 +263,8 @@ def _pairs(typed: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _fetch(path: str) -> None:
-    """Bring a data set of the hub to this machine, once. FtError as `finetune_core.data.hub.fetch`."""
-    from finetune_core.data.hub import fetch_all
+    """Bring a data set of the hub to this machine, once. FtError as `finetune_core.data.files.hub.fetch`."""
+    from finetune_core.data.files.hub import fetch_all
 
     fetch_all([path], counter("bytes fetched"))
 
@@ -272,7 +272,7 @@ def _fetch(path: str) -> None:
 def _model(model: str) -> tuple[Path, int | None]:
     """The folder with a model's tokenizer, and its context in tokens; a model of the hub is asked for both."""
     from finetune_core.models.find import find
-    from finetune_core.plan.described import describe, undescribed
+    from finetune_core.plan.describe import describe, undescribed
 
     facts = find(model)
     if undescribed(facts):
@@ -293,7 +293,7 @@ def _model(model: str) -> tuple[Path, int | None]:
 def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
     """Row lengths in tokens as a model sees them."""
     from finetune_core.data.stats import percentiles
-    from finetune_core.data.tokens import TokenWorker
+    from finetune_core.data.tokens.client import TokenWorker
 
     folder, context = _model(model)
     with TokenWorker(folder, max_length=context) as worker:
@@ -311,8 +311,8 @@ def _tokens(path: str, model: str, choice: Choice) -> dict[str, Any]:
 
 
 def _previews(path: str, numbers: list[int], model: str, choice: Choice) -> list[Preview]:
-    from finetune_core.data.check import converted_rows
-    from finetune_core.data.tokens import TokenWorker
+    from finetune_core.data.checks.check import converted_rows
+    from finetune_core.data.tokens.client import TokenWorker
 
     rows = converted_rows(path, set(numbers), choice)
     with TokenWorker(_model(model)[0]) as worker:

@@ -16,7 +16,7 @@ from finetune_tui.commands.model_cache import login_command, remove_command, sho
 if TYPE_CHECKING:
     from finetune_core.hardware.look import Gpu, Hardware
     from finetune_core.models.facts import ModelFacts
-    from finetune_core.plan.verdicts import Verdict
+    from finetune_core.plan.advice.fits import Verdict
 
 
 @click.group(
@@ -107,7 +107,7 @@ def _judged(free: int, gpu: Gpu | None) -> list[tuple[ModelFacts, tuple[Verdict,
     """Models on this machine and of the catalogue: what fits best first."""
     from finetune_core.models.catalogue import catalogue
     from finetune_core.models.find import list_models
-    from finetune_core.plan.verdicts import order, verdicts
+    from finetune_core.plan.advice.fits import order, verdicts
 
     here = [model for model in list_models((Path.cwd(),)) if model.problem is None]
     known = {model.source for model in here}
@@ -119,7 +119,7 @@ def _judged(free: int, gpu: Gpu | None) -> list[tuple[ModelFacts, tuple[Verdict,
 
 def _data(model: ModelFacts, found: tuple[Verdict, ...], hardware: Hardware, gpu: Gpu | None) -> dict[str, Any]:
     from finetune_core.models.catalogue import family
-    from finetune_core.plan.method_speed import method_speed
+    from finetune_core.plan.advice.method_speed import method_speed
 
     facts = asdict(model)
     facts.pop("modules")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from finetune_core.errors import FtError, problem
-from finetune_core.runs import history
-from finetune_core.runs.damage import damage
-from finetune_core.runs.glance import Glance, is_long
-from finetune_core.runs.hand_on import hand_on
 from finetune_core.runs.journal import number
-from finetune_core.runs.outcome import change_of, words_of
+from finetune_core.runs.start.hand_on import hand_on
 from finetune_core.runs.status import ACTIVE, CRASHED, ENDED, live
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view import history
+from finetune_core.runs.view.damage import damage
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.tail_view import Glance, is_long
+from finetune_core.runs.view.verdict import change_of, words_of
 from finetune_core.text import bytes_text, counted, duration_text, one_line
 from finetune_tui.commands import interrupts, output
 from finetune_tui.run_words import FAULTS, MEASURES, cost_words, loading_lines, measured_words

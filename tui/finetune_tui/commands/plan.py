@@ -15,7 +15,7 @@ from finetune_tui.commands.common import GPU_HELP, as_json, asked_gpu, assignmen
 if TYPE_CHECKING:
     from finetune_core.hardware.look import Hardware
     from finetune_core.plan.resolve import Resolved
-    from finetune_core.recipe.given import Given
+    from finetune_core.recipe.read_recipe import Given
 
 
 @click.command(
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: tuple[str, ...], as_json: bool) -> None:
     """Tell memory, speed, duration and every automatic choice of the recipe in FILE. Nothing is trained."""
     from finetune_core.plan.count import count_of
-    from finetune_core.plan.learn import learn
-    from finetune_core.plan.memory import exact
+    from finetune_core.plan.look_up import learn
+    from finetune_core.plan.memory.estimate import exact
     from finetune_core.plan.prepare import prepare
     from finetune_core.plan.report import plan_data
     from finetune_core.recipe.read import read
@@ -85,7 +85,7 @@ def _elsewhere(given: Given, gpu: str) -> tuple[Given, Hardware]:
 
 
 def _traced(prepared: Resolved) -> tuple[Any, FtError | None]:
-    from finetune_core.plan.traced import traced
+    from finetune_core.plan.memory.traced import traced
 
     output.words("tracing a step ...")
     now = prepared.situation
@@ -96,7 +96,7 @@ def _traced(prepared: Resolved) -> tuple[Any, FtError | None]:
 
 
 def _measured(prepared: Resolved) -> dict[str, Any]:
-    from finetune_core.runs.preflight import preflight
+    from finetune_core.runs.start.preflight import preflight
 
     return preflight(prepared.recipe, lambda phase: output.words(f"{phase} ..."))
 

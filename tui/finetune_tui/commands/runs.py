@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from finetune_core.runs.directory import RunDir
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.view.run_view import RunView
 
 _ANSWER_SECONDS = 600.0
 _LOOK_SECONDS = 0.3
@@ -55,10 +55,10 @@ def runs(*, as_json: bool) -> None:
 @as_json
 def status(*, run: str | None, as_json: bool) -> None:
     """Show what one run does, or how it ended."""
-    from finetune_core.runs import history
-    from finetune_core.runs.damage import damage
     from finetune_core.runs.directory import find_run
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.view import history
+    from finetune_core.runs.view.damage import damage
+    from finetune_core.runs.view.run_view import RunView
 
     view = RunView(find_run(run))
     view.poll()
@@ -71,7 +71,7 @@ def status(*, run: str | None, as_json: bool) -> None:
 
 
 def _status_lines(view: RunView) -> list[str]:
-    from finetune_core.runs.outcome import change_of, words_of
+    from finetune_core.runs.view.verdict import change_of, words_of
     from finetune_core.text import duration_text
     from finetune_tui.run_rows import when
     from finetune_tui.run_words import state_words
@@ -184,7 +184,7 @@ def sample(*, words: tuple[str, ...], as_json: bool) -> None:
     The untouched base answers beside it.
     """
     from finetune_core.runs.directory import find_run
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.view.run_view import RunView
 
     if len(words) > 2:
         raise click.UsageError("Give the prompt as one word: put it in quotes.")
@@ -242,7 +242,7 @@ def _ask(run: RunDir, request: str, **args: object) -> dict[str, Any]:
 def _answer_to_stop_now(run: RunDir, asked: str) -> dict[str, Any] | None:
     """The supervisor's answer; where it is gone and the trainer lives on, the trainer is ended from here."""
     from finetune_core.runs.control import wait_answer
-    from finetune_core.runs.supervise import end_orphan
+    from finetune_core.runs.watch.supervise import end_orphan
 
     deadline = time.monotonic() + _ANSWER_SECONDS
     while True:

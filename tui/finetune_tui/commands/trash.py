@@ -14,11 +14,11 @@ from finetune_tui.commands import output
 from finetune_tui.commands.common import as_json, examples
 
 if TYPE_CHECKING:
-    from finetune_core.runs.trash import Trashed
+    from finetune_core.runs.upkeep.trash import Trashed
 
 
 def _complete(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
-    from finetune_core.runs.trash import list_trash
+    from finetune_core.runs.upkeep.trash import list_trash
 
     try:
         return [CompletionItem(one.name) for one in list_trash() if one.name.startswith(typed)]
@@ -43,7 +43,7 @@ def trash_group(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def _list(*, as_json: bool) -> None:
-    from finetune_core.runs.trash import empty_trash, list_trash
+    from finetune_core.runs.upkeep.trash import empty_trash, list_trash
     from finetune_tui.run_rows import when
 
     empty_trash(only_expired=True)
@@ -61,7 +61,7 @@ def _list(*, as_json: bool) -> None:
 
 
 def _size(one: Trashed) -> int:
-    from finetune_core.runs.trash import size_of
+    from finetune_core.runs.upkeep.trash import size_of
 
     return size_of(one.path)
 
@@ -80,7 +80,7 @@ def restore(*, name: str, as_json: bool) -> None:
 
     NAME is its name, or any unique beginning of it.
     """
-    from finetune_core.runs import trash
+    from finetune_core.runs.upkeep import trash
 
     one = trash.find_trashed(name)
     run = trash.restore(one)
@@ -97,7 +97,7 @@ def restore(*, name: str, as_json: bool) -> None:
 @as_json
 def empty(*, yes: bool, as_json: bool) -> None:
     """Remove every deleted run for good."""
-    from finetune_core.runs.trash import empty_trash, list_trash
+    from finetune_core.runs.upkeep.trash import empty_trash, list_trash
 
     entries = list_trash()
     size = sum(map(_size, entries))

@@ -11,7 +11,7 @@ from finetune_tui.commands import output
 from finetune_tui.commands.common import as_json, examples, run_argument
 
 if TYPE_CHECKING:
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.view.run_view import RunView
 
 
 @click.command(
@@ -38,10 +38,10 @@ def verdict(ctx: click.Context, *, run: str | None, require: str | None, as_json
     It is better, not better, worse, not usable, or there are too few rows to tell; each with its reason, the figures
     of both models on the held-out rows, and what to change next.
     """
-    from finetune_core.runs.damage import damage
     from finetune_core.runs.directory import find_run
-    from finetune_core.runs.outcome import meets_better
-    from finetune_core.runs.view import RunView
+    from finetune_core.runs.view.damage import damage
+    from finetune_core.runs.view.run_view import RunView
+    from finetune_core.runs.view.verdict import meets_better
 
     view = RunView(find_run(run))
     view.poll()
@@ -62,7 +62,7 @@ def _code(met: bool | None) -> int:  # noqa: FBT001 - one caller
 
 
 def _lines(view: RunView) -> list[str]:
-    from finetune_core.runs.outcome import outcome_of, words_of
+    from finetune_core.runs.view.verdict import outcome_of, words_of
     from finetune_tui.commands.plain import next_lines
     from finetune_tui.run_words import state_words
 

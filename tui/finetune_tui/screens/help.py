@@ -17,7 +17,7 @@ from textual.widgets import Static
 from finetune_core.errors import FtError
 from finetune_core.text import clean
 from finetune_tui.actions import Action, actions, key_text
-from finetune_tui.screens.dialog import Dialog
+from finetune_tui.dialogs.dialog import Dialog
 
 if TYPE_CHECKING:
     from finetune_tui.doctor import Check

@@ -16,14 +16,14 @@ from finetune_core.errors import FtError
 from finetune_core.paths import runs_root
 from finetune_core.text import bytes_text, counted, one_line
 from finetune_tui.actions import actions, bindings
-from finetune_tui.screens.confirm import Confirm
+from finetune_tui.dialogs.confirm import Confirm
+from finetune_tui.navigation import navigator
 from finetune_tui.widgets.key_bar import KeyBar
 from finetune_tui.widgets.line_input import LineInput
 from finetune_tui.widgets.run_table import RunTable
 
 # What reads runs is imported in threads, once the first frame is drawn: it takes as long as the frame.
 if TYPE_CHECKING:
-    from finetune_tui.app import FtApp
     from finetune_tui.run_rows import RunRow
 
 _LOOK_SECONDS = 1.0
@@ -47,7 +47,6 @@ class HomeScreen(Screen[None]):
 
     SCOPE: ClassVar[str] = "home"
     BINDINGS: ClassVar[list[BindingType]] = bindings("home")
-    app: FtApp
 
     class Read(Message):
         """The runs were read; None when the folder cannot be."""
@@ -250,7 +249,7 @@ class HomeScreen(Screen[None]):
 
     def action_new_run(self) -> None:
         """Set up a run, from the draft where there is one."""
-        self.app.open_wizard()
+        navigator(self).open_wizard()
 
     def action_demo(self) -> None:
         """Set up the demo."""
@@ -258,7 +257,7 @@ class HomeScreen(Screen[None]):
         from finetune_core.recipe.check import with_values
         from finetune_core.recipe.schema import Recipe
 
-        self.app.open_wizard(with_values(Recipe(), demo.recipe_values()))
+        navigator(self).open_wizard(with_values(Recipe(), demo.recipe_values()))
 
     def action_doctor(self) -> None:
         """Look at the machine, and show the report when it is there."""
@@ -275,7 +274,7 @@ class HomeScreen(Screen[None]):
     def action_open_run(self) -> None:
         """Look at the chosen run."""
         if row := self.chosen:
-            self.app.open_dashboard(row.run)
+            navigator(self).open_dashboard(row.run)
         else:
             self._refuse(_NO_RUN)
 
@@ -288,9 +287,9 @@ class HomeScreen(Screen[None]):
             try:
                 recipe = as_new(load(row.run.recipe_file))
             except FtError as error:
-                self.app.show_error(error)
+                navigator(self).show_error(error)
             else:
-                self.app.open_wizard(recipe)
+                navigator(self).open_wizard(recipe)
         else:
             self._refuse(_NO_RUN)
 
@@ -308,9 +307,9 @@ class HomeScreen(Screen[None]):
         try:
             continue_run(row.run, queue=True)
         except FtError as error:
-            self.app.call_from_thread(self.app.show_error, error)
+            self.app.call_from_thread(navigator(self).show_error, error)
         else:
-            self.app.call_from_thread(self.app.open_dashboard, row.run)
+            self.app.call_from_thread(navigator(self).open_dashboard, row.run)
 
     def action_delete(self) -> None:
         """Ask, then move the chosen run to the trash."""
@@ -330,18 +329,18 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="measure", exclusive=True)
     def _measure(self, row: RunRow, dialog: Confirm) -> None:
-        from finetune_core.runs import trash
+        from finetune_core.runs.upkeep import trash
 
         self.app.call_from_thread(dialog.say, delete_words(row, trash.size_of(row.run.path)))
 
     @work(thread=True, group="change")
     def _delete(self, row: RunRow) -> None:
-        from finetune_core.runs import trash
+        from finetune_core.runs.upkeep import trash
 
         try:
             trash.move_to_trash(row.run)
         except FtError as error:
-            self.app.call_from_thread(self.app.show_error, error)
+            self.app.call_from_thread(navigator(self).show_error, error)
         else:
             words = f"{row.run.name} is in the trash for 7 days. u restores it; so does ft-tui trash restore."
             self.app.call_from_thread(self.notify, words, markup=False)
@@ -353,13 +352,13 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="change")
     def _restore(self) -> None:
-        from finetune_core.runs import trash
+        from finetune_core.runs.upkeep import trash
 
         try:
             deleted = trash.list_trash()
             run = trash.restore(deleted[0]) if deleted else None
         except FtError as error:
-            self.app.call_from_thread(self.app.show_error, error)
+            self.app.call_from_thread(navigator(self).show_error, error)
             return
         if run is None:
             self.app.call_from_thread(self._refuse, "Nothing to restore: the trash is empty.")
@@ -369,7 +368,7 @@ class HomeScreen(Screen[None]):
 
     @work(thread=True, group="purge")
     def _purge(self) -> None:
-        from finetune_core.runs import trash
+        from finetune_core.runs.upkeep import trash
 
         # What cannot be removed today is said by `ft-tui trash`, and tried again at the next start.
         with suppress(FtError):

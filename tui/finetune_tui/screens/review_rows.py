@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -17,17 +17,15 @@ from finetune_core.data.synthetic.review import Review, ReviewedRow, counts
 from finetune_core.errors import FtError
 from finetune_core.text import one_line
 from finetune_tui.actions import bindings
+from finetune_tui.dialogs.confirm import Confirm
+from finetune_tui.dialogs.edit_row import EditRow
+from finetune_tui.navigation import navigator
 from finetune_tui.run_words import glyph
-from finetune_tui.screens.confirm import Confirm
-from finetune_tui.screens.edit_row import EditRow
 from finetune_tui.widgets.cells import Cells, Span, spread, wrapped
 from finetune_tui.widgets.cells import Line as CellLine
 from finetune_tui.widgets.key_bar import KeyBar
 from finetune_tui.widgets.pager import Pager
 from finetune_tui.widgets.words import Line
-
-if TYPE_CHECKING:
-    from finetune_tui.app import FtApp
 
 _LOOK_SECONDS: Final = 2.0
 # Nobody can decide on what is not shown, so far more of a row is shown here than elsewhere.
@@ -44,7 +42,6 @@ class ReviewRowsScreen(Screen[None]):
     CSS_PATH = "review_rows.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("review")
     AUTO_FOCUS = "#review-row"
-    app: FtApp
 
     class Read(Message):
         """The rows as they are now; `go_to` names the row to stand on, "" leaves it as it is."""
@@ -136,8 +133,8 @@ class ReviewRowsScreen(Screen[None]):
         """Say why; without a file there is nothing to stay for."""
         self._busy = False
         if message.fatal:
-            self.app.go_home()
-        self.app.show_error(message.error)
+            navigator(self).go_home()
+        navigator(self).show_error(message.error)
 
     @property
     def row(self) -> ReviewedRow | None:
@@ -240,7 +237,7 @@ class ReviewRowsScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """Back to the list of runs."""
-        self.app.go_home()
+        navigator(self).go_home()
 
 
 def _reload(review: Review) -> Sequence[str]:

@@ -6,8 +6,8 @@ import time
 from typing import Any, Final
 
 from finetune_core.runs.journal import Event, number
-from finetune_core.runs.outcome import outcome_of, words_of
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.verdict import outcome_of, words_of
 from finetune_core.text import bytes_text, duration_text, one_line, plural
 from finetune_tui.run_words import glyph, measured_words, verdict_looks
 from finetune_tui.widgets.axis import number_text

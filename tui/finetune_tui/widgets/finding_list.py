@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from finetune_core.data.findings.kinds import KINDS, Kind
-from finetune_core.data.findings.report import Finding
+from finetune_core.data.checks.findings.kinds import KINDS, Kind
+from finetune_core.data.checks.findings.report import Finding
 from finetune_core.text import clean, count_text, one_line, plural
 from finetune_tui.run_words import glyph
 from finetune_tui.widgets.paging import PageKeysPass

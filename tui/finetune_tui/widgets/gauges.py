@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 from finetune_core.text import count_text, memory_text
 from finetune_tui.widgets.axis import number_text
 from finetune_tui.widgets.cells import Line, Span, bar, line_width

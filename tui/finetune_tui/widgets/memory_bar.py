@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from finetune_core.plan.margin import tight
-from finetune_core.plan.memory import MemoryEstimate
+from finetune_core.plan.advice.margin import tight
+from finetune_core.plan.memory.estimate import MemoryEstimate
 from finetune_core.text import memory_text
 from finetune_tui.run_words import ascii_only
 from finetune_tui.widgets.cells import Line, Span, line_width

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from finetune_core.runs.journal import Event, number
-from finetune_core.runs.outcome import change_of, outcome_of, words_of
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.verdict import change_of, outcome_of, words_of
 from finetune_core.text import bytes_text, one_line
 from finetune_tui.run_rows import when
 from finetune_tui.run_words import FAULTS, MEASURES, glyph, loading_lines, measure, verdict_looks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from finetune_core.runs.journal import Event, number
 from finetune_core.runs.status import ACTIVE
-from finetune_core.runs.view import RunView
-from finetune_core.runs.worktime import between, moment
+from finetune_core.runs.view.run_view import RunView
+from finetune_core.runs.view.worktime import between, moment
 from finetune_core.text import bytes_text, duration_text, one_line, plural
 from finetune_tui.run_words import glyph
 from finetune_tui.widgets.cells import Line, Span, bar, line_width, wrapped

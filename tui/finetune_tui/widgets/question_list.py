@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from finetune_core.data.questions import Answer, Question
+from finetune_core.data.shapes.ambiguities import Answer, Question
 from finetune_core.text import clean
 from finetune_tui.widgets.paging import PageKeysPass
 from finetune_tui.widgets.words import Words

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.containers import HorizontalGroup
 
-from finetune_core.data.findings.tally import Tally
+from finetune_core.data.checks.findings.tally import Tally
 from finetune_tui.widgets.share_bars import Share, ShareBars
 
 

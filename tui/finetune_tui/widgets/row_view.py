@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from finetune_core.data.open import Row
-from finetune_core.data.sampled import SampledOrder
-from finetune_core.data.tokens import Preview
+from finetune_core.data.files.open import Row
+from finetune_core.data.scan.permutation import SampledOrder
+from finetune_core.data.tokens.client import Preview
 from finetune_core.errors import Problem
 from finetune_core.text import clean, one_line
 from finetune_tui.actions import bindings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from finetune_core.runs.series import Series
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.curves import Series
+from finetune_core.runs.view.run_view import RunView
 from finetune_core.text import count_text, memory_text
 from finetune_tui.run_words import glyph
 from finetune_tui.widgets.axis import number_text

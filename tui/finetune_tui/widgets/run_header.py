@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from finetune_core.runs.status import ACTIVE
-from finetune_core.runs.view import RunView
+from finetune_core.runs.view.run_view import RunView
 from finetune_core.text import count_text, counted, duration_text, one_line, plural
 from finetune_tui.run_words import cost_words
 from finetune_tui.widgets.axis import number_text

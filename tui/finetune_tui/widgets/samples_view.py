@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune_core.runs.view import SampleItem, SampleSet
+from finetune_core.runs.view.run_view import SampleItem, SampleSet
 from finetune_core.text import one_line
 from finetune_tui.run_words import glyph
 from finetune_tui.widgets.cells import Line, beside, fitted, spread, wrapped

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from textual.message import Message
 
-from finetune_core.data.check import DataReport
-from finetune_core.data.open import Row
-from finetune_core.data.shapes import Choice
-from finetune_core.data.tokens import Lengths, Preview, TrainOn
+from finetune_core.data.checks.check import DataReport
+from finetune_core.data.files.open import Row
+from finetune_core.data.shapes.recognise import Choice
+from finetune_core.data.tokens.client import Lengths, Preview, TrainOn
 from finetune_core.errors import Problem
-from finetune_core.plan.facts import DataFacts, TokenCount
+from finetune_core.plan.situation import DataFacts, TokenCount
 from finetune_tui.wizard.row_facts import Opened
 from finetune_tui.wizard.session import CountKey
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from finetune_core.data.check import DataReport
-from finetune_core.data.gate import GateReport
-from finetune_core.data.tokens import Lengths, Preview
+from finetune_core.data.checks.check import DataReport
+from finetune_core.data.tokens.client import Lengths, Preview
+from finetune_core.data.tokens.gate_report import GateReport
 from finetune_core.errors import Problem
 from finetune_core.text import clean, counted, one_line
 

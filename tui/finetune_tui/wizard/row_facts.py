@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from finetune_core.data.far_rows import FarRows
-from finetune_core.data.hub import fetch_all
-from finetune_core.data.open import SUFFIXES, Row, RowFile, open_rows
-from finetune_core.data.shapes import Choice, Shape, recognise, training_refusal
+from finetune_core.data.files.hub import fetch_all
+from finetune_core.data.files.open import SUFFIXES, Row, RowFile, open_rows
+from finetune_core.data.scan.row_index import FarRows
+from finetune_core.data.shapes.recognise import Choice, Shape, recognise, training_refusal
 from finetune_core.errors import FtError, Problem
 
 __all__ = ["SUFFIXES", "Opened", "open_source"]

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from finetune_core.data.shapes import Shape
-from finetune_core.data.tokens import Lengths
+from finetune_core.data.shapes.recognise import Shape
+from finetune_core.data.tokens.client import Lengths
 from finetune_core.errors import FtError, Problem
 from finetune_core.hardware.choose import choose_device
 from finetune_core.hardware.look import Gpu, Hardware
 from finetune_core.models.facts import ModelFacts
-from finetune_core.plan.amount import rank_warning
-from finetune_core.plan.facts import Choice, DataFacts, TokenCount
-from finetune_core.plan.memory import MemoryEstimate
+from finetune_core.plan.advice.few_rows import rank_warning
+from finetune_core.plan.memory.estimate import MemoryEstimate
 from finetune_core.plan.resolve import SETTLED_AT_ONCE, Resolved, resolve
+from finetune_core.plan.situation import Choice, DataFacts, TokenCount
 from finetune_core.plan.steps import Steps
 from finetune_core.recipe.fields import AUTO, FieldGuide
 from finetune_core.recipe.schema import GUIDES, Data, Recipe

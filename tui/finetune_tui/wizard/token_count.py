@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from finetune_core.errors import FtError, Problem
-from finetune_core.plan.facts import TokenCount
+from finetune_core.plan.situation import TokenCount
 from finetune_core.recipe.schema import Recipe
 from finetune_tui.wizard.data_news import Asked, TokensCounted
 from finetune_tui.wizard.session import CountKey

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from finetune_core.data.canonical import convert
-from finetune_core.data.open import Row
+from finetune_core.data.files.open import Row
 from finetune_core.data.rows import Conversation, Text
-from finetune_core.data.shapes import Shape, training_refusal
-from finetune_core.data.tokens import Lengths, Preview, TokenWorker
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import Shape, training_refusal
+from finetune_core.data.tokens.client import Lengths, Preview, TokenWorker
 from finetune_core.errors import FtError, Problem
 from finetune_core.plan.count import count_with
-from finetune_core.plan.facts import TokenCount
+from finetune_core.plan.situation import TokenCount
 from finetune_core.recipe.schema import Recipe
 from finetune_tui.wizard.data_news import Asked
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from finetune_core.data.canonical import convert
-from finetune_core.data.open import open_rows
+from finetune_core.data.files.open import open_rows
 from finetune_core.data.rows import Conversation
-from finetune_core.data.shapes import recognise
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import recognise
 from finetune_core.data.synthetic.seen import Seen
 from finetune_core.errors import problem
 from finetune_core.text import counted

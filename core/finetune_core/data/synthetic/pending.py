@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from finetune_core.data.canonical import convert
-from finetune_core.data.columns import MESSAGES
-from finetune_core.data.open import Row
+from finetune_core.data.files.open import Row
 from finetune_core.data.rows import Conversation, Message
-from finetune_core.data.shapes import Shape, recognise
+from finetune_core.data.shapes.columns import MESSAGES
+from finetune_core.data.shapes.convert import convert
+from finetune_core.data.shapes.recognise import Shape, recognise
 from finetune_core.data.synthetic.append import whole_lines
 from finetune_core.errors import FtError, Problem, problem
 from finetune_core.text import one_line

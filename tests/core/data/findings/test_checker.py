@@ -3,8 +3,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from finetune_core.data.findings.checker import Checker
-from finetune_core.data.findings.report import Finding
+from finetune_core.data.checks.findings.checker import Checker
+from finetune_core.data.checks.findings.report import Finding
 from finetune_core.data.rows import CanonicalRow, Conversation, Message, Preference, UnpairedPreference
 from finetune_core.errors import Problem
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from finetune_core.data.assemble import rows_hash
-from finetune_core.data.findings.checker import Checker
-from finetune_core.data.findings.fixing import apply, fixed
-from finetune_core.data.findings.report import Report
+from finetune_core.data.checks.findings.checker import Checker
+from finetune_core.data.checks.findings.fixes import apply, fixed
+from finetune_core.data.checks.findings.report import Report
 from finetune_core.data.rows import Conversation, Message, Preference, Text, UnpairedPreference
 from finetune_core.errors import FtError, Problem
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_core.data.findings.texts import row_hits
+from finetune_core.data.checks.findings.texts import row_hits
 from finetune_core.data.rows import Conversation, Message, Text, ToolCall
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from finetune_core.data.findings.checker import Checker
-from finetune_core.data.findings.personal import hidden, personal, secrets
+from finetune_core.data.checks.findings.checker import Checker
+from finetune_core.data.checks.findings.personal import hidden, personal, secrets
 from finetune_core.data.rows import Conversation, Message, ToolCall
 
 KEY = "sk-ant-api03-" + "aB3dE6gH9j" * 3

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from finetune_core.data.findings.checker import Checker
-from finetune_core.data.findings.compare import leakage
-from finetune_core.data.findings.facts import Facts
-from finetune_core.data.findings.report import Report
+from finetune_core.data.checks.findings.checker import Checker
+from finetune_core.data.checks.findings.compare import leakage
+from finetune_core.data.checks.findings.report import Report
+from finetune_core.data.checks.findings.row_texts import Facts
 from finetune_core.data.rows import (
     CanonicalRow,
     Conversation,

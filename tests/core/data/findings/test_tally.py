@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finetune_core.data.findings.tally import Tally
+from finetune_core.data.checks.findings.tally import Tally
 from finetune_core.data.rows import Conversation, Message, Preference, Text
 
 ASKED, ANSWER = Message("user", "a"), Message("assistant", "b")

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_core.data.findings.fixing import trimmed
-from finetune_core.data.findings.kinds import KINDS, fix_problems
-from finetune_core.data.findings.personal import is_card, is_iban, masked
-from finetune_core.data.findings.texts import is_cut, row_hits
+from finetune_core.data.checks.findings.fixes import trimmed
+from finetune_core.data.checks.findings.kinds import KINDS, fix_problems
+from finetune_core.data.checks.findings.personal import is_card, is_iban, masked
+from finetune_core.data.checks.findings.texts import is_cut, row_hits
 from finetune_core.data.rows import Conversation, Message, Preference
 
 PROSE = (

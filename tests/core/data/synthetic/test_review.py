@@ -10,7 +10,7 @@ import pytest
 
 from finetune_core.data.assemble import read_source
 from finetune_core.data.rows import Message
-from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.data.shapes.recognise import AUTOMATIC
 from finetune_core.data.synthetic.append import AppendFile, whole_lines
 from finetune_core.data.synthetic.pending import Origin, line_of, read_pending
 from finetune_core.data.synthetic.review import Counts, Review
@@ -246,7 +246,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from finetune_core.data.shapes import AUTOMATIC
+from finetune_core.data.shapes.recognise import AUTOMATIC
 from finetune_core.data.synthetic.append import AppendFile
 from finetune_core.errors import FtError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

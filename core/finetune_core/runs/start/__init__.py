@@ -1,0 +1,1 @@
+"""A run started, continued or tried: launch, preflight, the worker that waits."""

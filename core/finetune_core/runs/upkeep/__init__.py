@@ -1,0 +1,1 @@
+"""Run directories made, removed, restored and packed for a bug report."""

@@ -1,0 +1,1 @@
+"""Answers and losses of base and tuned model on held-out rows."""

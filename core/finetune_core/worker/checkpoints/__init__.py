@@ -1,0 +1,1 @@
+"""Checkpoints: sealed, kept, compared with what training goes on from."""

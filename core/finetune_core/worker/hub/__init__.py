@@ -1,0 +1,1 @@
+"""The model hub: access, downloads, what describes a model."""

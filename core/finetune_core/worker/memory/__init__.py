@@ -1,0 +1,1 @@
+"""Memory measured: on the device before the run, or traced without one."""

@@ -1,0 +1,1 @@
+"""Rows as token ids with the mask of what is trained."""

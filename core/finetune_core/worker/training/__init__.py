@@ -1,0 +1,1 @@
+"""A training run: the job, its set-up, what happens between two steps, the trainer."""

@@ -1,0 +1,1 @@
+"""Textual's drawing, layout, style sheets and wrapping, made quicker from within."""
