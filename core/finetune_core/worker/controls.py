@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol
@@ -17,7 +17,6 @@ from finetune_core.worker.failures import explain, ran_out_of_memory
 from finetune_core.worker.report import Reporter
 
 TERMINATED = "terminated"
-_PAUSE_LOOK_SECONDS = 0.2
 _LOOK_SECONDS = 0.1
 _SHORT_SECONDS = 2.0
 _TOGETHER_SECONDS = 1.0
@@ -134,28 +133,25 @@ class Controls:
                 word = "paused" if self.paused else "training"
                 self._reporter.state(word, word)
 
-    def obey(self, actions: Actions) -> None:
-        """Answer every request that waits; stays here while the run is paused."""
-        self._round(actions)
-        while self.paused and self.stopping is None:
-            self._signals.terminated.wait(_PAUSE_LOOK_SECONDS)
-            self._round(actions)
+    def take(self) -> tuple[Request, ...]:
+        """The requests that wait, in their order; those nobody can read are refused here."""
+        self._refuse_faulty()
+        return tuple(take(self._run, _OURS))
+
+    def carry_out(self, requests: Iterable[Request], actions: Actions) -> None:
+        """Do what is asked for, and answer each request; behind a stop the rest is refused."""
+        for request in requests:
+            if self.stopping is not None:
+                self._reporter.answer(request.id, request.request, "the run is being stopped", ok=False)
+                continue
+            text, ok = self._tried(request, actions)
+            self._reporter.answer(request.id, request.request, text, ok=ok)
 
     def refuse_rest(self) -> None:
         """Answer what is still waiting at the end."""
         for request in take(self._run, _OURS):
             self._reporter.answer(request.id, request.request, _ENDED, ok=False)
         self._refuse_faulty()
-
-    def _round(self, actions: Actions) -> None:
-        self._refuse_faulty()
-        for request in take(self._run, _OURS):
-            if self.stopping is not None:
-                self._reporter.answer(request.id, request.request, "the run is being stopped", ok=False)
-                continue
-            text, ok = self._tried(request, actions)
-            self._reporter.answer(request.id, request.request, text, ok=ok)
-        self._heed_signals()
 
     def _refuse_faulty(self) -> None:
         for request in take_faulty(self._run):

@@ -110,9 +110,9 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
         _hush()
         # Seconds of imports: the run is already visible while they last.
         import_stack()
-        from finetune_core.worker.training.job import Job
+        from finetune_core.worker.training.job import prepare
 
-        job = Job(recipe, reporter, controls, signals, resume="--resume" in words)
+        job = prepare(recipe, reporter, controls, signals, resume="--resume" in words)
         cause = None
         if "--probe" in words:
             job.only_probe()

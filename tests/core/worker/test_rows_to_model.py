@@ -27,12 +27,11 @@ Row = tuple[tuple[int, int], ...]
 @contextmanager
 def prepared(recipe: Recipe, home: Path) -> Iterator[Any]:
     """The trainer, ready to begin."""
-    from finetune_core.worker.training.job import Job
+    from finetune_core.worker.training.job import prepare
 
     reporter = Reporter(tiny.make_run(home, recipe))
     signals = Signals()
-    job = Job(recipe, reporter, Controls(reporter, signals), signals, resume=False)
-    job.prepare()
+    job = prepare(recipe, reporter, Controls(reporter, signals), signals, resume=False)
     yield job
     reporter.close()
 

@@ -47,7 +47,7 @@ def tell_plan(ready: Setup, report: Reporter) -> int:
         dtype=str(ready.device.dtype).removeprefix("torch."),
         tokens=ready.data.train.total,
         memory_total=ready.device.memory_total,
-        levers=ready.levers,
+        levers=ready.speedups,
         adapters=adapters,
         no_adapter=none if adapters else [],
     )

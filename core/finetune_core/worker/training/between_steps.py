@@ -1,15 +1,17 @@
-"""Between two steps: what is due or asked for is done, and the training is ended where it should."""
+"""Between two steps: one place decides what is done, from the clock, the disk and the requests; then it is done."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from transformers import TrainerState
 
 from finetune_core.errors import problem
+from finetune_core.runs.control import Request
 from finetune_core.worker.answers.baseline import digest
 from finetune_core.worker.answers.held_out_loss import RowLoss, held_out_loss, keep_rows
 from finetune_core.worker.answers.samples import Samples
@@ -17,16 +19,34 @@ from finetune_core.worker.attempts import Attempts, if_it_fits
 from finetune_core.worker.checkpoints.early_stopping import Best
 from finetune_core.worker.checkpoints.manager import Keeper
 from finetune_core.worker.checkpoints.sealed import Checkpoint
-from finetune_core.worker.controls import Controls, Signals
+from finetune_core.worker.controls import TERMINATED, Controls, Signals
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.dataset import Progress
-from finetune_core.worker.training.schedule import due
+from finetune_core.worker.training.schedule import DUE, due
 from finetune_core.worker.training.setup import Setup
 from finetune_core.worker.training.telemetry import Telemetry
 from finetune_core.worker.training.trainer import all_numbers
 
-# A measurement shorter than this does not change the state people see.
 _DISK_SECONDS = 10.0
+_PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What is done next between two steps. With several processes the first decides, and all act on the same orders.
+
+    `due` is `checkpoint`, `evaluation` or `samples`; `requests` are those of people, in their order. `terminated` says
+    that the system wants the run to end.
+    """
+
+    due: str | None = None
+    requests: tuple[Request, ...] = ()
+    terminated: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.due is None and not self.requests
 
 
 class BetweenSteps:
@@ -79,17 +99,18 @@ class BetweenSteps:
         looked = self._resumed.notes.get("looked") if self._resumed else None
         if isinstance(looked, dict):
             # The state of the random numbers is restored only afterwards: this is no moment to seal one.
-            self._do_due(self.step, {**looked, "checkpoint": self.step})
+            done = {**looked, "checkpoint": self.step}
+            while (name := self._due(self.step, done)) is not None:
+                self.act(Orders(due=name))
+                done[name] = self.step
 
     def after_step(self, state: TrainerState) -> bool:
-        """Everything due between two steps; True ends the training."""
-        if time.monotonic() - self._disk_looked > _DISK_SECONDS:
-            self._disk_looked = time.monotonic()
-            self._telemetry.health.disk(self._keeper.short_of(self._ready.model))
-        if state.global_step < state.max_steps:
-            self._do_due(state.global_step, {**self._looked, "checkpoint": self.saved_step})
-        self._controls.obey(self)
-        if self.best.used_up and state.global_step < state.max_steps:
+        """Do everything due or asked for between two steps; True ends the training."""
+        step, last = int(state.global_step), state.global_step >= state.max_steps
+        self._look_at_disk()
+        # What is due after the last step is done when the training has ended.
+        self._work_off(step, dict.fromkeys(DUE, step) if last else {**self._looked, "checkpoint": self.saved_step})
+        if self.best.used_up and not last:
             self._report.alarm(
                 "stopped_early",
                 f"the held-out loss has not got better in {self.best.since} measurements: training ends here",
@@ -97,16 +118,56 @@ class BetweenSteps:
             return True
         return self._controls.stopping is not None
 
-    def _do_due(self, step: int, done: Mapping[str, object]) -> None:
+    def decide(self, step: int, done: Mapping[str, object]) -> Orders:
+        """The next orders after a step; `done` has the step at which each of what can be due was done last."""
+        if (name := self._due(step, done)) is not None:
+            return Orders(due=name)
+        return Orders(requests=self._controls.take(), terminated=self._signals.terminated.is_set())
+
+    def act(self, orders: Orders) -> None:
+        """Do what is ordered."""
+        if orders.due is not None:
+            self.attempt(orders.due, self._ways[orders.due])
+        self._controls.carry_out(orders.requests, self)
+        if orders.terminated:
+            self._controls.stopping = TERMINATED
+
+    def _due(self, step: int, done: Mapping[str, object]) -> str | None:
+        terminated = self._signals.terminated.is_set()
+        for name in due(self._recipe, step, done):
+            # What has to end soon seals first; the rest is caught up on when it goes on.
+            if name in self._ways and (name == "checkpoint" or not terminated):
+                return name
+        return None
+
+    def _work_off(self, step: int, done: Mapping[str, object]) -> None:
+        """Decide and act until nothing is left; stays here while the run is paused."""
+        tried = dict(done)
+        while True:
+            orders = self.decide(step, tried)
+            self.act(orders)
+            if orders.due is not None:
+                # Also where it failed: it is tried again when it is due the next time.
+                tried[orders.due] = step
+            if orders.nothing:
+                if not self._controls.paused or self._controls.stopping is not None:
+                    return
+                self._signals.terminated.wait(_PAUSE_SECONDS)
+
+    def _look_at_disk(self) -> None:
+        if time.monotonic() - self._disk_looked > _DISK_SECONDS:
+            self._disk_looked = time.monotonic()
+            self._telemetry.health.disk(self._keeper.short_of(self._ready.model))
+
+    @cached_property
+    def _ways(self) -> dict[str, Callable[[], object]]:
+        """How each is done of what can be due in this run."""
         ways: dict[str, Callable[[], object]] = {"checkpoint": self.checkpoint}
         if len(self._ready.data.held_out):
             ways["evaluation"] = self.evaluate
         if self._samples.questions:
             ways["samples"] = self._write_samples
-        for name in due(self._recipe, step, done):
-            # What has to end soon seals first; the rest is caught up on when it goes on.
-            if name in ways and (name == "checkpoint" or not self._signals.terminated.is_set()):
-                self.attempt(name, ways[name])
+        return ways
 
     @property
     def _looked(self) -> dict[str, int]:
@@ -185,7 +246,7 @@ class BetweenSteps:
         ready = self._ready
         tokens, recipe = ready.data.held_out, ready.recipe
         how = (recipe.model.dtype, recipe.quantization.method, str(ready.device.autocast), ready.device.kind)
-        return digest(tokens.input_ids, tokens.labels, tokens.of, ready.origin["base"], how)
+        return digest(tokens.input_ids, tokens.labels, tokens.of, ready.provenance["base"], how)
 
     def losses_of(self, step: int) -> str:
         """A hash of what the losses after a step are measured on; step 0 is the base."""
@@ -222,5 +283,5 @@ class BetweenSteps:
             "best": self.best.notes(),
             "looked": self._looked,
             "events": self._report.events,
-            **self._ready.origin,
+            **self._ready.provenance,
         }

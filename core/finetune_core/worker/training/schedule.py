@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from finetune_core.recipe.schema import Recipe
+
+DUE: Final = ("evaluation", "samples", "checkpoint")
 
 
 def due(recipe: Recipe, step: int, done: Mapping[str, object]) -> list[str]:

@@ -35,25 +35,25 @@ from finetune_core.worker.training.settle import settled, settled_again
 from finetune_core.worker.training.trainer import Trainer, keep_adapter_in_float32, keep_in_float32, without_triton
 
 
-@dataclass
+@dataclass(frozen=True)
 class Setup:
-    """A run ready for its first step. `trainer` is TRL's, `origin` what its checkpoints note of where they come from.
+    """A run ready for its first step. `trainer` is TRL's, `provenance` what its checkpoints note of it.
 
     `recipe` has no value open any more; `facts` are the rows before they were cut.
-    `code` is the fingerprint of the base's own code, `stops` the tokens that end a trained turn, and `levers` says of
+    `code` is the fingerprint of the base's own code, `stops` the tokens that end a trained turn, and `speedups` says of
     each way to faster steps whether it is on, or why not.
     """
 
     recipe: Recipe
     device: Device
     base: Base
-    origin: dict[str, Any]
+    provenance: dict[str, Any]
     code: str | None
     tokenizer: PreTrainedTokenizerBase
     facts: DataFacts
     data: Data
     trainer: Any
-    levers: dict[str, str]
+    speedups: dict[str, str]
 
     @property
     def model(self) -> Any:  # noqa: ANN401 - a transformers model or a PEFT wrapper around one

@@ -24,9 +24,19 @@ _GPU_SECONDS = 1.0
 
 
 class Telemetry:
-    """One `step` event an optimiser step. Counts real tokens (no padding) and the seconds spent on steps alone."""
+    """One `step` event an optimiser step. Counts real tokens (no padding) and the seconds spent on steps alone.
 
-    def __init__(self, reporter: Reporter, device: Device) -> None:
+    The loss of a mixture's router is multiplied by `router_weight` before it is added to the tokens', which alone is
+    called the loss. `trained_tokens` gives those the loss of the present step was taken on, None where nobody counts.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        device: Device,
+        router_weight: float = 0.0,
+        trained_tokens: Callable[[], torch.Tensor | int | None] = lambda: None,
+    ) -> None:
         self._reporter = reporter
         self._device = device
         self._meter = GpuMeter(device.gpu_uuids)
@@ -38,10 +48,8 @@ class Telemetry:
         self.tokens = 0
         self.seconds = 0.0
         self.finite = True
-        # What the router's loss is multiplied by before it is added to the tokens', which alone is called the loss.
-        self.router_weight = 0.0
-        # Tokens the loss of the present step was taken on, where somebody counts them.
-        self.trained_tokens: Callable[[], torch.Tensor | int | None] = lambda: None
+        self._router_weight = router_weight
+        self._trained_tokens = trained_tokens
 
     def restore(self, tokens: int, seconds: float) -> None:
         """Go on counting where a checkpoint left off."""
@@ -61,7 +69,7 @@ class Telemetry:
         tokens = self._earlier_tokens + int(logs.get("num_tokens", 0))
         self.seconds += seconds
         router = logs.get("aux_loss")
-        loss = float(logs["loss"]) - self.router_weight * (router or 0.0)
+        loss = float(logs["loss"]) - self._router_weight * (router or 0.0)
         self._reporter.event(
             "step",
             step=state.global_step,
@@ -106,7 +114,7 @@ class Telemetry:
         return self._gpus
 
     def _watch(self, loss: float, grad_norm: float | None, speed: float) -> None:
-        memory, trained = self._memory(), self.trained_tokens()
+        memory, trained = self._memory(), self._trained_tokens()
         self.finite = math.isfinite(loss)
         kept = memory["allocated"] or memory["rss"]
         self.health.step(StepFigures(loss, grad_norm, speed, None if trained is None else int(trained), kept))
