@@ -164,13 +164,13 @@ def step(folder: Path, packing: str) -> tuple[float, float, str | None, str]:
     from transformers import PreTrainedTokenizerFast, TrainerCallback
 
     from finetune_core.recipe.schema import Recipe
+    from finetune_core.worker.methods.sft import sft_config
+    from finetune_core.worker.methods.trainer import Trainer
     from finetune_core.worker.model import device, speedups
-    from finetune_core.worker.model.adapter import sft_config
     from finetune_core.worker.model.load import load_model
     from finetune_core.worker.model.loss_head import refuse_another_loss
     from finetune_core.worker.rows.dataset import to_dataset
     from finetune_core.worker.rows.unpacked import longest, unpacked
-    from finetune_core.worker.training.trainer import Trainer
 
     values: dict[str, Any] = {
         "model": {"source": str(folder), "dtype": "float32"},

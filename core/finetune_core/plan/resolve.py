@@ -36,7 +36,7 @@ from finetune_core.recipe.check import reopened, with_values
 from finetune_core.recipe.schema import DEMO, Recipe
 
 # What must stand fast when a run is made: its environment and its name. All else may wait for the rows in tokens.
-SETTLED_AT_ONCE: Final = frozenset({"hardware.device", "hardware.gpus", "output.name"})
+SETTLED_AT_ONCE: Final = frozenset({"hardware.device", "hardware.gpus", "output.name", "training.method"})
 # Code, figures and scripts that a vocabulary hardly knows have as few as 1.6 bytes a token, where 4 are reckoned with.
 _DENSE: Final = 2.5
 _LATER: Final = "chosen when the rows are counted in tokens"

@@ -18,6 +18,7 @@ from finetune_core.data.shapes.convert import convert
 from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, recognise, training_refusal
 from finetune_core.data.split import split
 from finetune_core.errors import FtError, Problem, gather
+from finetune_core.methods import method_of, refusal
 from finetune_core.plan.situation import DataFacts, RowTokens, TokenCount
 from finetune_core.recipe.schema import Data, Recipe
 
@@ -78,10 +79,21 @@ def count_rows(recipe: Recipe, counted: TokenCount | None = None) -> tuple[DataF
         bound=_bound(source.good) if source.whole and not mixed else None,
         unusable=source.rows - source.usable,
         mixed=more,
+        method=_method(source.good, recipe),
     )
     facts = facts if counted is None else facts.with_count(counted)
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
+
+
+def _method(rows: Sequence[TrainingRow], recipe: Recipe) -> str | None:
+    """The method that trains on these rows. FtError when the recipe names another."""
+    if not rows:
+        return None
+    if (found := refusal(recipe.training.method, rows[0])) is not None:
+        raise FtError(found)
+    method = method_of(rows[0])
+    return method.name if method is not None else None
 
 
 def _files(data: Data, choice: Choice) -> tuple[_File, _File | None, list[_File]]:

@@ -80,7 +80,8 @@ def _plain(lengths: Sequence[int]) -> RowTokens:
 class DataFacts:
     """The data in numbers. `rows` are for training, `held_out_rows` for measuring; `unusable` ones are in neither.
 
-    `mixed` of the training rows come from each of the other files, in the order of the recipe.
+    `method` is the method that trains on rows of their kind, None where nobody looked. `mixed` of the training rows
+    come from each of the other files, in the order of the recipe.
 
     `counted` are the rows in tokens, where they were counted with the model's tokenizer. When they were not,
     `estimated` are rows like them, no more than a few thousand, in tokens by the size of their texts;
@@ -96,6 +97,7 @@ class DataFacts:
     unusable: int = 0
     mixed: tuple[int, ...] = ()
     estimated: RowTokens | None = None
+    method: str | None = None
 
     @property
     def exact(self) -> bool:

@@ -160,6 +160,9 @@ class Data(Section):
 class Training(Section):
     """How it is trained."""
 
+    method: Literal["auto", "sft", "cpt"] = setting(
+        "auto", "What the rows train: sft answers to prompts, cpt raw text as it stands; follows from the rows."
+    )
     epochs: AutoFloat = setting(
         None,
         "Passes over the training rows; leave out when steps are given.",

@@ -28,7 +28,7 @@ def test_the_first_step_has_a_rate_and_after_the_warm_up_rates_are_those_of_the_
     import torch
     from transformers import get_scheduler
 
-    from finetune_core.worker.training.trainer import rise_at_once
+    from finetune_core.worker.methods.trainer import rise_at_once
 
     def rates(*, ours: bool) -> list[float]:
         optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)

@@ -92,7 +92,7 @@ def test_a_small_model_gets_one_thread_and_the_users_choice_is_obeyed(monkeypatc
 def test_without_a_compiler_the_loss_is_computed_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     from trl.kernels import chunked_logprob
 
-    from finetune_core.worker.training.trainer import without_triton
+    from finetune_core.worker.methods.trainer import without_triton
 
     def build() -> None:
         raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable")

@@ -22,7 +22,7 @@ _TRAINER = """
 import json, os, sys
 MOST, AFTER = {most}, {after}
 import torch
-from finetune_core.worker.training import trainer
+from finetune_core.worker.methods import trainer
 from finetune_core.worker.train import main
 real_step = trainer.Trainer.training_step
 real_rows = trainer.Trainer.get_batch_samples

@@ -148,8 +148,8 @@ def trainer_steps(model: Path, data: Path, tmp_path_factory: pytest.TempPathFact
     """What transformers itself computes: the steps of a recipe over a number of sequences."""
     from torch.utils.data import DataLoader
 
+    from finetune_core.worker.methods.sft import sft_config
     from finetune_core.worker.model import device
-    from finetune_core.worker.model.adapter import sft_config
     from tests.core.worker.test_rows_to_model import prepared
 
     folder = tmp_path_factory.mktemp("trainer")

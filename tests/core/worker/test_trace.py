@@ -165,10 +165,11 @@ def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
     from datasets import Dataset
 
     from finetune_core.worker.memory.trace import FORWARD, Tally
+    from finetune_core.worker.methods.sft import sft_config
+    from finetune_core.worker.methods.trainer import Trainer, keep_adapter_in_float32
     from finetune_core.worker.model import device, speedups
-    from finetune_core.worker.model.adapter import lora_config, sft_config
+    from finetune_core.worker.model.adapter import lora_config
     from finetune_core.worker.model.load import load_model, load_tokenizer
-    from finetune_core.worker.training.trainer import Trainer, keep_adapter_in_float32
 
     chosen = device.choose(asked)
     model = load_model(folder, asked, chosen)

@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from finetune_core.hardware.choose import choose_device
 from finetune_core.hardware.look import Hardware
+from finetune_core.methods import named
 from finetune_core.models.facts import ModelFacts
 from finetune_core.plan.advice.adapter import advise_adapter, advise_rate
 from finetune_core.plan.advice.base_format import advise_quantisation, advise_weights
@@ -114,6 +115,15 @@ def _cpu_dtype(now: Situation) -> tuple[str, str]:
     return "float32", "the fastest on most CPUs, and the model is small against the memory"
 
 
+def _method(now: Situation) -> list[Choice]:
+    if now.recipe.training.method != "auto":
+        return []
+    found = now.data.method if now.data is not None else None
+    method = named(found or "auto")
+    reason = f"the rows are {method.rows}" if found else "usual while the rows are unknown"
+    return [Choice("training.method", method.name, reason)]
+
+
 def _epochs(now: Situation) -> list[Choice]:
     training = now.recipe.training
     if training.epochs is not None or training.max_steps is not None:
@@ -161,6 +171,7 @@ def _slug(source: str) -> str:
 
 
 _RULES: tuple[Callable[[Situation], list[Choice]], ...] = (
-    _device, _dtype, advise_targets, _epochs, advise_length, advise_packing, advise_adapter, advise_quantisation,
-    advise_weights, advise_attention, advise_batch, advise_rate, advise_compiling, _every_steps, _name,
+    _device, _dtype, _method, advise_targets, _epochs, advise_length, advise_packing, advise_adapter,
+    advise_quantisation, advise_weights, advise_attention, advise_batch, advise_rate, advise_compiling,
+    _every_steps, _name,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Final
 
 from finetune_core.errors import Problem
 from finetune_core.evaluation.statistics import smallest_gain
+from finetune_core.methods import named
 from finetune_core.recipe.schema import Recipe
 from finetune_core.text import counted
 
@@ -38,8 +39,8 @@ def verdict_warning(recipe: Recipe, held_out: int) -> Problem | None:
 
     `held_out` rows are there; nothing is said of none at all, which is somebody's choice.
     """
-    questions = recipe.evaluation.questions
     # Of raw text, and with 0 questions, every held-out row is measured.
+    questions = recipe.evaluation.questions if named(recipe.training.method).answers else 0
     judged = min(held_out, questions or held_out)
     if not judged or smallest_gain(judged, 0) is not None:
         return None

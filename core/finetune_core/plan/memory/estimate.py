@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetune_core.methods import named
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.layer_costs import Figures
 from finetune_core.plan.memory.attention import attention_used, masked, score_bytes
@@ -146,7 +147,7 @@ class _Step:
 
     def __init__(self, shape: Sizes, recipe: Recipe, length: int, device: str) -> None:
         self.shape, self.recipe, self.device = shape, recipe, device
-        rows = recipe.training.micro_batch or 1
+        rows = (recipe.training.micro_batch or 1) * named(recipe.training.method).sequences
         self.tokens = rows * length
         # Packed rows share one long sequence, padded ones have a mask each.
         width = self.tokens if recipe.data.packing != "none" else length

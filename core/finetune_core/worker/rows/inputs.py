@@ -17,6 +17,7 @@ from finetune_core.data.templates import AUTO, SHIPPED, template_text
 from finetune_core.data.tokens.gate_report import GateReport
 from finetune_core.errors import FtError, Problem, problem
 from finetune_core.files import write_atomic
+from finetune_core.methods import method_of, refusal
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.find import find
 from finetune_core.models.inspect import inspect_folder
@@ -63,7 +64,9 @@ class Rows:
     def facts(self) -> DataFacts:
         """The rows in numbers, counted in tokens: what the plan is resolved from."""
         counted = TokenCount(self.train.counted(), self.held_out.counted())
-        return DataFacts(len(self.read.train), len(self.read.held_out)).with_count(counted)
+        method = method_of(self.read.train[0])
+        name = method.name if method is not None else None
+        return DataFacts(len(self.read.train), len(self.read.held_out), method=name).with_count(counted)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ def read_rows(
     hashes = _hashes(recipe) | {"chat_template": _template_hash(tokenizer)}
     _refuse_others(recipe, hashes, earlier or {})
     rows = assemble(recipe.data, recipe.training.seed, controls.progress("preparing", "comparing rows", "rows"))
+    if rows.train and (unfit := refusal(recipe.training.method, rows.train[0])) is not None:
+        raise FtError(unfit)
     hashes["rows"] = _record(rows, reporter)
     _refuse_others(recipe, hashes, earlier or {})
     _tell_leaks(reporter, rows)

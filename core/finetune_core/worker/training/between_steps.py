@@ -20,12 +20,12 @@ from finetune_core.worker.checkpoints.early_stopping import Best
 from finetune_core.worker.checkpoints.manager import Keeper
 from finetune_core.worker.checkpoints.sealed import Checkpoint
 from finetune_core.worker.controls import TERMINATED, Controls, Signals
+from finetune_core.worker.methods.trainer import all_numbers
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.dataset import Progress
 from finetune_core.worker.training.schedule import DUE, due
 from finetune_core.worker.training.setup import Setup
 from finetune_core.worker.training.telemetry import Telemetry
-from finetune_core.worker.training.trainer import all_numbers
 
 _DISK_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2

@@ -16,6 +16,7 @@ from finetune_core.worker.checkpoints.manager import Keeper
 from finetune_core.worker.checkpoints.sealed import Checkpoint
 from finetune_core.worker.controls import TERMINATED, Controls, Signals
 from finetune_core.worker.memory.preflight import Probed, evaluation_peak, probe
+from finetune_core.worker.methods.trainer import all_numbers
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.training import outcome
 from finetune_core.worker.training.announcement import tell_plan, tell_probe
@@ -23,7 +24,6 @@ from finetune_core.worker.training.base import Base
 from finetune_core.worker.training.between_steps import BetweenSteps
 from finetune_core.worker.training.setup import Setup, set_up
 from finetune_core.worker.training.telemetry import StepEnd, Telemetry
-from finetune_core.worker.training.trainer import all_numbers
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_callback import PrinterCallback
 
+from finetune_core.methods import named
+from finetune_core.methods.method import Method
 from finetune_core.plan.situation import DataFacts
 from finetune_core.recipe.schema import Recipe
 from finetune_core.worker.checkpoints import provenance
 from finetune_core.worker.checkpoints.sealed import Checkpoint
 from finetune_core.worker.controls import Controls
+from finetune_core.worker.methods import make_trainer
+from finetune_core.worker.methods.trainer import Parts, keep_adapter_in_float32, keep_in_float32, without_triton
 from finetune_core.worker.model import device, speedups
-from finetune_core.worker.model.adapter import check_targets, lora_config, refuse_dropped_experts, sft_config
+from finetune_core.worker.model.adapter import check_targets, refuse_dropped_experts
 from finetune_core.worker.model.device import Device
 from finetune_core.worker.model.generation_config import repair
 from finetune_core.worker.model.load import load_model, load_tokenizer
@@ -26,13 +29,11 @@ from finetune_core.worker.model.loss_head import refuse_another_loss
 from finetune_core.worker.model.router_loss import name_experts, refuse_without_router
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.chat_template import use_template
-from finetune_core.worker.rows.dataset import to_dataset
 from finetune_core.worker.rows.inputs import Base, Data, cut_rows, find_base, kept_template, read_rows
 from finetune_core.worker.rows.unpacked import leave_unpacked, longest, unpacked
 from finetune_core.worker.rows.vocabulary import refuse_unknown_tokens
 from finetune_core.worker.training.first_start import Began, began
 from finetune_core.worker.training.settle import settled, settled_again
-from finetune_core.worker.training.trainer import Trainer, keep_adapter_in_float32, keep_in_float32, without_triton
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     facts = rows.facts()
     recipe = settled(recipe, base, facts, report)
     chosen = device.choose(recipe)
+    # A run of an earlier version says nothing of its method: its rows do.
+    method = named(facts.method or recipe.training.method)
     data = cut_rows(rows, recipe, report)
     # Whole rows need not wait in memory while the model is loaded.
     del rows
@@ -120,7 +123,8 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     recipe = found
     known = provenance.notes(recipe, report.run, base.path)
     start = earlier or Began(packed=recipe.data.packing != "none")
-    trainer = _trainer(model, recipe, chosen, report, tokenizer, data)
+    parts = Parts(model, recipe, chosen, report.run.checkpoints, tokenizer, data.train)
+    trainer = _trainer(parts, method)
     if earlier is None:
         refuse_another_loss(trainer.model, partial(autocast, chosen))
         if recipe.training.router_loss:
@@ -179,26 +183,12 @@ def _without_triton(chosen: Device, report: Reporter) -> str | None:
     return why
 
 
-def _trainer(
-    model: Any,  # noqa: ANN401 - a transformers model
-    recipe: Recipe,
-    chosen: Device,
-    report: Reporter,
-    tokenizer: PreTrainedTokenizerBase,
-    data: Data,
-) -> Any:  # noqa: ANN401 - TRL's, which has no types
-    trainer: Any = Trainer(
-        model=model,
-        args=sft_config(recipe, chosen, report.run.checkpoints),
-        train_dataset=to_dataset(data.train, recipe.data),
-        processing_class=tokenizer,
-        peft_config=lora_config(recipe, model),
-    )
-    trainer.remove_callback(PrinterCallback)
-    if hasattr(text := model.config.get_text_config(), "output_router_logits"):
+def _trainer(parts: Parts, method: Method) -> Any:  # noqa: ANN401 - TRL's, which has no types
+    made = make_trainer(method, parts)
+    if hasattr(text := parts.model.config.get_text_config(), "output_router_logits"):
         # Asked for in each step; what else the model computes has no loss of its router.
         text.output_router_logits = False
-    return trainer
+    return made
 
 
 def _more_levers(model: torch.nn.Module, recipe: Recipe, chosen: Device, no_triton: str | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,30 @@ import torch
 from peft import PeftModel
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
 from trl.kernels import chunked_logprob
 from trl.trainer.sft_trainer import SFTTrainer
 
 from finetune_core.errors import problem
+from finetune_core.recipe.schema import Recipe
 from finetune_core.text import one_line
 from finetune_core.worker.model.attention import packed_rows
+from finetune_core.worker.model.device import Device
+from finetune_core.worker.rows.dataset import Tokens
 
 _ADAPTER = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a trainer is made of: model, settled recipe, device, the run's folder of checkpoints, tokenizer, rows."""
+
+    model: Any
+    recipe: Recipe
+    device: Device
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+    rows: Tokens
 
 
 class Trainer(SFTTrainer):

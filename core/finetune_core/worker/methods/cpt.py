@@ -1,0 +1,13 @@
+"""Continued pre-training: the trainer of supervised fine-tuning, on rows whose every token is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetune_core.worker.methods import sft
+from finetune_core.worker.methods.trainer import Parts
+
+
+def trainer(parts: Parts) -> Any:  # noqa: ANN401 - TRL's, which has no types
+    """The trainer around a model, an adapter and the tokens of raw text: the mask of a row says what is trained."""
+    return sft.trainer(parts)
