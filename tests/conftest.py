@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.forked_helpers import USERS, ForkedHelper
+
 _CLEARED = (
     "FT_TUI_HOME",
     "NO_COLOR",
@@ -68,6 +70,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if str(item.path).startswith(places):
             item.add_marker(pytest.mark.slow)
+
+
+# Below tests/: where helpers are started as users start them.
+_FRESH_HELPERS = ("e2e", "faults", "fuzz", "core/test_child_process.py", "test_chaos.py", "test_crash_points.py")
+
+
+@pytest.fixture(autouse=True)
+def forked_helpers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helpers that need the training stack are forked from a process that has it."""
+    places = tuple(str(Path(__file__).parent / name) for name in _FRESH_HELPERS)
+    if not str(request.path).startswith(places) and not request.node.get_closest_marker("fresh_helpers"):
+        for name in USERS:
+            monkeypatch.setattr(name, ForkedHelper)
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def warm(recipe: Recipe, home: Path) -> Iterator[WarmWorker]:
     until(lambda: not waiting(home))
 
 
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "never came true"

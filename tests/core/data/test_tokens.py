@@ -198,6 +198,7 @@ def test_a_broken_model_folder_is_told_before_a_library_sees_it(tmp_path: Path) 
         TokenWorker(folder).start()
 
 
+@pytest.mark.fresh_helpers
 def test_the_process_holds_no_torch(worker: TokenWorker) -> None:
     assert "libtorch" not in Path(f"/proc/{pid_of(worker)}/maps").read_text()
 
