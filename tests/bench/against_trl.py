@@ -113,8 +113,8 @@ def make_model(folder: Path, shape: dict[str, Any], *, gpu: bool) -> Path:
 def make_rows(folder: Path, length: int) -> tuple[Path, Path]:
     """Rows of plain text of mixed lengths, most far below the longest; as text, and as tokens for the script."""
     from finetune_core.data.rows import Text
-    from finetune_core.worker.model.load import load_tokenizer
     from finetune_core.worker.rows.tokenise import Encoder
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     words = "red green blue black white brown apple leaf sky coal snow soil rose pine what colour is answer".split()  # noqa: SIM905
     random.seed(5)

@@ -39,7 +39,7 @@ _HEADER = "from finetune_core.models.weights import read_header; read_header(pat
 _CONFIG = "from finetune_core.models.config import check_folder; check_folder(path.parent)"
 _RECIPE = "from finetune_core.recipe.yaml_io import load; load(path)"
 _PREVIEW = """
-from finetune_core.worker.rows.server import load_tokenizer
+from finetune_core.worker.rows.tokenizer import load_tokenizer
 from finetune_core.data.rows import Conversation, Message
 from finetune_core.worker.rows.tokenise import Encoder
 encoder = Encoder(load_tokenizer(path), "assistant")

@@ -19,6 +19,7 @@ class ModelFacts:
     experts has `experts` of `expert_width` in each layer, of which a token meets `experts_per_token`, and perhaps one
     of `shared_width` that all tokens meet; its `intermediate` is what one token meets. `gated`: the hub asks for
     consent.
+    `names_end` says whether a file of the tokenizer names an end token; its class may still have one.
     `parameters` counts what packed 4-bit weights stand for. `size_bytes` are the weight files. `modules` are the last
     names of layers that hold a matrix (`q_proj`); empty where the model in memory may call them otherwise. `senses` are
     the parts beside the language model, such as vision. `attention_dropout` is the share of attention weights that is
@@ -49,6 +50,7 @@ class ModelFacts:
     dtype: str | None = None
     licence: str | None = None
     has_chat_template: bool | None = None
+    names_end: bool | None = None
     size_bytes: int | None = None
     quantized: str | None = None
     modules: frozenset[str] = frozenset()

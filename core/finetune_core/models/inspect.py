@@ -83,6 +83,7 @@ def _with_config(facts: ModelFacts, config: dict[str, Any], path: Path) -> Model
         dtype=text_value(config, "dtype", "torch_dtype"),
         licence=read_licence(path),
         has_chat_template=_has_chat_template(path),
+        names_end=_names_end(path),
         quantized=one_line(str(method or "unknown"), 40) if isinstance(quantization, dict) else None,
         senses=senses(config),
         attention_dropout=attention_dropout(config),
@@ -150,6 +151,15 @@ def _has_chat_template(path: Path) -> bool:
         with contextlib.suppress(FtError):
             template = read_json(path / name).get("chat_template")
             if isinstance(template, str | list) and template:
+                return True
+    return False
+
+
+def _names_end(path: Path) -> bool:
+    """Whether the tokenizer's files name an end token; where they do not, its class may still have one."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        with contextlib.suppress(FtError):
+            if read_json(path / name).get("eos_token"):
                 return True
     return False
 

@@ -18,6 +18,7 @@ from finetune_core.plan.memory.attention import packing_problem
 from finetune_core.plan.resolve import Resolved, completed, resolve
 from finetune_core.plan.rows import ROW_FIELDS, count_rows, open_files
 from finetune_core.plan.situation import Situation, TokenCount
+from finetune_core.plan.tokenizer import tokenizer_problems
 from finetune_core.recipe.check import check
 from finetune_core.recipe.read_recipe import Given
 from finetune_core.recipe.schema import Recipe
@@ -77,6 +78,7 @@ def _gathered(
         planned = not to_run and model.hidden is not None and hub_forbidden_by() is not None
         needs_template = data is not None and data[2]
         problems += model_problems(recipe, model, needs_template=needs_template, to_run=not planned)
+        problems += tokenizer_problems(model)
         if planned and model.kind == "hub":
             warnings.append(_planned_only(model))
     if before is not None:

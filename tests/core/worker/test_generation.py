@@ -19,7 +19,7 @@ def asked(model: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     from finetune_core.worker.answers.generate import Generator
-    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     torch.set_num_threads(1)
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
@@ -70,7 +70,7 @@ def test_temperature_varies_the_answers_and_none_does_not(asked: tuple[Any, Any]
 
 def test_an_answer_ends_at_the_token_that_ends_a_trained_turn(model: Path, asked: tuple[Any, Any]) -> None:
     from finetune_core.worker.answers.generate import Generator
-    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     loaded, generator = asked
     tokenizer = load_tokenizer(model)
@@ -83,7 +83,7 @@ def test_an_answer_ends_at_the_token_that_ends_a_trained_turn(model: Path, asked
 
 
 def test_whether_an_answer_fits_is_counted_with_the_token_that_ends_it(model: Path, asked: tuple[Any, Any]) -> None:
-    from finetune_core.worker.model.load import load_tokenizer
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     _, generator = asked
     tokens = len(load_tokenizer(model)("coal is black")["input_ids"])

@@ -14,7 +14,7 @@ import transformers
 from finetune_core.errors import FtError
 from finetune_core.worker.memory.trace import answer
 from finetune_core.worker.model import device, load
-from finetune_core.worker.rows.server import load_tokenizer as asked_tokenizer
+from finetune_core.worker.rows.tokenizer import load_tokenizer
 from tests.core.worker import tiny
 
 
@@ -54,9 +54,8 @@ def _hostile(folder: Path) -> Path:
 def test_nothing_of_a_hostile_folder_reaches_transformers(copy: Path, data: Path) -> None:
     folder, recipe = _hostile(copy), tiny.make_recipe(copy, data)
     for ask in (
-        lambda: load.load_tokenizer(folder),
+        lambda: load_tokenizer(folder),
         lambda: load.load_model(folder, recipe, device.choose(recipe)),
-        lambda: asked_tokenizer(folder),
     ):
         with pytest.raises(FtError, match="trust_remote_code"):
             ask()
@@ -88,7 +87,6 @@ def test_code_beside_a_model_that_transformers_knows_is_not_run(copy: Path, data
         path = copy / name
         path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": maps}))
     recipe = tiny.make_recipe(copy, data)
-    load.load_tokenizer(copy)
+    load_tokenizer(copy)
     load.load_model(copy, recipe, device.choose(recipe))
-    asked_tokenizer(copy)
     assert not mark.exists()

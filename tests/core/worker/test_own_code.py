@@ -23,7 +23,7 @@ from finetune_core.runs.directory import RunDir
 from finetune_core.worker.foreign_code import use_private_modules
 from finetune_core.worker.memory.layer_costs import figures
 from finetune_core.worker.memory.trace import answer
-from finetune_core.worker.rows.server import load_tokenizer as asked_tokenizer
+from finetune_core.worker.rows.tokenizer import load_tokenizer
 from tests.core.worker import tiny
 from tests.core.worker.own_code import changed, make_own_code
 
@@ -82,7 +82,7 @@ def test_without_consent_it_is_refused_and_never_imported(mine: Path, mark: Path
     ended = tiny.ended(run_of(mine, data, home))
     assert (ended["state"], "code that comes with it" in ended["cause"]) == ("failed", True)
     with pytest.raises(FtError):
-        asked_tokenizer(mine)
+        load_tokenizer(mine)
     assert "problem" in answer({"folder": str(mine)}, lambda *_: pytest.fail("it was traced"))
     assert not mark.exists()
 
@@ -108,7 +108,7 @@ def test_with_consent_it_trains_and_the_run_tells_what_it_ran(
 
 def test_with_consent_it_can_be_traced_and_its_rows_be_counted(mine: Path) -> None:
     consent(mine)
-    asked_tokenizer(mine)
+    load_tokenizer(mine)
     found = answer({"folder": str(mine)}, lambda config, _: {"parameters": figures(config).parameters})
     assert found["parameters"] > 1000
 

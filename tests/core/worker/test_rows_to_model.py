@@ -70,8 +70,8 @@ def test_the_labels_the_model_gets_are_the_encoders_mask(
 ) -> None:
     from finetune_core.data.assemble import read_source
     from finetune_core.data.shapes.recognise import AUTOMATIC
-    from finetune_core.worker.model.load import load_tokenizer
     from finetune_core.worker.rows.tokenise import Encoder
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     recipe = tiny.make_recipe(
         model, data, data__packing=packing, data__train_on=train_on, data__held_out_share=0.0, training__epochs=1.0
@@ -294,9 +294,9 @@ def test_rows_the_template_refuses_are_left_out_unless_it_refuses_them_all(
 ) -> None:
     from finetune_core.data.assemble import read_source
     from finetune_core.data.shapes.recognise import AUTOMATIC
-    from finetune_core.worker.model.load import load_tokenizer
     from finetune_core.worker.rows.dataset import encode, refuse_untrainable
     from finetune_core.worker.rows.tokenise import Encoder
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     tokenizer.chat_template = UNLUCKY

@@ -107,10 +107,10 @@ def asked(case: Case, folder: Path, model: Path) -> Recipe:
 
 def count(recipe: Recipe, model: Path) -> TokenCount:
     """The rows in tokens, as the process that the wizard asks counts them."""
-    from finetune_core.worker.model.load import load_tokenizer
     from finetune_core.worker.rows.chat_template import use_template
     from finetune_core.worker.rows.count import count as counting
     from finetune_core.worker.rows.tokenise import Encoder
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     encoder = Encoder(use_template(load_tokenizer(model), recipe.model.chat_template), recipe.data.train_on)
     (last,) = [one for one in counting(recipe.data, recipe.training.seed, encoder.encode) if "train" in one]
@@ -125,10 +125,10 @@ def launched(found: Resolved, home: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 def rows_of(run: RunDir) -> tuple[Recipe, int, int, int]:
     """The recipe as the worker settles it, with rows, held-out rows and sequences of the very data set it trains on."""
-    from finetune_core.worker.model.load import load_tokenizer
     from finetune_core.worker.rows.chat_template import use_template
     from finetune_core.worker.rows.dataset import to_dataset
     from finetune_core.worker.rows.inputs import cut_rows, find_base, read_rows
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
     from finetune_core.worker.training.settle import settled
 
     reporter = Reporter(run)

@@ -1,4 +1,4 @@
-"""The base model and its tokenizer, in memory."""
+"""The base model, in memory."""
 
 from __future__ import annotations
 
@@ -6,34 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from finetune_core.errors import problem
 from finetune_core.models.config import check_folder
 from finetune_core.models.trust import is_trusted
 from finetune_core.models.weights import read_weights
 from finetune_core.recipe.schema import Recipe
 from finetune_core.worker.foreign_code import use_private_modules
 from finetune_core.worker.model.device import Device
-
-
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one without a padding token pads with its end token. Raises FtError."""
-    check_folder(path)
-    use_private_modules()
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        str(path), local_files_only=True, trust_remote_code=is_trusted(path)
-    )
-    if tokenizer.eos_token is None:
-        raise problem(
-            "the tokenizer names no end token",
-            where=str(path / "tokenizer_config.json"),
-            why="without one the model cannot learn where an answer ends",
-            remedy='add "eos_token" to tokenizer_config.json, or choose another model',
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(path: Path, recipe: Recipe, device: Device) -> PreTrainedModel:

@@ -23,14 +23,12 @@ from finetune_core.data.rows import Conversation, Message, Text, ToolCall, Train
 from finetune_core.data.shapes.convert import convert
 from finetune_core.data.shapes.recognise import Choice, recognise, training_refusal
 from finetune_core.errors import FtError, Problem, problem
-from finetune_core.models.config import check_folder
 from finetune_core.models.trust import is_trusted
 from finetune_core.recipe.schema import Data
-from finetune_core.text import one_line
-from finetune_core.worker.foreign_code import use_private_modules
 from finetune_core.worker.rows.count import MOST_BYTES, count
 from finetune_core.worker.rows.encode import TOO_SLOW, encode
 from finetune_core.worker.rows.gate import Gate, ends_of
+from finetune_core.worker.rows.tokenizer import load_tokenizer
 from finetune_core.worker.rows.vocabulary import UNKNOWN_TOKEN, embeddings_of, unknown_tokens
 from finetune_core.worker.time_limit import limit_memory
 
@@ -232,26 +230,6 @@ class _Tally:
             "problems": [asdict(found) for found in self._problems],
             "sampled": self._sampled,
         }
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder. FtError when it cannot be loaded; code from the folder only with consent."""
-    check_folder(folder)
-    from transformers import AutoTokenizer
-
-    use_private_modules()
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=is_trusted(folder)
-        )
-    except Exception as error:
-        raise problem(
-            "the model's tokenizer cannot be loaded",
-            where=one_line(str(folder), 300),
-            why=one_line(f"{type(error).__name__}: {error}", 300),
-            remedy="get the folder's tokenizer files again (tokenizer.json, tokenizer_config.json)",
-        ) from error
-    return tokenizer
 
 
 def serve(load: Callable[[], Asked], requests: int, send: Callable[[Answer], None]) -> None:

@@ -24,12 +24,13 @@ from finetune_core.worker.model import device, speedups
 from finetune_core.worker.model.adapter import check_targets, refuse_dropped_experts
 from finetune_core.worker.model.device import Device
 from finetune_core.worker.model.generation_config import repair
-from finetune_core.worker.model.load import load_model, load_tokenizer
+from finetune_core.worker.model.load import load_model
 from finetune_core.worker.model.loss_head import refuse_another_loss
 from finetune_core.worker.model.router_loss import name_experts, refuse_without_router
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.chat_template import use_template
 from finetune_core.worker.rows.inputs import Base, Data, cut_rows, find_base, kept_template, read_rows
+from finetune_core.worker.rows.tokenizer import load_tokenizer
 from finetune_core.worker.rows.unpacked import leave_unpacked, longest, unpacked
 from finetune_core.worker.rows.vocabulary import refuse_unknown_tokens
 from finetune_core.worker.training.first_start import Began, began
