@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from finetune_core.errors import FtError, Problem
 from finetune_core.recipe.explain import problems_of, unknown_field
-from finetune_core.recipe.fields import AUTO
+from finetune_core.recipe.fields import AUTO, EMPTY, FieldGuide
 from finetune_core.recipe.schema import ALL_LINEAR, GUIDES, Recipe
 from finetune_core.recipe.yaml_caps import reason, refuse_tricks
 from finetune_core.text import counted, one_line
@@ -180,8 +180,9 @@ def laid_over(recipe: Recipe, values: Mapping[str, object]) -> dict[str, object]
 def from_text(path: str, text: str) -> object:
     """What a user typed for one field, as a value: `2e-4`, `auto`, `true`, `[q_proj, v_proj]`; nothing is the default.
 
-    Free text fields (paths, names, prompts) are taken as they stand. Raises FtError for an unknown path or
-    text that cannot be read; whether the value is in range is `with_values`' to say.
+    Free text fields (paths, names, prompts) are taken as they stand; `none` and `null` empty a field that may be
+    empty. Raises FtError for an unknown path or text that cannot be read; whether the value is in range is
+    `with_values`' to say.
     """
     if path not in GUIDES:
         raise FtError(unknown_field(path, text))
@@ -191,7 +192,7 @@ def from_text(path: str, text: str) -> object:
         raise FtError(Problem(f"`{path}` cannot be read", path, why, f"shorten it. {GUIDES[path].help}"))
     if not stripped:
         return GUIDES[path].default
-    if stripped == AUTO and GUIDES[path].takes_auto:
+    if stripped in _words_for_none(GUIDES[path]):
         return None
     if GUIDES[path].kind in ("text", "choice"):
         return stripped
@@ -208,6 +209,12 @@ def from_text(path: str, text: str) -> object:
     except (YAMLError, ValueError, RecursionError) as error:
         why = one_line(reason(error), 120)
         raise FtError(Problem(f"`{path}` cannot be read", path, why, f"give one value. {GUIDES[path].help}")) from error
+
+
+def _words_for_none(guide: FieldGuide) -> tuple[str, ...]:
+    if guide.takes_auto:
+        return (AUTO,)
+    return (EMPTY, "null") if guide.optional else ()
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, object]:
@@ -229,12 +236,7 @@ def read_assignments(assignments: tuple[str, ...]) -> tuple[dict[str, object], l
             found.append(Problem(f"`{shown}` sets nothing", "--set", "there is no `=` in it", "write field=value"))
             continue
         try:
-            values[path.strip()] = _assigned(path.strip(), text)
+            values[path.strip()] = from_text(path.strip(), text)
         except FtError as error:
             found.extend(error.problems)
     return values, found
-
-
-def _assigned(path: str, text: str) -> object:
-    """As `from_text`, and `null` empties a text field that may be empty, since that is how a recipe shows it."""
-    return None if text.strip() == "null" and path in GUIDES and GUIDES[path].optional_text else from_text(path, text)

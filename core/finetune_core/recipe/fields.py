@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 AUTO = "auto"
+# What an optional field without a value is called, in a file, in the form and on the command line; a file of that name
+# is `./none`.
+EMPTY = "none"
 
 
 def _auto_to_none(value: object) -> object:
@@ -39,6 +42,14 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, validate_assignment=True, ser_json_inf_nan="strings"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_to_none(cls, values: object) -> object:
+        if not isinstance(values, dict) or EMPTY not in values.values():
+            return values
+        optional = {name for name, info in cls.model_fields.items() if is_optional(info)}
+        return {name: None if value == EMPTY and name in optional else value for name, value in values.items()}
 
 
 def setting(
@@ -75,12 +86,7 @@ class FieldGuide:
     level: Level
     default: object
     takes_auto: bool
-    takes_none: bool
-
-    @property
-    def optional_text(self) -> bool:
-        """Whether it is free text that may be left out."""
-        return self.kind == "text" and self.takes_none
+    optional: bool
 
 
 def guide_of(path: str, info: FieldInfo) -> FieldGuide:
@@ -95,9 +101,19 @@ def guide_of(path: str, info: FieldInfo) -> FieldGuide:
         choices=_choices(info.annotation),
         level="first" if extra.get("level") == "first" else "advanced",
         default=info.get_default(call_default_factory=True),
-        takes_auto=any(item is type_auto_in for item in info.metadata),
-        takes_none=get_origin(info.annotation) in (UnionType, Union) and NoneType in get_args(info.annotation),
+        takes_auto=_takes_auto(info),
+        optional=is_optional(info),
     )
+
+
+def is_optional(info: FieldInfo) -> bool:
+    """Whether a field may be left empty; one on auto is not empty."""
+    takes_none = get_origin(info.annotation) in (UnionType, Union) and NoneType in get_args(info.annotation)
+    return takes_none and not _takes_auto(info)
+
+
+def _takes_auto(info: FieldInfo) -> bool:
+    return any(item is type_auto_in for item in info.metadata)
 
 
 def _range_text(info: FieldInfo) -> str:

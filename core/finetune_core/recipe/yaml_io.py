@@ -17,6 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 from finetune_core.errors import FtError, problem
 from finetune_core.files import write_atomic
 from finetune_core.limits import YAML_BYTES
+from finetune_core.recipe.fields import EMPTY
 from finetune_core.recipe.read_recipe import Given, settle
 from finetune_core.recipe.schema import GUIDES, SECTIONS, Recipe
 from finetune_core.recipe.yaml_caps import reason, refuse_tricks
@@ -115,7 +116,8 @@ def dump(recipe: Recipe, *, comments: bool = True) -> str:
 
 
 def _field_lines(path: str, value: object, reasons: dict[str, str], *, comments: bool) -> list[str]:
-    line = f"  {path.partition('.')[2]}: {_scalar(value)}"
+    shown = EMPTY if value is None else _scalar(value)
+    line = f"  {path.partition('.')[2]}: {shown}"
     if not comments:
         return [line]
     guide = GUIDES[path]

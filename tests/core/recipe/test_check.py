@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 from finetune_core.errors import FtError
 from finetune_core.recipe.check import check, from_text, parse_assignments, with_values
 from finetune_core.recipe.schema import GUIDES, SECTIONS, Recipe
-from finetune_core.recipe.yaml_io import parse
+from finetune_core.recipe.yaml_io import dump, parse
 
 
 def test_the_default_recipe_breaks_no_rule() -> None:
@@ -85,11 +85,30 @@ def test_an_assignment_to_no_field_is_told_in_the_words_that_were_typed(assignme
     assert "None" not in str(caught.value)
 
 
-def test_null_empties_a_text_field_that_may_be_empty_as_a_shown_recipe_has_it() -> None:
-    fields = [path for path, guide in GUIDES.items() if guide.optional_text]
-    assert {"model.revision", "data.held_out"} <= set(fields)
-    assert set(parse_assignments(tuple(f"{path}=null" for path in fields)).values()) == {None}
-    assert parse_assignments(("model.source=null",)) == {"model.source": "null"}
+@pytest.mark.parametrize("word", ["none", "null", ""])
+def test_one_word_empties_every_field_that_may_be_empty_on_the_command_line_and_in_a_form(word: str) -> None:
+    fields = [path for path, guide in GUIDES.items() if guide.optional]
+    assert {"model.revision", "data.held_out", "training.max_steps", "evaluation.patience"} <= set(fields)
+    assert set(parse_assignments(tuple(f"{path}={word}" for path in fields)).values()) == {None}
+    assert {from_text(path, word) for path in fields} == {None}
+
+
+def test_the_word_for_empty_is_a_value_where_nothing_may_be_empty() -> None:
+    assert parse_assignments(("model.source=none", "quantization.method=none")) == {
+        "model.source": "none", "quantization.method": "none",
+    }  # fmt: skip
+    assert parse_assignments(("data.held_out=./none",)) == {"data.held_out": "./none"}
+
+
+@pytest.mark.parametrize("word", ["none", "null", "~", ""])
+def test_a_recipe_file_empties_a_field_by_the_word_it_is_shown_with(word: str) -> None:
+    text = f"data:\n  held_out: {word}\n  min_characters: {word}\ntraining:\n  max_steps: {word}\n"
+    read = parse(text, "r")
+    assert (read.data.held_out, read.data.min_characters, read.training.max_steps) == (None, None, None)
+    written = dump(read, comments=False)
+    assert "held_out: none" in written
+    assert "null" not in written
+    assert parse(written, "r") == read
 
 
 def test_a_gpu_may_be_named_by_its_index() -> None:
