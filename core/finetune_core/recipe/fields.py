@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 from pydantic.config import JsonDict
@@ -39,6 +39,9 @@ Kind = Literal["text", "choice", "switch", "number", "value"]
 class Section(BaseModel):
     """A group of fields of the recipe. Unknown keys are refused; values are never converted in silence."""
 
+    # Whether a run that goes on may have other values here than it began with; a field may say so of itself.
+    may_change: ClassVar[bool] = False
+
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, validate_assignment=True, ser_json_inf_nan="strings"
     )
@@ -62,12 +65,20 @@ def setting(
     le: float | None = None,
     lt: float | None = None,
     level: Level = "advanced",
+    names_file: bool = False,
+    shapes_step: bool = False,
+    may_change: bool = False,
+    methods: tuple[str, ...] = (),
 ) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """A recipe field: its default, one sentence of help, its unit, its range, and where the form shows it."""
+    """A recipe field: its default, one sentence of help, its unit, its range, where the form shows it, and its facts.
+
+    The facts are those of `FieldGuide`.
+    """
     bounds: dict[str, Any] = {
         name: bound for name, bound in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if bound is not None
     }
-    extra: JsonDict = {"unit": unit, "level": level}
+    extra: JsonDict = {"unit": unit, "level": level, "methods": list(methods)}
+    extra |= {"names_file": names_file, "shapes_step": shapes_step, "may_change": may_change}
     if callable(default):
         return Field(default_factory=default, description=help, json_schema_extra=extra, **bounds)
     return Field(default, description=help, json_schema_extra=extra, **bounds)
@@ -75,7 +86,12 @@ def setting(
 
 @dataclass(frozen=True)
 class FieldGuide:
-    """What a person needs to know of one field, taken from its definition."""
+    """What a person and the program need to know of one field, taken from its definition.
+
+    `names_file`: a value may be the path of a file or folder. `shapes_step`: it decides what a step allocates, so a
+    traced step is kept under it. `may_change`: a run that goes on may have another value than it began with. `methods`
+    are the methods of training it is for; empty where it is for all of them.
+    """
 
     path: str
     kind: Kind
@@ -87,10 +103,14 @@ class FieldGuide:
     default: object
     takes_auto: bool
     optional: bool
+    names_file: bool = False
+    shapes_step: bool = False
+    may_change: bool = False
+    methods: tuple[str, ...] = ()
 
 
-def guide_of(path: str, info: FieldInfo) -> FieldGuide:
-    """Read a field's guide from its pydantic definition."""
+def guide_of(path: str, info: FieldInfo, section: type[Section] = Section) -> FieldGuide:
+    """Read a field's guide from its pydantic definition in a section."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     return FieldGuide(
         path=path,
@@ -103,7 +123,15 @@ def guide_of(path: str, info: FieldInfo) -> FieldGuide:
         default=info.get_default(call_default_factory=True),
         takes_auto=_takes_auto(info),
         optional=is_optional(info),
+        names_file=bool(extra.get("names_file")),
+        shapes_step=bool(extra.get("shapes_step")),
+        may_change=section.may_change or bool(extra.get("may_change")),
+        methods=_names(extra.get("methods")),
     )
+
+
+def _names(found: object) -> tuple[str, ...]:
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def is_optional(info: FieldInfo) -> bool:

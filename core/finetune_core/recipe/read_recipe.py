@@ -50,9 +50,11 @@ class Given:
 
 def _named_files(recipe: Recipe) -> list[tuple[str, str]]:
     """Fields that name files or folders, each with a path it names."""
-    data = recipe.data
-    named = [("model.source", recipe.model.source), ("data.source", data.source), ("data.held_out", data.held_out)]
-    return [*((field, path) for field, path in named if path), *(("data.mix", path) for path in data.mix)]
+    named = []
+    for path, guide in GUIDES.items():
+        if guide.names_file and (value := recipe.get(path)):
+            named += [(path, str(one)) for one in (value if isinstance(value, dict) else (value,))]
+    return named
 
 
 def _spellings(value: str) -> set[str]:

@@ -41,15 +41,16 @@ class Model(Section):
     """Which model is tuned."""
 
     source: Path = setting(
-        DEMO, "A model folder, a model id on the hub, or `demo` for the one that ships.", level="first"
+        DEMO, "A model folder, a model id on the hub, or `demo` for the one that ships.", level="first", names_file=True
     )
     revision: Text | None = setting(None, "Branch, tag or commit on the hub; the newest when empty.")
     chat_template: Text = setting(
         "auto",
         "How turns are written: the model's own template (auto), one that ships (chatml, plain), or a .jinja file.",
+        names_file=True,
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = setting(
-        "auto", "Number format of the weights in memory; bfloat16 where the device computes in it."
+        "auto", "Number format of the weights in memory; bfloat16 where the device computes in it.", shapes_step=True
     )
 
 
@@ -60,8 +61,9 @@ class Quantization(Section):
         "auto",
         "Compress the frozen base: nf4 needs about a quarter of the memory of 16 bits, int8 half.",
         level="first",
+        shapes_step=True,
     )
-    double: bool = setting(True, "Quantise the scales of nf4 too: saves 0.4 bits a parameter.")
+    double: bool = setting(True, "Quantise the scales of nf4 too: saves 0.4 bits a parameter.", shapes_step=True)
 
     @property
     def packed(self) -> bool:
@@ -73,7 +75,7 @@ class Adapter(Section):
     """What is trained: a low-rank adapter, or every weight."""
 
     kind: Literal["lora", "none"] = setting(
-        "lora", "`lora` trains a small adapter; `none` trains every weight.", level="first"
+        "lora", "`lora` trains a small adapter; `none` trains every weight.", level="first", shapes_step=True
     )
     rank: AutoInt = setting(
         None,
@@ -81,13 +83,18 @@ class Adapter(Section):
         ge=1,
         le=1024,
         level="first",
+        shapes_step=True,
     )
     alpha: AutoFloat = setting(
         None, "LoRA alpha; the adapter's output is scaled by alpha / rank.", gt=0, le=4096, level="first"
     )
-    dropout: float = setting(0.0, "Share of adapter inputs dropped in training; 0 is fastest.", ge=0, lt=1)
+    dropout: float = setting(
+        0.0, "Share of adapter inputs dropped in training; 0 is fastest.", ge=0, lt=1, shapes_step=True
+    )
     target_modules: Text | list[Text] = setting(
-        ALL_LINEAR, "Layers that get an adapter: `all-linear`, or a list of module names such as q_proj."
+        ALL_LINEAR,
+        "Layers that get an adapter: `all-linear`, or a list of module names such as q_proj.",
+        shapes_step=True,
     )
 
     @property
@@ -103,6 +110,7 @@ class Data(Section):
         DEMO,
         "A file or folder of rows (JSON, CSV, Parquet, text ...), `hub:owner/name#config/split`, or `demo`.",
         level="first",
+        names_file=True,
     )
     shape: Literal[
         "auto",
@@ -123,7 +131,9 @@ class Data(Section):
     fixes: dict[str, Literal["drop", "keep", "trim", "merge"]] = setting(
         dict, "What is done about rows with a finding, by its kind, such as {near-duplicate: drop}."
     )
-    held_out: Path | None = setting(None, "A file of held-out rows; when empty, rows are split off the source.")
+    held_out: Path | None = setting(
+        None, "A file of held-out rows; when empty, rows are split off the source.", names_file=True
+    )
     held_out_share: float = setting(
         0.05, "Share of the rows held out for evaluation when no file is given.", ge=0, le=0.5, level="first"
     )
@@ -138,13 +148,21 @@ class Data(Section):
     mix: dict[Path, float] = setting(
         dict,
         "Other files to mix in against forgetting, each with its share of all training rows: {general.jsonl: 0.15}.",
+        names_file=True,
     )
     max_length: AutoInt = setting(
-        None, "Longest row; longer ones are cut at the end.", unit="tokens", ge=16, le=1_048_576, level="first"
+        None,
+        "Longest row; longer ones are cut at the end.",
+        unit="tokens",
+        ge=16,
+        le=1_048_576,
+        level="first",
+        shapes_step=True,
     )
     packing: Literal["auto", "none", "bfd"] = setting(
         "auto",
         "bfd puts several rows in one sequence without padding (best-fit decreasing, rows stay whole); none pads.",
+        shapes_step=True,
     )
     train_on: Literal["assistant", "all"] = setting(
         "assistant",
@@ -161,7 +179,9 @@ class Training(Section):
     """How it is trained."""
 
     method: Literal["auto", "sft", "cpt"] = setting(
-        "auto", "What the rows train: sft answers to prompts, cpt raw text as it stands; follows from the rows."
+        "auto",
+        "What the rows train: sft answers to prompts, cpt raw text as it stands; follows from the rows.",
+        shapes_step=True,
     )
     epochs: AutoFloat = setting(
         None,
@@ -184,6 +204,8 @@ class Training(Section):
         ge=1,
         le=4096,
         level="first",
+        shapes_step=True,
+        may_change=True,
     )
     accumulation: AutoInt = setting(
         None,
@@ -191,9 +213,13 @@ class Training(Section):
         ge=1,
         le=65536,
         level="first",
+        shapes_step=True,
+        may_change=True,
     )
     optimizer: Literal["adamw", "adamw_8bit", "sgd"] = setting(
-        "adamw", "adamw_8bit keeps its states in 8 bits: a quarter of the memory; matters in full fine-tuning."
+        "adamw",
+        "adamw_8bit keeps its states in 8 bits: a quarter of the memory; matters in full fine-tuning.",
+        shapes_step=True,
     )
     weight_decay: float = setting(0.0, "Pull of the trained weights towards zero, per step.", ge=0, le=1)
     max_grad_norm: float = setting(1.0, "Gradients are scaled down to this norm; 0 never scales.", ge=0, le=1000)
@@ -202,14 +228,19 @@ class Training(Section):
         "Weight of a mixture's loss for even use of its experts, added to that of the tokens; 0 leaves it out.",
         ge=0,
         le=1,
+        shapes_step=True,
     )
     seed: int = setting(42, "Seed of the shuffle, of the adapter's start and of dropout.", ge=0, le=2**32 - 1)
     activation_checkpointing: AutoBool = setting(
-        None, "Recompute activations instead of keeping them: far less memory, about 1.4 times the time."
+        None,
+        "Recompute activations instead of keeping them: far less memory, about 1.4 times the time.",
+        shapes_step=True,
+        may_change=True,
     )
     float32_weights: AutoBool = setting(
         None,
         "Full fine-tuning keeps float32 weights beside 16-bit products: no update is rounded away; twice the memory.",
+        shapes_step=True,
     )
     attention: Literal["auto", "varlen", "flash", "sdpa", "eager"] = setting(
         "auto",
@@ -223,6 +254,8 @@ class Training(Section):
 class Samples(Section):
     """Answers written during the run, base beside tuned."""
 
+    may_change = True
+
     prompts: list[Text] = setting(list, "Questions asked at every sampling; held-out rows when empty.")
     count: int = setting(
         4, "Held-out rows that are asked when no prompts are given; 0 asks none.", unit="rows", ge=0, le=64
@@ -234,6 +267,8 @@ class Samples(Section):
 
 class Evaluation(Section):
     """How it is measured against the base."""
+
+    may_change = True
 
     every_steps: AutoInt = setting(None, "Steps between two measurements of the held-out loss.", unit="steps", ge=1)
     patience: int | None = setting(
@@ -259,12 +294,16 @@ class Evaluation(Section):
 class Saving(Section):
     """Checkpoints."""
 
+    may_change = True
+
     every_steps: AutoInt = setting(None, "Steps between two checkpoints.", unit="steps", ge=1)
     keep: int = setting(2, "Checkpoints kept; the oldest goes when a newer one is complete.", ge=1, le=1000)
 
 
 class Hardware(Section):
     """Where it runs."""
+
+    may_change = True
 
     device: Literal["auto", "cuda", "cpu"] = setting("auto", "Train on the GPU or the CPU.", level="first")
     gpus: list[GpuName] = setting(
@@ -277,6 +316,8 @@ class Hardware(Section):
 
 class Output(Section):
     """What comes out."""
+
+    may_change = True
 
     name: AutoText = setting(None, "Name of the run, seen in lists and in its folder.", level="first")
 
@@ -316,7 +357,7 @@ def guides() -> Iterator[FieldGuide]:
     """Every field of the recipe with its help, in the order of the file."""
     for section, kind in SECTIONS.items():
         for name, info in kind.model_fields.items():
-            yield guide_of(f"{section}.{name}", info)
+            yield guide_of(f"{section}.{name}", info, kind)
 
 
 GUIDES: dict[str, FieldGuide] = {guide.path: guide for guide in guides()}

@@ -218,6 +218,15 @@ def test_an_edited_recipe_is_refused_with_every_difference(copy: RunDir, recipe:
     assert "set it back to 0.005" in tiny.ended(copy)["remedy"]
 
 
+def test_a_field_that_a_checkpoint_does_not_know_counts_as_its_default(copy: RunDir, recipe: Recipe) -> None:
+    noted = provenance.notes(recipe, copy, Path(recipe.model.source))
+    del noted["recipe"]["training.router_loss"]
+    provenance.check_recipe(recipe, copy, noted)
+    edited = recipe.model_copy(update={"training": recipe.training.model_copy(update={"router_loss": 0.5})})
+    with pytest.raises(FtError, match=r"training\.router_loss: .*\n.*it was 0\.0, and is 0\.5"):
+        provenance.check_recipe(edited, copy, noted)
+
+
 def test_what_is_shown_and_kept_may_be_edited(copy: RunDir, recipe: Recipe) -> None:
     cut_after(copy, 6)
     changes = {

@@ -18,16 +18,11 @@ from finetune_core.models.facts import ModelFacts
 from finetune_core.models.layer_costs import Figures, figures_from, keep_figures
 from finetune_core.paths import cache_root
 from finetune_core.plan.memory.estimate import MemoryEstimate, exact, with_reserve
-from finetune_core.recipe.schema import Recipe
+from finetune_core.recipe.schema import GUIDES, Recipe
 from finetune_core.text import one_line
 
 _SECONDS: Final = 180.0
 _LARGEST: Final = 16 * 1024 * 1024
-_FIELDS: Final = (
-    "model.dtype", "quantization.method", "quantization.double", "adapter.kind", "adapter.rank", "adapter.dropout",
-    "adapter.target_modules", "data.max_length", "data.packing", "training.micro_batch", "training.accumulation",
-    "training.optimizer", "training.activation_checkpointing", "training.float32_weights", "training.router_loss",
-)  # fmt: skip
 _LIBRARIES: Final = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 _ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -58,7 +53,7 @@ def traced(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate:
 
 def _key(folder: Path, recipe: Recipe, device: str) -> str:
     versions = [importlib.metadata.version(name) for name in _LIBRARIES]
-    values = [recipe.get(name) for name in _FIELDS]
+    values = [recipe.get(path) for path, guide in GUIDES.items() if guide.shapes_step]
     config = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
     return hashlib.sha256(json.dumps([config, values, device, versions]).encode()).hexdigest()[:32]
 

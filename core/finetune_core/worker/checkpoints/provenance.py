@@ -10,7 +10,7 @@ from typing import Any, Final
 from finetune_core.errors import FtError, Problem
 from finetune_core.models.fingerprint import changed, fingerprint
 from finetune_core.models.trust import consent_to
-from finetune_core.recipe.schema import SECTIONS, Recipe
+from finetune_core.recipe.schema import GUIDES, SECTIONS, Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.upkeep.lifecycle import run_id
 from finetune_core.text import one_line
@@ -18,12 +18,6 @@ from finetune_core.text import one_line
 # A library whose first number has changed may read a checkpoint's states otherwise, or compute another loss.
 _REFUSED_WITH_ANOTHER_MAJOR: Final = ("torch", "transformers", "trl")
 _LIBRARIES: Final = (*_REFUSED_WITH_ANOTHER_MAJOR, "peft", "bitsandbytes")
-# What may differ from the run's beginning: it says what is shown and kept, not what is learnt.
-_FREE: Final = frozenset(
-    {"reasons", "samples", "evaluation", "saving", "output", "hardware", "training.activation_checkpointing"}
-)
-# Only their product is fixed: after a lack of memory the same rows go through in smaller parts.
-_BATCH: Final = ("training.micro_batch", "training.accumulation")
 
 
 def notes(recipe: Recipe, run: RunDir, base: Path) -> dict[str, Any]:
@@ -49,27 +43,28 @@ def versions() -> dict[str, str]:
 
 
 def _learnt(recipe: Recipe) -> dict[str, Any]:
-    """The values that decide what is learnt, by their dotted paths."""
+    """The values that decide what is trained, by their dotted paths.
+
+    Of micro-batch and accumulation only the product is fixed: after a lack of memory the same rows go through in
+    smaller parts.
+    """
     dumped = recipe.model_dump(mode="json")
-    flat = {
-        f"{section}.{name}": value
-        for section in SECTIONS
-        if section not in _FREE
-        for name, value in dumped[section].items()
-    }
-    kept = {path: value for path, value in flat.items() if path not in _FREE and path not in _BATCH}
+    flat = {f"{section}.{name}": value for section in SECTIONS for name, value in dumped[section].items()}
+    kept = {path: value for path, value in flat.items() if not GUIDES[path].may_change}
     return {**kept, "effective batch": (recipe.training.micro_batch or 1) * (recipe.training.accumulation or 1)}
 
 
 def check_recipe(recipe: Recipe, run: RunDir, earlier: Mapping[str, Any]) -> None:
     """Raises FtError, with every difference, when a recipe would learn otherwise than the checkpoint did.
 
-    Fields that only one of them knows are passed over: the program may have become newer in between.
+    A field that the checkpoint does not know counts as its default: the program has become newer in between, and the
+    run goes on as it began.
     """
-    before, now = earlier.get("recipe"), _learnt(recipe)
-    if not isinstance(before, dict):
+    noted, now = earlier.get("recipe"), _learnt(recipe)
+    if not isinstance(noted, dict):
         return
-    other = [path for path in now if path in before and before[path] != now[path]]
+    before = {**_learnt(Recipe()), **noted}
+    other = [path for path in now if before[path] != now[path]]
     if other:
         raise FtError([_edited(run, path, before[path], now[path]) for path in other])
 
