@@ -196,7 +196,9 @@ def serve(address: str) -> NoReturn:
 
 
 def _end_with_input() -> None:
-    sys.stdin.read()
+    # Not through `sys.stdin`: whoever is forked meanwhile would inherit its lock, held for ever.
+    while os.read(0, 1):
+        pass
     os._exit(0)
 
 

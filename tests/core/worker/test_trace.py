@@ -18,6 +18,7 @@ from finetune_core.plan.memory.traced import traced
 from finetune_core.recipe.schema import Recipe
 from tests.core.plan.cases import recipe
 from tests.core.worker import tiny
+from tests.core.worker.golden_traces import traced_peak
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -92,27 +93,33 @@ def facts_of(config: Any) -> ModelFacts:
     return ModelFacts(source=kind, kind="hub", model_type=kind, tied=config.tie_word_embeddings, **shapes(found))
 
 
-def peaks(config: Any, values: dict[str, object], device: str = "cuda") -> tuple[int, int]:
-    """The peak of a step in bytes: traced, and by the closed form."""
-    from finetune_core.worker.memory.trace import trace
+# Traced in every run of the suite, however well their peaks are known.
+ALWAYS = frozenset({"qwen2", "phi3"})
 
+
+def peaks(config: Any, values: dict[str, object], device: str = "cuda", *, anew: bool = False) -> tuple[int, int]:
+    """The peak of a step in bytes: traced, and by the closed form."""
     asked = recipe({"model.dtype": "bfloat16", "training.micro_batch": 1, **values})
     guess = estimate(facts_of(config), asked, device)
     assert guess is not None
-    return trace(config, asked, device).peak, guess.peak
+    return traced_peak(config, asked, device, anew=anew), guess.peak
 
 
-def error(config: Any, values: dict[str, object], device: str = "cuda") -> float:
+def error(config: Any, values: dict[str, object], device: str = "cuda", *, anew: bool = False) -> float:
     """By what share the closed form is off the trace."""
-    traced_peak, guess = peaks(config, values, device)
-    return guess / traced_peak - 1
+    peak, guess = peaks(config, values, device, anew=anew)
+    return guess / peak - 1
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_closed_form_is_within_5_percent_of_the_trace_and_1_at_the_median(kind: str) -> None:
     config = config_of(kind)
     errors = [
-        error(config, {**values, "training.activation_checkpointing": checkpointing, "data.max_length": length})
+        error(
+            config,
+            {**values, "training.activation_checkpointing": checkpointing, "data.max_length": length},
+            anew=kind in ALWAYS,
+        )
         for values, checkpointing, length in GRID
     ]
     assert max(map(abs, errors)) < 0.05, errors
@@ -169,7 +176,8 @@ def real_peak(folder: Path, asked: Recipe, out: Path) -> int:
     from finetune_core.worker.methods.trainer import Trainer, keep_adapter_in_float32
     from finetune_core.worker.model import device, speedups
     from finetune_core.worker.model.adapter import lora_config
-    from finetune_core.worker.model.load import load_model, load_tokenizer
+    from finetune_core.worker.model.load import load_model
+    from finetune_core.worker.rows.tokenizer import load_tokenizer
 
     chosen = device.choose(asked)
     model = load_model(folder, asked, chosen)

@@ -240,8 +240,9 @@ class Session:
         """The field a problem of a file belongs to."""
         if problem.where in GUIDES:
             return problem.where
-        for path in ("data.source", "data.held_out", "model.source"):
-            named = str(self.recipe.get(path) or "")
+        for path in (path for path, guide in GUIDES.items() if guide.names_file):
+            value = self.recipe.get(path)
+            named = value if isinstance(value, str) else ""
             name = named.rstrip("/").rpartition("/")[2]
             if name and (named in problem.where or problem.where.startswith(name)):
                 return path

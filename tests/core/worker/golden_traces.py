@@ -1,0 +1,68 @@
+"""Traced peaks that were kept: tracing anew what cannot have changed took a fifth of the suite.
+
+A peak is kept under a hash of everything it follows from: config, recipe, device, the sources that trace, and the
+versions of the libraries traced through. Whatever changes one of them is traced anew; `FT_TUI_UPDATE_TRACES=1` keeps
+the new peaks in `traces.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import finetune_core
+from finetune_core.recipe.schema import Recipe
+
+KEPT: Final = Path(__file__).with_name("traces.json")
+_LIBRARIES: Final = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+_SOURCES: Final = ("memory/trace.py", "memory/fake_4bit.py", "model/adapter.py", "model/adapter_targets.py",
+                   "model/router_loss.py")  # fmt: skip
+
+
+def traced_peak(config: Any, asked: Recipe, device: str, *, anew: bool = False) -> int:
+    """The peak of a step in bytes; traced where none is kept, or where it is wanted `anew`."""
+    key = _key(config, asked, device)
+    kept = _kept().get(key)
+    if kept is not None and not anew:
+        return kept
+    from finetune_core.worker.memory.trace import trace
+
+    found = trace(config, asked, device).peak
+    assert kept in {None, found}, f"a trace of {config.model_type} gave {found}, and is kept as {kept}"
+    if os.environ.get("FT_TUI_UPDATE_TRACES"):
+        _keep(key, found)
+    return found
+
+
+def _key(config: Any, asked: Recipe, device: str) -> str:
+    # Without what is at its default: a field that becomes part of the recipe traces nothing otherwise.
+    values = asked.model_dump(mode="json", exclude={"reasons"}, exclude_defaults=True)
+    parts = [config.to_dict(), values, device, _versions(), _sources()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name).partition("+")[0] for name in _LIBRARIES}
+
+
+@cache
+def _sources() -> str:
+    worker = Path(str(finetune_core.__file__)).parent / "worker"
+    return hashlib.sha256(b"".join((worker / name).read_bytes() for name in _SOURCES)).hexdigest()
+
+
+@cache
+def _kept() -> dict[str, int]:
+    found: dict[str, int] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return found
+
+
+def _keep(key: str, peak: int) -> None:
+    found = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    KEPT.write_text(json.dumps({**found, key: peak}, indent=0, sort_keys=True) + "\n")
