@@ -9,6 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from finetune_core.worker.quick_imports import quick_imports
+
 
 def import_stack() -> None:
     """Import everything a job needs: thousands of modules, which takes seconds. Raises ImportError."""
@@ -17,10 +19,11 @@ def import_stack() -> None:
     gc.disable()
     try:
         import_module("torch")  # first by itself: an import inside transformers would not say what is missing
-        with _compiled_at_first_call(), suppress(Exception):
-            # A bitsandbytes that cannot be imported is reported where somebody needs it.
-            import_module("bitsandbytes")
-        import_module("finetune_core.worker.training.job")
+        with quick_imports():
+            with _compiled_at_first_call(), suppress(Exception):
+                # A bitsandbytes that cannot be imported is reported where somebody needs it.
+                import_module("bitsandbytes")
+            import_module("finetune_core.worker.training.job")
     finally:
         if collecting:
             gc.enable()

@@ -10,40 +10,64 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import finetune_core
+from finetune_core.models.layer_costs import Figures
 from finetune_core.recipe.schema import Recipe
 
 KEPT: Final = Path(__file__).with_name("traces.json")
 _LIBRARIES: Final = ("torch", "transformers", "trl", "peft", "bitsandbytes")
-_SOURCES: Final = ("memory/trace.py", "memory/fake_4bit.py", "model/adapter.py", "model/adapter_targets.py",
-                   "model/router_loss.py")  # fmt: skip
+_SOURCES: Final = (
+    "memory/trace.py",
+    "memory/layer_costs.py",
+    "memory/fake_4bit.py",
+    "model/adapter.py",
+    "model/adapter_targets.py",
+    "model/router_loss.py",
+)
 
 
 def traced_peak(config: Any, asked: Recipe, device: str, *, anew: bool = False) -> int:
     """The peak of a step in bytes; traced where none is kept, or where it is wanted `anew`."""
-    key = _key(config, asked, device)
+
+    def trace_it() -> int:
+        from finetune_core.worker.memory.trace import trace
+
+        return trace(config, asked, device).peak
+
+    # Without what is at its default: a field that becomes part of the recipe traces nothing otherwise.
+    values = asked.model_dump(mode="json", exclude={"reasons"}, exclude_defaults=True)
+    return int(_found([config.to_dict(), values, device], trace_it, anew=anew))
+
+
+def traced_figures(config: Any, *, anew: bool = False) -> Figures:
+    """The figures of an architecture's layers; traced where none are kept, or where they are wanted `anew`."""
+
+    def trace_them() -> dict[str, Any]:
+        from finetune_core.worker.memory.layer_costs import figures
+
+        return asdict(figures(config))
+
+    return Figures(**_found([config.to_dict(), "figures"], trace_them, anew=anew))
+
+
+def _found(what: list[Any], trace: Callable[[], Any], *, anew: bool) -> Any:
+    parts = json.dumps([*what, _versions(), _sources()], sort_keys=True, default=str)
+    key = hashlib.sha256(parts.encode()).hexdigest()[:32]
     kept = _kept().get(key)
     if kept is not None and not anew:
         return kept
-    from finetune_core.worker.memory.trace import trace
-
-    found = trace(config, asked, device).peak
-    assert kept in {None, found}, f"a trace of {config.model_type} gave {found}, and is kept as {kept}"
+    found = trace()
+    assert kept in (None, found), f"a trace gave {found}, and is kept as {kept}"
     if os.environ.get("FT_TUI_UPDATE_TRACES"):
         _keep(key, found)
     return found
-
-
-def _key(config: Any, asked: Recipe, device: str) -> str:
-    # Without what is at its default: a field that becomes part of the recipe traces nothing otherwise.
-    values = asked.model_dump(mode="json", exclude={"reasons"}, exclude_defaults=True)
-    parts = [config.to_dict(), values, device, _versions(), _sources()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 @cache
@@ -58,11 +82,11 @@ def _sources() -> str:
 
 
 @cache
-def _kept() -> dict[str, int]:
-    found: dict[str, int] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+def _kept() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     return found
 
 
-def _keep(key: str, peak: int) -> None:
+def _keep(key: str, value: Any) -> None:
     found = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    KEPT.write_text(json.dumps({**found, key: peak}, indent=0, sort_keys=True) + "\n")
+    KEPT.write_text(json.dumps({**found, key: value}, indent=0, sort_keys=True) + "\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
@@ -25,6 +27,35 @@ print((dequantize_4bit(packed, state) - weights).abs().max().item() < 0.2)
 def test_the_stack_is_imported_without_the_compiler_and_quantises() -> None:
     done = subprocess.run([sys.executable, "-c", _ASKED], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]
+
+
+_STRUCTURE = """
+import importlib, json, sys
+from contextlib import nullcontext
+from finetune_core.worker.quick_imports import quick_imports
+with quick_imports() if sys.argv[1] == "quick" else nullcontext():
+    import transformers
+    from transformers import models
+from transformers.utils import import_utils
+found = [sorted(module._class_to_module.items()) for module in (transformers, models)]
+print(json.dumps([import_utils.define_import_structure.__name__, found]))
+"""
+
+
+def exported(how: str) -> tuple[str, object]:
+    done = subprocess.run([sys.executable, "-c", _STRUCTURE, how], capture_output=True, text=True, check=True)
+    name, found = json.loads(done.stdout)
+    return str(name), found
+
+
+def test_names_of_transformers_are_the_same_where_they_are_kept_as_where_it_reads_them(home: Path) -> None:
+    name, usual = exported("usual")
+    assert name == "define_import_structure"
+    first, kept = exported("quick"), exported("quick")
+    assert first == kept == ("quick", usual)
+    (file,) = (home / "cache" / "transformers").iterdir()
+    file.write_bytes(file.read_bytes()[:-9])
+    assert exported("quick") == ("quick", usual), "a damaged file is not believed"
 
 
 def test_a_marked_function_is_compiled_at_its_first_call_with_its_settings() -> None:
