@@ -64,12 +64,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Trainings that prove a result, and runs broken many times: minutes each, after the suite.
+_PROOF = ("core/worker/test_demo_run.py", "e2e/test_demo_command.py", "test_chaos.py", "test_crash_points.py")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests."""
-    places = tuple(str(Path(__file__).parent / name) for name in _SLOW)
-    for item in items:
-        if str(item.path).startswith(places):
-            item.add_marker(pytest.mark.slow)
+    """Mark the slow tests and the proofs, before any are chosen by their marks."""
+    for mark, names in ((pytest.mark.slow, _SLOW), (pytest.mark.proof, _PROOF)):
+        places = tuple(str(Path(__file__).parent / name) for name in names)
+        for item in items:
+            if str(item.path).startswith(places):
+                item.add_marker(mark)
 
 
 # Below tests/: where helpers are started as users start them.
