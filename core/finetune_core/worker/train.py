@@ -18,6 +18,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, cast
 
+from finetune_core.environment import TRAINER
 from finetune_core.errors import FtError
 from finetune_core.recipe import yaml_io
 from finetune_core.redaction import Redacting
@@ -40,15 +41,6 @@ from finetune_core.worker.report import Reporter
 from finetune_core.worker.stack import import_stack
 
 FINE, WRONG_USE, FAILED = 0, 2, 3
-_QUIET = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "DO_NOT_TRACK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    # Blocks that grow in place leave fewer holes: rows of many lengths would else fragment the GPU's memory.
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,7 +91,7 @@ def _not_ours(run: RunDir, lock: RunLock) -> str:
 
 def be_quiet() -> None:
     """Set what the libraries read when they are imported: nothing is told to anyone, no bars in the log."""
-    for name, value in _QUIET.items():
+    for name, value in TRAINER.items():
         os.environ.setdefault(name, value)
 
 

@@ -16,19 +16,13 @@ from queue import Empty, Queue
 from typing import Any
 
 from finetune_core.child_process import Helper
+from finetune_core.environment import SECRETS, TOKENS
 from finetune_core.errors import FtError, Problem, problem
 from finetune_core.text import one_line
 
 SILENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 _END_SECONDS = 0.5
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")
-_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
 
 Answer = dict[str, Any]
 Answers = Queue[Answer | None]
@@ -136,13 +130,13 @@ class _Child:
 
     def __init__(self, model_path: Path) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
         self.process = Helper(
             "finetune_core.worker.rows.server",
             [str(model_path)],
             stdin=subprocess.PIPE,
             stderr=self._errors,
-            env=environment | _ENVIRONMENT,
+            env={**environment, **TOKENS},
         )
         self._reading = threading.Lock()
         # A lock of its own: a writer held up by a full pipe must not keep the reader from emptying the other one.

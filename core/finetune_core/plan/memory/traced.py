@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from finetune_core.child_process import Helper
+from finetune_core.environment import TRACE
 from finetune_core.errors import FtError, Problem, problem
 from finetune_core.files import read_sealed, write_sealed
 from finetune_core.models.facts import ModelFacts
@@ -24,7 +25,6 @@ from finetune_core.text import one_line
 _SECONDS: Final = 180.0
 _LARGEST: Final = 16 * 1024 * 1024
 _LIBRARIES: Final = ("torch", "transformers", "peft", "trl", "bitsandbytes")
-_ENVIRONMENT: Final = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def traced(model: ModelFacts, recipe: Recipe, device: str) -> MemoryEstimate:
@@ -88,7 +88,7 @@ def figures_of(model: ModelFacts) -> Figures | None:
 
 def _ask(module: str, request: dict[str, Any]) -> dict[str, Any]:
     pipe = subprocess.PIPE
-    helper = Helper(module, stdin=pipe, stderr=pipe, env={**os.environ, **_ENVIRONMENT})
+    helper = Helper(module, stdin=pipe, stderr=pipe, env={**os.environ, **TRACE})
     try:
         answer, errors = helper.communicate(json.dumps(request).encode(), _SECONDS)
     except subprocess.TimeoutExpired as error:

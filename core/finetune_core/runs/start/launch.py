@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_core.child_process import python_command
+from finetune_core.environment import RUN
 from finetune_core.errors import FtError, problem
 from finetune_core.runs.directory import RunDir, require_own_run
 from finetune_core.runs.gpu_locks import busy, taken
@@ -102,14 +103,7 @@ def environment(recipe: Recipe, base: Mapping[str, str] | None = None) -> dict[s
     GPUs are named by UUID where the recipe does; indices are those of `nvidia-smi`. On the CPU none is visible.
     """
     variables = dict(os.environ if base is None else base)
-    variables |= {
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-        "PYTHONIOENCODING": "utf-8:backslashreplace",
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    }
+    variables |= RUN
     if "PYTHONPATH" in variables:
         # The worker starts in another folder: relative entries would point nowhere, an empty one to that folder.
         entries = (entry for entry in variables["PYTHONPATH"].split(os.pathsep) if entry)
