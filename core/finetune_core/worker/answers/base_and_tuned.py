@@ -26,6 +26,7 @@ from finetune_core.worker.controls import Controls
 from finetune_core.worker.model.adapter_targets import has_stacked_adapters
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.inputs import Data
+from finetune_core.worker.types import Model
 
 
 class Jury:
@@ -34,7 +35,7 @@ class Jury:
     def __init__(
         self,
         recipe: Recipe,
-        model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
+        model: Model,
         generator: Generator,
         controls: Controls,
         data: Data,

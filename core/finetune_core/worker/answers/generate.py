@@ -15,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from finetune_core.data.rows import Conversation, Message, Text, TrainingRow
 from finetune_core.worker.model.undisturbed import undisturbed
 from finetune_core.worker.rows.tokenise import chat_turns
+from finetune_core.worker.types import Model
 
 _OPENING = 24  # words of a text that the model is asked to go on from
 
@@ -81,7 +82,7 @@ class Generator:
 
     def __init__(
         self,
-        model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one, which share no base class
+        model: Model,
         tokenizer: PreTrainedTokenizerBase,
         stops: set[int],
         autocast: Callable[[], AbstractContextManager[Any]],

@@ -14,6 +14,7 @@ from finetune_core.evaluation.losses import RowLosses, grouped
 from finetune_core.worker.model.undisturbed import undisturbed
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.dataset import IGNORED, Progress, Tokens
+from finetune_core.worker.types import Model
 
 _BATCH_TOKENS = 8_192
 
@@ -22,7 +23,7 @@ RowLoss = tuple[int, float, int]
 
 
 def held_out_loss(
-    model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one, which share no base class
+    model: Model,
     tokens: Tokens,
     *,
     pad: int,
@@ -100,7 +101,7 @@ def _bytes(tokens: Tokens, place: int, tokenizer: PreTrainedTokenizerBase) -> in
 
 
 def longest_batch(
-    model: Any,  # noqa: ANN401 - as above
+    model: Model,
     tokens: Tokens,
     pad: int,
     autocast: Callable[[], AbstractContextManager[Any]],
@@ -113,7 +114,7 @@ def longest_batch(
 
 
 def _sums(
-    model: Any,  # noqa: ANN401 - as above
+    model: Model,
     inputs: dict[str, torch.Tensor],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> tuple[list[float], list[int]]:

@@ -15,6 +15,7 @@ from finetune_core.recipe.schema import Recipe
 from finetune_core.worker.answers.generate import Generator, Reply, question, reference, shown, untold, untuned
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.inputs import Data
+from finetune_core.worker.types import Model
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Samples:
     def __init__(
         self,
         recipe: Recipe,
-        model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
+        model: Model,
         generator: Generator,
         reporter: Reporter,
         data: Data,

@@ -20,6 +20,7 @@ from finetune_core.worker.checkpoints.sealed import Checkpoint
 from finetune_core.worker.failures import explain
 from finetune_core.worker.model.save import save_weights
 from finetune_core.worker.report import Reporter
+from finetune_core.worker.types import TrainerOfTrl
 
 # Beside a checkpoint the journal, the samples and other programs need a little: a quarter of it, and this at least.
 _MARGIN: Final = 2**20
@@ -67,7 +68,7 @@ class Keeper:
                 remedy=f"go on from it: ft-tui resume {self._run.name}; or clone the run as a new recipe",
             )
 
-    def seal(self, trainer: Any, notes: dict[str, Any]) -> str:  # noqa: ANN401 - transformers' trainer
+    def seal(self, trainer: TrainerOfTrl, notes: dict[str, Any]) -> str:
         """Write a checkpoint of the present step and tell of it. Raises FtError when it cannot be written."""
         step = int(trainer.state.global_step)
         begun = time.monotonic()
@@ -135,7 +136,7 @@ def _of_another_run(run: RunDir, damaged: list[str]) -> FtError:
     )
 
 
-def _fill(trainer: Any, stage: Path) -> None:  # noqa: ANN401 - as above
+def _fill(trainer: TrainerOfTrl, stage: Path) -> None:
     """What the trainer reads when it resumes; its own saving would add a card, and hub tokens in a pickle."""
     save_weights(trainer.model, stage, trainer.own_config)
     trainer._save_optimizer_and_scheduler(str(stage))

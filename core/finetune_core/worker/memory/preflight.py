@@ -24,6 +24,7 @@ from finetune_core.worker.model.attention import packed_rows
 from finetune_core.worker.model.device import Device
 from finetune_core.worker.model.router_loss import with_router
 from finetune_core.worker.rows.dataset import Tokens
+from finetune_core.worker.types import Model, TrainerOfTrl
 
 # The first pass makes what later ones find; on a CPU they are dear.
 _PASSES: Final = {"cuda": 4, "cpu": 2}
@@ -54,7 +55,7 @@ class Probed:
 
 
 def probe(
-    trainer: Any,  # noqa: ANN401 - TRL's, which has no types
+    trainer: TrainerOfTrl,
     device: Device,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> Probed:
@@ -81,7 +82,7 @@ def probe(
     return Probed(peak, reserved, used, None, tokens, min(seconds[1:] or seconds))
 
 
-def _longest_training_batch(trainer: Any) -> tuple[dict[str, Any], int]:  # noqa: ANN401
+def _longest_training_batch(trainer: TrainerOfTrl) -> tuple[dict[str, Any], int]:
     """The longest sequences of the training rows as one micro-batch, and its real tokens."""
     rows = trainer.train_dataset
     lengths = pc.list_value_length(rows.data.column("input_ids")).to_pylist()
@@ -91,7 +92,7 @@ def _longest_training_batch(trainer: Any) -> tuple[dict[str, Any], int]:  # noqa
 
 
 def _pass(
-    trainer: Any,  # noqa: ANN401 - as above
+    trainer: TrainerOfTrl,
     batch: dict[str, Any],
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
@@ -102,7 +103,7 @@ def _pass(
     loss.backward()
 
 
-def _optimiser_states(trainer: Any) -> list[torch.Tensor]:  # noqa: ANN401
+def _optimiser_states(trainer: TrainerOfTrl) -> list[torch.Tensor]:
     """As many bytes as the optimiser will keep, so that the passes find the memory as full as it will be."""
     each = {"sgd": 0.0, "adamw_bnb_8bit": 2.03}.get(trainer.args.optim.value)
     trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
@@ -112,7 +113,7 @@ def _optimiser_states(trainer: Any) -> list[torch.Tensor]:  # noqa: ANN401
 
 
 def evaluation_peak(
-    model: Any,  # noqa: ANN401 - as above
+    model: Model,
     held_out: Tokens,
     pad: int,
     autocast: Callable[[], AbstractContextManager[Any]],

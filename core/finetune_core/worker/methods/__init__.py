@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from finetune_core.methods.method import Method
 from finetune_core.worker.methods.trainer import Parts
+from finetune_core.worker.types import TrainerOfTrl
 
 
-def make_trainer(method: Method, parts: Parts) -> Any:  # noqa: ANN401 - TRL's, which has no types
+def make_trainer(method: Method, parts: Parts) -> TrainerOfTrl:
     """The trainer of this method; only what it needs is imported."""
     match method.name:
         case "sft":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from finetune_core.worker.methods import sft
 from finetune_core.worker.methods.trainer import Parts
+from finetune_core.worker.types import TrainerOfTrl
 
 
-def trainer(parts: Parts) -> Any:  # noqa: ANN401 - TRL's, which has no types
+def trainer(parts: Parts) -> TrainerOfTrl:
     """The trainer around a model, an adapter and the tokens of raw text: the mask of a row says what is trained."""
     return sft.trainer(parts)

@@ -14,9 +14,10 @@ from finetune_core.worker.methods.trainer import Parts, Trainer
 from finetune_core.worker.model.adapter import lora_config
 from finetune_core.worker.model.device import Device
 from finetune_core.worker.rows.dataset import to_dataset
+from finetune_core.worker.types import TrainerOfTrl
 
 
-def trainer(parts: Parts) -> Any:  # noqa: ANN401 - TRL's, which has no types
+def trainer(parts: Parts) -> TrainerOfTrl:
     """The trainer around a model, an adapter and token rows."""
     made: Any = Trainer(
         model=parts.model,

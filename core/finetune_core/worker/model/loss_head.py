@@ -15,6 +15,7 @@ import torch
 from finetune_core.errors import FtError, problem
 from finetune_core.text import one_line
 from finetune_core.worker.model.undisturbed import undisturbed
+from finetune_core.worker.types import Model
 
 _LENGTH = 16
 # Products in 16 bits are rounded otherwise in tiles; a scale that was left out is off by far more.
@@ -22,7 +23,7 @@ _TOLERANCE, _TOLERANCE_16_BITS = 1e-3, 0.1
 
 
 def refuse_another_loss(
-    model: Any,  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
+    model: Model,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     """Raise FtError when the fused head's log-probabilities of a random row are not those of the model's logits."""

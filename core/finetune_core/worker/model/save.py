@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune_core.files import publish_folder, sync_tree
 from finetune_core.runs.directory import RunDir
+from finetune_core.worker.types import Model
 
 
 def save_weights(model: Any, folder: Path, config: Any) -> None:  # noqa: ANN401 - a model or a PEFT wrapper, a config
@@ -39,7 +40,7 @@ def _put_sets_in_order(folder: Path, configs: Iterable[Any]) -> None:
 
 
 @contextmanager
-def _configured(model: Any, config: Any) -> Iterator[None]:  # noqa: ANN401 - as above
+def _configured(model: Model, config: Any) -> Iterator[None]:  # noqa: ANN401 - a transformers config
     """With this config in place of the one that training changed: the cache off, a router's loss, the attention."""
     before, model.config = model.config, config
     try:
@@ -50,7 +51,7 @@ def _configured(model: Any, config: Any) -> Iterator[None]:  # noqa: ANN401 - as
 
 def save_result(
     run: RunDir,
-    model: Any,  # noqa: ANN401 - as above
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     *,
     base: str,

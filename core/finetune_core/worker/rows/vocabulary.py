@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from finetune_core.errors import FtError, Problem
 from finetune_core.models.config import shapes
 from finetune_core.models.json_file import read_json
 from finetune_core.text import one_line
+from finetune_core.worker.types import Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +22,7 @@ _SHOWN: Final = 4
 
 
 def refuse_unknown_tokens(
-    model: Any,  # noqa: ANN401 - a transformers model
+    model: Model,
     tokenizer: PreTrainedTokenizerBase,
     *rows: Tokens,
 ) -> None:

@@ -35,6 +35,7 @@ from finetune_core.worker.rows.unpacked import leave_unpacked, longest, unpacked
 from finetune_core.worker.rows.vocabulary import refuse_unknown_tokens
 from finetune_core.worker.training.first_start import Began, began
 from finetune_core.worker.training.settle import settled, settled_again
+from finetune_core.worker.types import Model, TrainerOfTrl
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Setup:
     speedups: dict[str, str]
 
     @property
-    def model(self) -> Any:  # noqa: ANN401 - a transformers model or a PEFT wrapper around one
+    def model(self) -> Model:
         """The model that is trained, with its adapter."""
         return self.trainer.model
 
@@ -141,7 +142,7 @@ def set_up(recipe: Recipe, report: Reporter, controls: Controls, resumed: Checkp
     return Setup(recipe, chosen, base, known, code, tokenizer, facts, data, trainer, taken)
 
 
-def _repair_generation(model: Any, recipe: Recipe, report: Reporter) -> None:  # noqa: ANN401 - a transformers model
+def _repair_generation(model: Model, recipe: Recipe, report: Reporter) -> None:
     """What cannot be written again would cost a whole model its checkpoints and its result."""
     if recipe.adapter.kind != "none" or (gone := repair(model.generation_config)) is None:
         return
@@ -152,7 +153,7 @@ def _repair_generation(model: Any, recipe: Recipe, report: Reporter) -> None:  #
 
 
 def _attend(
-    model: Any,  # noqa: ANN401 - a transformers model
+    model: Model,
     recipe: Recipe,
     chosen: Device,
     report: Reporter,
@@ -184,7 +185,7 @@ def _without_triton(chosen: Device, report: Reporter) -> str | None:
     return why
 
 
-def _trainer(parts: Parts, method: Method) -> Any:  # noqa: ANN401 - TRL's, which has no types
+def _trainer(parts: Parts, method: Method) -> TrainerOfTrl:
     made = make_trainer(method, parts)
     if hasattr(text := parts.model.config.get_text_config(), "output_router_logits"):
         # Asked for in each step; what else the model computes has no loss of its router.
