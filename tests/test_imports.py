@@ -38,6 +38,7 @@ ROOMS = [
     "runs.view.run_view",
     "runs.start.launch",
     "runs.watch.supervise",
+    "runs.watch.supervise_waiting",
     "evaluation.verdict",
     "demo",
 ]
@@ -72,3 +73,16 @@ except SystemExit:
     pass
 """
     assert not loaded_after(code) & (TRAINING_STACK | {"textual", "pydantic", "pynvml", "psutil"})
+
+
+@pytest.mark.parametrize(
+    ("before", "later"),
+    [
+        ("finetune_tui.warm_link", "finetune_core.plan.prepare"),
+        ("finetune_core.runs.watch.supervise_waiting", "finetune_core.runs.watch.supervise"),
+        ("finetune_core.runs.watch.supervise_waiting", "pydantic"),
+    ],
+)
+def test_a_trainer_that_will_wait_is_started_before_what_the_launch_needs_is_imported(before: str, later: str) -> None:
+    code = f"import {before}, sys; print({later!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

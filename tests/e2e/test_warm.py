@@ -25,6 +25,7 @@ from finetune_core.runs.start.warm import WarmWorker, worthwhile
 from finetune_core.runs.status import read_status
 from finetune_core.runs.upkeep.lifecycle import create
 from finetune_tui import start
+from finetune_tui.warm_link import warming_up
 from tests.e2e.runs import state
 
 SHORT: dict[str, object] = {
@@ -63,7 +64,7 @@ def waiting(home: Path) -> list[int]:
             ours = f"FT_TUI_HOME={home}".encode() in (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if ours and (b"--warm" in words or b"finetune_core.worker.warm" in words):
+        if ours and (b"finetune_core.runs.watch.supervise_waiting" in words or b"finetune_core.worker.warm" in words):
             found.append(int(folder.name))
     return sorted(found)
 
@@ -161,7 +162,7 @@ def test_a_worker_imports_the_stack_while_a_run_is_prepared(
         return taken[-1]
 
     monkeypatch.setattr(WarmWorker, "take", noted)
-    with start.warming_up(recipe) as link:
+    with warming_up(recipe) as link:
         until(lambda: len(waiting(home)) == 2)
         run, _ = start.start_prepared(start.fetch_and_prepare(recipe), link.hand())
     assert taken == [True]
@@ -173,7 +174,7 @@ def test_a_worker_of_a_run_that_is_refused_ends(recipe: Recipe, home: Path, monk
     monkeypatch.setenv("FT_TUI_WARM", "1")
     home.mkdir(exist_ok=True)
     bad = with_values(recipe, {"data.source": "/nowhere/rows.jsonl"})
-    with start.warming_up(bad):
+    with warming_up(bad):
         until(lambda: len(waiting(home)) == 2)
         with pytest.raises(FtError):
             start.fetch_and_prepare(bad)

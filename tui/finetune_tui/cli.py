@@ -323,11 +323,14 @@ def _say_what_goes_on() -> None:
 
 
 def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
-    from finetune_core.plan.look_up import learn
-    from finetune_tui.start import fetch_and_prepare, start_prepared, warming_up
+    from finetune_tui.warm_link import warming_up
 
-    learn(recipe, output.words)
     with warming_up(recipe) as worker:
+        # Imported while the worker imports its own, which takes longer and is what the first step waits for.
+        from finetune_core.plan.look_up import learn
+        from finetune_tui.start import fetch_and_prepare, start_prepared
+
+        learn(recipe, output.words)
         prepared = _counted(recipe, fetch_and_prepare(recipe, progress=counter("bytes fetched")))
         with interrupts.interrupted_afterwards():
             run, warnings = start_prepared(prepared, worker.hand(), queue=queue)

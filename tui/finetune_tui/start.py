@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from finetune_core.data.files.hub import fetch_all
 from finetune_core.errors import FtError, Problem
-from finetune_core.hardware.choose import choose_device
-from finetune_core.hardware.look import Hardware, look
+from finetune_core.hardware.look import Hardware
 from finetune_core.plan.prepare import prepare
 from finetune_core.plan.resolve import Resolved
 from finetune_core.plan.settling import plan_to_launch
 from finetune_core.plan.situation import TokenCount
-from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.start import launch
 from finetune_core.runs.status import shown_state
 from finetune_core.runs.upkeep.lifecycle import create, delete
-from finetune_tui.warm_link import WarmLink
 
 if TYPE_CHECKING:
     from finetune_core.recipe.read_recipe import Given
@@ -54,32 +50,6 @@ def start_run(
     every problem; then nothing was started.
     """
     return start_prepared(fetch_and_prepare(recipe, known, progress=progress), warm, queue=queue)
-
-
-@contextmanager
-def warming_up(recipe: Recipe | Given) -> Iterator[WarmLink]:
-    """A worker imports the training stack while a run is prepared; it ends where it was not handed one."""
-    link = WarmLink()
-    # The device has to be found first, and the worker to start: a tenth of a second or two.
-    threading.Thread(target=_warm_up, args=(link, recipe), daemon=True).start()
-    try:
-        yield link
-    finally:
-        link.close()
-
-
-def _warm_up(link: WarmLink, given: Recipe | Given) -> None:
-    """Where the run turns out to need another environment than this one it starts a worker of its own."""
-    if isinstance(given, Recipe):
-        recipe = given
-    elif given.problems:
-        return
-    else:
-        recipe = given.recipe
-    with suppress(FtError):
-        device, gpus, _ = choose_device(recipe, look())
-        named = recipe.hardware.gpus or [gpu.uuid for gpu in gpus]
-        link.warm_up(with_values(recipe, {"hardware.device": device, "hardware.gpus": named}))
 
 
 def fetch_and_prepare(

@@ -25,6 +25,8 @@ def import_stack() -> None:
                 import_module("bitsandbytes")
             import_module("finetune_core.worker.training.job")
     finally:
+        # All of it stays for as long as the process does: each later search for garbage would look through it in vain.
+        gc.freeze()
         if collecting:
             gc.enable()
 

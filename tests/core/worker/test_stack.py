@@ -12,9 +12,10 @@ import torch
 from finetune_core.worker.stack import _compiled_at_first_call
 
 _ASKED = """
-import sys
+import gc, sys
 from finetune_core.worker.stack import import_stack
 import_stack()
+print(gc.get_freeze_count() > 100_000, gc.isenabled())
 print("torch._inductor.compile_fx" in sys.modules, "finetune_core.worker.training.job" in sys.modules)
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
@@ -24,9 +25,9 @@ print((dequantize_4bit(packed, state) - weights).abs().max().item() < 0.2)
 """
 
 
-def test_the_stack_is_imported_without_the_compiler_and_quantises() -> None:
+def test_the_stack_is_imported_without_the_compiler_kept_from_the_search_for_garbage_and_quantises() -> None:
     done = subprocess.run([sys.executable, "-c", _ASKED], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True", "True"]
+    assert done.stdout.split() == ["True", "True", "False", "True", "True"]
 
 
 _STRUCTURE = """

@@ -39,7 +39,7 @@ class WarmWorker:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = dict(variables)
         self._process = subprocess.Popen(
-            python_command("finetune_core.runs.watch.supervise", "--warm"),
+            python_command("finetune_core.runs.watch.supervise_waiting"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,8 +1,7 @@
 """The supervisor's process: small, without torch; it starts the trainer, watches it, and tells how it ended.
 
 Started as `python -P -m finetune_core.runs.watch.supervise DIR [--resume] [--queue]` by `launch`; survives the
-terminal. With `--warm` instead of a directory it waits for one on standard input, with a trainer that is ready by then
-(`finetune_core.runs.start.warm`).
+terminal. One that waits for its run begins in `finetune_core.runs.watch.supervise_waiting`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,9 @@ from finetune_core.paths import refused
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.gpu_locks import busy, locks_of
 from finetune_core.runs.lock import RunLock
-from finetune_core.runs.log import write_to_log
 from finetune_core.runs.oddities import refuse_oddities
 from finetune_core.runs.start import answer
 from finetune_core.runs.start.startable import refuse_used
-from finetune_core.runs.start.warm import WarmTrainer, wait_for_run
 from finetune_core.runs.status import known
 from finetune_core.runs.watch.end_causes import Ending
 from finetune_core.runs.watch.supervisor import GRACE_SECONDS, Supervisor, Ways, say
@@ -151,17 +148,12 @@ def _detach() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: a run directory, `--resume`, and `--foreground` to stay with the caller."""
     parser = argparse.ArgumentParser(prog="finetune_core.runs.watch.supervise", description=__doc__)
-    parser.add_argument("directory", type=Path, nargs="?")
-    parser.add_argument("--warm", action="store_true")
+    parser.add_argument("directory", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--queue", action="store_true")
     parser.add_argument("--foreground", action="store_true")
     chosen = parser.parse_args(arguments)
     os.umask(0o077)
-    if chosen.warm:
-        return _warm()
-    if chosen.directory is None:
-        parser.error("a run directory is needed")
     pipe = answer.descriptor()
     writer = None if chosen.foreground else _detach()
 
@@ -181,32 +173,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         traceback.print_exc()
         answer.write(pipe, refused(error, chosen.directory, "the run cannot be started").problems)
-        return 1
-    return 0
-
-
-def _warm() -> int:
-    """Wait with a warm trainer for a run; then supervise it as any other."""
-    if os.fork():
-        os._exit(0)
-    trainer = WarmTrainer()
-    directory = wait_for_run(trainer)
-    if directory is None:
-        trainer.end()
-        return 0
-    answer = os.dup(1)
-    run_dir = RunDir(directory)
-    write_to_log(run_dir.log_file)
-
-    def ready() -> None:
-        os.write(answer, b"1")
-        os.close(answer)
-
-    try:
-        run(run_dir, ready=ready, ways=Ways(warm=trainer))
-    except FtError as error:
-        say(str(error))
-        trainer.end()
         return 1
     return 0
 
