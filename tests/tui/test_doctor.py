@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from finetune_core import __version__
 from finetune_core.errors import Problem
 from finetune_core.hardware.host import Host
 from finetune_core.hardware.installed_torch import TorchBuild
@@ -48,6 +50,11 @@ def test_every_line_that_is_not_ok_says_what_to_do() -> None:
 def test_the_report_names_python_packages_disk_terminal_folders_and_logout() -> None:
     names = {check.name for check in examine()}
     assert {"python", "torch", "trl", "torch build", "disk", "terminal", "runs in", "model cache", "logout"} <= names
+
+
+def test_the_program_itself_is_reported_with_its_version() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert Check(project["name"], "ok", __version__) in list(examine())
 
 
 def test_no_gpu_is_a_warning_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

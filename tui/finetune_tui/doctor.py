@@ -27,6 +27,7 @@ from finetune_core.text import bytes_text, counted, memory_text, one_line
 Level = Literal["ok", "warn", "fail"]
 _GLYPHS: Final[dict[Level, str]] = {"ok": "✓ ok  ", "warn": "! warn", "fail": "✗ fail"}
 _STACK: Final = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "bitsandbytes", "textual")
+_DISTRIBUTION: Final = "finetune-tui"
 _OLDEST_PYTHON: Final = (3, 11)
 _DISK_WANTED: Final = 10 * 10**9
 _MEMORY_WANTED: Final = 4 * 2**30
@@ -88,7 +89,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    for name in ("ft-tui", *_STACK):
+    for name in (_DISTRIBUTION, *_STACK):
         try:
             yield Check(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
