@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from tests.bench.record import RECORDED, RESULTS
+from tests.bench.record import RECORDED, RESULTS, VERSIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -52,3 +53,8 @@ def test_the_start_of_a_run_and_of_the_app() -> None:
     assert f"after {cold:.2f} of it" in quoted
     ratio = float(found(r'"ratio": ([\d.]+)', printed("first_frame"))[0])
     assert f"{ratio:.1f} times as long as a bare Textual app" in README
+
+
+@pytest.mark.parametrize("package", VERSIONS)
+def test_each_version_that_is_kept_beside_a_figure_is_known(package: str) -> None:
+    assert version(package)

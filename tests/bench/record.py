@@ -25,7 +25,7 @@ RECORDED: Final = {
     "first_frame": ("quickness.py", "first_frame"),
     "published": ("published.py", "--rows"),
 }
-_VERSIONS: Final = ("ft-tui", "torch", "transformers", "peft", "trl", "bitsandbytes", "textual")
+VERSIONS: Final = ("finetune-tui", "torch", "transformers", "peft", "trl", "bitsandbytes", "textual")
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def record(name: str) -> None:
 
 
 def _head(words: tuple[str, ...], load: float, minutes: float) -> str:
-    packages = ", ".join(f"{package} {version(package)}" for package in _VERSIONS)
+    packages = ", ".join(f"{package} {version(package)}" for package in VERSIONS)
     return (
         f"date     {datetime.now(UTC):%Y-%m-%d}\n"
         f"machine  {len(os.sched_getaffinity(0))} cores, load {load:.1f} when it began; it took {minutes:.1f} minutes\n"
