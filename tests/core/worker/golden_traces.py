@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 import finetune_core
 from finetune_core.models.layer_costs import Figures
 from finetune_core.recipe.schema import Recipe
@@ -64,7 +66,8 @@ def _found(what: list[Any], trace: Callable[[], Any], *, anew: bool) -> Any:
     if kept is not None and not anew:
         return kept
     found = trace()
-    assert kept in (None, found), f"a trace gave {found}, and is kept as {kept}"
+    # Another build of torch may round a buffer otherwise.
+    assert kept is None or found == pytest.approx(kept, rel=1e-3), "trace all anew: .ci/dev traces"
     if os.environ.get("FT_TUI_UPDATE_TRACES"):
         _keep(key, found)
     return found
