@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.forked_helpers import USERS, ForkedHelper
+from tests.forked_helpers import start as start_forking
 
 _CLEARED = (
     "FT_TUI_HOME",
@@ -76,6 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if str(item.path).startswith(places):
                 item.add_marker(mark)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to import the stack where many tests are going to fork from it, so that none has to wait for it."""
+    if "PYTEST_XDIST_WORKER" in os.environ and any(item.get_closest_marker("slow") for item in session.items):
+        start_forking()
 
 
 # Below tests/: where helpers are started as users start them.

@@ -154,21 +154,25 @@ class _Pipe:
 
 
 @cache
-def _server() -> str:
-    """The address of the process that forks, which is started now and ends with this one."""
+def start() -> tuple[str, subprocess.Popen[bytes]]:
+    """Start the process that forks, which ends with this one; gives its address, and does not wait until it answers."""
     address = f"{tempfile.mkdtemp(prefix='fork-')}/asked"
     command = [sys.executable, "-P", "-c", f"from tests.forked_helpers import serve; serve({address!r})"]
     root = str(Path(__file__).resolve().parents[1])
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    # A home of its own: what is kept of the imports is no part of a test's, nor of the developer's.
+    home = str(Path(address).parent)
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root, "FT_TUI_HOME": home}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables)
+    return address, process
+
+
+@cache
+def _server() -> str:
+    """The address of the process that forks, once it has the stack."""
+    address, process = start()
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    _SERVERS.append(process)
     return address
-
-
-# Its standard input is closed when this process ends.
-_SERVERS: list[subprocess.Popen[bytes]] = []
 
 
 def serve(address: str) -> NoReturn:

@@ -50,7 +50,7 @@ def model_folder(
     (path / "config.json").write_text(json.dumps({**LLAMA, **(config or {})}))
     (path / "tokenizer.json").write_text("{}")
     template = {"chat_template": "{{ messages }}"} if chat_template else {}
-    (path / "tokenizer_config.json").write_text(json.dumps(template))
+    (path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", **template}))
     safetensors(path / "model.safetensors", TENSORS if tensors is None else tensors)
     return path
 
