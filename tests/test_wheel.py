@@ -108,7 +108,7 @@ def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, folder)
     change(folder / "core/finetune_core/__init__.py", '__version__ = "', '__version__ = "9.')
     change(
-        folder / "core/finetune_core/worker/training/job.py",
+        folder / "core/finetune_core/worker/training/outcome.py",
         '"writing the result"',
         '"writing the result as the later one does"',
     )
