@@ -18,7 +18,7 @@ from finetune_tui.wizard.screen import WizardScreen
 from finetune_tui.wizard.session import Session
 from tests.tui.sizes import plain
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 
 class WizardApp(FtApp):

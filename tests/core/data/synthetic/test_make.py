@@ -290,7 +290,11 @@ async def test_no_more_requests_than_allowed_are_under_way_at_once(own_file: Pat
         with handler.server.guard:
             under_way += 1
             most = max(most, under_way)
-        handler.server.released.wait(0.02)
+        # On a busy machine the third may come late; one more than allowed would come as well.
+        for _ in range(200):
+            handler.server.released.wait(0.02)
+            if most >= 3:
+                break
         with handler.server.guard:
             under_way -= 1
         good(handler, asked, number)
