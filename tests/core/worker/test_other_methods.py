@@ -59,13 +59,14 @@ def test_the_adapter_of_a_quantised_base_is_float32_unless_the_run_began_otherwi
     """
     import torch
 
+    from finetune_core.worker.methods import sft
     from finetune_core.worker.model import device
     from finetune_core.worker.training import setup
     from finetune_core.worker.training.first_start import Began
 
     seen: list[set[torch.dtype]] = []
 
-    class Seen(setup.Trainer):
+    class Seen(sft.Trainer):
         def train(self, *args: Any, **kwargs: Any) -> Any:
             seen.append({parameter.dtype for parameter in self.model.parameters() if parameter.requires_grad})
             return super().train(*args, **kwargs)
@@ -74,7 +75,7 @@ def test_the_adapter_of_a_quantised_base_is_float32_unless_the_run_began_otherwi
     earlier = Began(packed=False, rises_from_zero=True, narrow_adapter=True)
     for computed, before in ((None, None), (torch.float16, earlier), (None, earlier)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(setup, "Trainer", Seen)
+            patch.setattr(sft, "Trainer", Seen)
             patch.setattr(setup, "began", lambda *_, found=before, **__: found)
             patch.setattr(device, "choose", lambda recipe, form=computed: replace(choose(recipe), autocast=form))
             run = trained(home, model, data, quantization__method="nf4")

@@ -137,9 +137,9 @@ def full_beyond(model: Any, most: int, monkeypatch: pytest.MonkeyPatch) -> list[
 def test_weights_spoilt_by_the_last_gradient_are_neither_saved_nor_called_done(
     model: Path, data: Path, tmp_path: Path
 ) -> None:
-    from finetune_core.worker.training import setup
+    from finetune_core.worker.methods import sft
 
-    class Overflowing(setup.Trainer):
+    class Overflowing(sft.Trainer):
         """A loss that is a number, and a gradient that is none, at the last step but one."""
 
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -150,7 +150,7 @@ def test_weights_spoilt_by_the_last_gradient_are_neither_saved_nor_called_done(
 
     run = tiny.make_run(tmp_path, tiny.make_recipe(model, data))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "Trainer", Overflowing)
+        patch.setattr(sft, "Trainer", Overflowing)
         assert tiny.train(run) == 3
     assert "the trained weights are no numbers" in tiny.ended(run)["cause"]
     assert "learning_rate" in tiny.ended(run)["remedy"]
@@ -217,16 +217,16 @@ def test_five_losses_in_a_row_that_are_no_numbers_end_the_run_and_no_checkpoint_
         saving__every_steps=1,
     )
     run = tiny.make_run(tmp_path, recipe)
-    from finetune_core.worker.training import setup
+    from finetune_core.worker.methods import sft
 
-    class Overflowing(setup.Trainer):
+    class Overflowing(sft.Trainer):
         """Weights that have overflowed give a loss that is no number; here it is brought about at step 3."""
 
         def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
             return super().compute_loss(*args, **kwargs) * (math.inf if self.state.global_step >= 2 else 1.0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "Trainer", Overflowing)
+        patch.setattr(sft, "Trainer", Overflowing)
         assert tiny.train(run) == 3
     assert "was no number in 5 steps in a row" in tiny.ended(run)["cause"]
     assert "learning_rate" in tiny.ended(run)["remedy"]
