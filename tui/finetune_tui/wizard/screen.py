@@ -114,7 +114,7 @@ class WizardScreen(Screen[None]):
         with Container(id="wizard"):
             yield StepsList(id="steps")
             yield Pages(self._steps, self.draft.step)
-        yield Ways()
+        yield Ways(self.draft.step)
         yield KeyBar(palette=True)
 
     def on_mount(self) -> None:

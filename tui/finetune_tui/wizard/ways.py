@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from textual.app import ComposeResult
 from textual.containers import Container, HorizontalGroup
 from textual.timer import Timer
 from textual.widgets import Button
+from textual.widgets.button import ButtonVariant
 
 from finetune_core.text import reading_seconds
 from finetune_tui.widgets.words import Line
 from finetune_tui.wizard.session import REVIEW
 
+_WAYS: Final[dict[str, ButtonVariant]] = {"save": "default", "launch": "success", "next": "primary"}
+
 
 class Ways(HorizontalGroup):
     """Back, a note, and what leads on from the open step."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int) -> None:
         super().__init__(id="ways")
+        self._first = first
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """All of the buttons; those that lead nowhere from the open step are out of sight."""
+        """Back, the note, and the ways on from the first step shown."""
         yield Button("Back", id="way-back", compact=True)
         with Container(id="note-place"):
             yield Line(id="note", classes="dim")
-        yield Button("Save", id="way-save", compact=True)
-        yield Button("Launch", id="way-launch", compact=True, variant="success")
-        yield Button("Next", id="way-next", compact=True, variant="primary")
+        for name in _ways_on(self._first):
+            yield _button(name)
 
     @property
     def launch(self) -> Button:
-        """The button that starts the run."""
+        """The button that starts the run; it is there from the first look at the review on."""
         return self.query_one("#way-launch", Button)
 
     def show(self, step: int) -> None:
-        """Offer what leads on from this step (0 is the first)."""
+        """Offer what leads on from this step (0 is the first); a button is made when it is first offered."""
         self.query_one("#way-back", Button).disabled = step == 0
-        last = step == REVIEW
-        for name, wanted in (("next", not last), ("save", last), ("launch", last)):
-            self.query_one(f"#way-{name}").display = wanted
+        wanted = _ways_on(step)
+        for name in _WAYS:
+            made = [*self.query_children(f"#way-{name}")]
+            if made:
+                made[0].display = name in wanted
+            elif name in wanted:
+                self.mount(_button(name))
 
     def note(self, text: str, *, lasting: bool = False) -> None:
         """Say something beside the buttons: until it is read, or `lasting` until something else is said."""
@@ -47,3 +56,11 @@ class Ways(HorizontalGroup):
             self._timer.stop()
         passing = bool(text) and not lasting
         self._timer = self.set_timer(reading_seconds(text), lambda: self.note("")) if passing else None
+
+
+def _ways_on(step: int) -> tuple[str, ...]:
+    return ("save", "launch") if step == REVIEW else ("next",)
+
+
+def _button(name: str) -> Button:
+    return Button(name.capitalize(), id=f"way-{name}", compact=True, variant=_WAYS[name])
