@@ -1,6 +1,6 @@
 """What libraries look up anew at each import, kept: a sixth of the time the training stack takes to import.
 
-transformers reads 3,300 files, twice, to learn which names its models' modules export, and it and TRL ask every
+transformers reads 3,300 files, twice, to find which names its models' modules export, and it and TRL ask every
 installed distribution for its packages.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.abc import MetaPathFinder
@@ -37,13 +37,39 @@ def quick_imports() -> Iterator[None]:
     finder = _AfterImport(_MODULE, _keep_structure)
     listed = importlib.metadata.packages_distributions
     sys.meta_path.insert(0, finder)
-    importlib.metadata.packages_distributions = cache(listed)
+    importlib.metadata.packages_distributions = _kept_packages(listed)
     try:
         yield
     finally:
         importlib.metadata.packages_distributions = listed
         with suppress(ValueError):
             sys.meta_path.remove(finder)
+
+
+def _kept_packages(listed: Callable[[], Mapping[str, list[str]]]) -> Callable[[], Mapping[str, list[str]]]:
+    """The function, asked once for as long as nothing is installed or removed."""
+
+    @cache
+    def packages() -> Mapping[str, list[str]]:
+        kept = cache_root() / "packages" / f"{_packages_key()}.json"
+        found = read_sealed(kept, _LARGEST)
+        if found is None or not isinstance(found.get("packages"), dict):
+            found = {"packages": {name: list(distributions) for name, distributions in listed().items()}}
+            with suppress(OSError):
+                _write(kept, found)
+        return found["packages"]  # type: ignore[no-any-return]
+
+    return packages
+
+
+def _packages_key() -> str:
+    """Another one once a distribution comes to a folder where Python looks for them, or goes."""
+    dates = []
+    for entry in sys.path:
+        with suppress(OSError):
+            # An empty entry is the folder one stands in.
+            dates.append((str(Path(entry).absolute()), Path(entry).stat().st_mtime_ns))
+    return hashlib.sha256(repr((sys.version, dates)).encode()).hexdigest()[:32]
 
 
 class _AfterImport(MetaPathFinder):
@@ -84,7 +110,7 @@ def _keep_structure(module: ModuleType) -> None:
         if found is None:
             found = define(str(models))
             with suppress(OSError):
-                _write(kept, found)
+                _write(kept, _as_rows(found))
         return found
 
     def quick(module_path: Any, prefix: str | None = None) -> Any:  # noqa: ANN401 - as the function it stands for
@@ -120,10 +146,14 @@ def _read(path: Path) -> Structure | None:
     return None
 
 
-def _write(path: Path, structure: Structure) -> None:
+def _as_rows(structure: Structure) -> dict[str, Any]:
     rows = [
         [sorted(needs), {name: sorted(names) for name, names in modules.items()}]
         for needs, modules in structure.items()
     ]
+    return {"structure": rows}
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_sealed(path, {"structure": rows})
+    write_sealed(path, data)

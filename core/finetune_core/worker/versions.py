@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
-from torch.nn.attention.varlen import varlen_attn
 
 
 @cache
-def _groups_heads() -> bool:
-    """Whether the kernel takes fewer heads of keys than of queries."""
-    return "enable_gqa" in inspect.signature(varlen_attn).parameters
+def _kernel() -> tuple[Callable[..., Any], bool]:
+    """The kernel, and whether it takes fewer heads of keys than of queries; importing it takes a while."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn, "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 def attend_to_packed(
@@ -28,12 +30,13 @@ def attend_to_packed(
     the number of tokens a token looks back at, its own included.
     """
     query, key, value = heads
+    kernel, groups_heads = _kernel()
     grouped = query.shape[1] != key.shape[1]
     named: dict[str, Any] = {"scale": scale, "window_size": (window - 1 if window else -1, 0)}
-    if grouped and _groups_heads():
+    if grouped and groups_heads:
         named["enable_gqa"] = True
     elif grouped:
         key, value = (one.repeat_interleave(query.shape[1] // one.shape[1], dim=1) for one in (key, value))
-    attended = varlen_attn(query, key, value, bounds, bounds, longest, longest, **named)
+    attended = kernel(query, key, value, bounds, bounds, longest, longest, **named)
     assert isinstance(attended, torch.Tensor)
     return attended

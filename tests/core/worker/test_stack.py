@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,36 @@ def test_names_of_transformers_are_the_same_where_they_are_kept_as_where_it_read
     (file,) = (home / "cache" / "transformers").iterdir()
     file.write_bytes(file.read_bytes()[:-9])
     assert exported("quick") == ("quick", usual), "a damaged file is not believed"
+
+
+_PACKAGES = """
+import importlib.metadata as metadata, json, sys
+from finetune_core.worker.quick_imports import quick_imports
+usual = metadata.packages_distributions()
+with quick_imports():
+    print(json.dumps([usual, metadata.packages_distributions()]))
+"""
+
+
+def test_packages_of_distributions_are_asked_for_again_once_something_is_installed(home: Path, tmp_path: Path) -> None:
+    def listed() -> list[dict[str, list[str]]]:
+        variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", _PACKAGES], capture_output=True, text=True, check=True, env=variables
+        )
+        return list(json.loads(done.stdout))
+
+    usual, kept = listed()
+    assert usual == kept
+    assert len([*(home / "cache" / "packages").iterdir()]) == 1
+    assert listed() == [usual, kept]
+    new = tmp_path / "new_one-1.dist-info"
+    new.mkdir()
+    (new / "METADATA").write_text("Metadata-Version: 2.1\nName: new-one\nVersion: 1\n")
+    (new / "top_level.txt").write_text("new_one\n")
+    usual, kept = listed()
+    assert kept["new_one"] == ["new-one"]
+    assert usual == kept
 
 
 def test_a_marked_function_is_compiled_at_its_first_call_with_its_settings() -> None:

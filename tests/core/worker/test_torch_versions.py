@@ -36,8 +36,7 @@ def of_2_13(
 def test_grouped_heads_are_attended_to_alike_in_every_torch(
     monkeypatch: pytest.MonkeyPatch, kernel: Any, heads: int
 ) -> None:
-    monkeypatch.setattr(versions, "varlen_attn", kernel)
-    monkeypatch.setattr(versions, "_groups_heads", lambda: kernel is of_2_13)
+    monkeypatch.setattr(versions, "_kernel", lambda: (kernel, kernel is of_2_13))
     torch.manual_seed(0)
     query, key, value = torch.randn(6, 4, 8), torch.randn(6, heads, 8), torch.randn(6, heads, 8)
     whole = [one.repeat_interleave(4 // heads, 1) for one in (key, value)]
@@ -46,6 +45,7 @@ def test_grouped_heads_are_attended_to_alike_in_every_torch(
 
 
 def test_the_arguments_given_to_the_kernel_are_those_this_torch_takes() -> None:
-    taken = inspect.signature(versions.varlen_attn).parameters
+    kernel, groups_heads = versions._kernel()
+    taken = inspect.signature(kernel).parameters
     assert {"scale", "window_size"} <= set(taken)
-    assert versions._groups_heads() == ("enable_gqa" in taken)
+    assert groups_heads == ("enable_gqa" in taken)
