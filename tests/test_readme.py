@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from click import Context
+
 from finetune_tui.actions import ACTIONS, key_text
 from finetune_tui.cli import cli
 
@@ -33,7 +35,7 @@ def test_the_table_of_keys_is_that_of_the_actions() -> None:
 
 def test_every_command_is_named_and_every_named_command_exists() -> None:
     text = README.read_text()
-    known = set(cli.commands)
+    known = set(cli.list_commands(Context(cli)))
     table = text.split("## Commands")[1].split("## Keys")[0]
     named = {word for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for word in re.findall(r"[a-z]+", cell)}
     assert known <= named

@@ -22,15 +22,6 @@ from finetune_tui.commands.common import (
     queueing,
     run_argument,
 )
-from finetune_tui.commands.data import data_group
-from finetune_tui.commands.data_generate import generate_command, review_command
-from finetune_tui.commands.models import models
-from finetune_tui.commands.plan import plan
-from finetune_tui.commands.recipe import recipe_group
-from finetune_tui.commands.runs import logs, runs, sample, status, stop
-from finetune_tui.commands.trash import trash_group
-from finetune_tui.commands.trust import trust
-from finetune_tui.commands.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,13 +77,6 @@ def cli(ctx: click.Context, *, no_mouse: bool) -> None:
     ctx.obj = Settings(mouse=not no_mouse)
     if ctx.invoked_subcommand is None:
         _show_app(ctx)
-
-
-data_group.add_command(generate_command)
-data_group.add_command(review_command)
-_COMMANDS = (models, trust, plan, recipe_group, data_group, runs, trash_group, status, verdict, logs, stop, sample)
-for command in _COMMANDS:
-    cli.add_command(command)
 
 
 @cli.command(epilog=examples("ft-tui demo", "ft-tui demo --plain", "ft-tui demo --plain --json --qlora"))

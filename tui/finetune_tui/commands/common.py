@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import click
@@ -30,8 +31,26 @@ class Settings:
 
 
 class Commands(click.Group):
-    """A group whose errors become the documented exit codes, and whose help lists commands in the order of use."""
+    """A group whose errors become the documented exit codes, and whose help lists commands in the order of use.
 
+    Most commands are imported when they are asked for: the app starts without any of them.
+    """
+
+    # Where the commands are that do not stand beside the group: a module of this folder, and the name in it.
+    APART: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "models": ("models", "models"),
+        "trust": ("trust", "trust"),
+        "plan": ("plan", "plan"),
+        "recipe": ("recipe", "recipe_group"),
+        "data": ("data", "data_group"),
+        "runs": ("runs", "runs"),
+        "trash": ("trash", "trash_group"),
+        "status": ("runs", "status"),
+        "verdict": ("verdict", "verdict"),
+        "logs": ("runs", "logs"),
+        "stop": ("runs", "stop"),
+        "sample": ("runs", "sample"),
+    }
     ORDER: ClassVar = (
         *("demo", "train", "attach", "runs", "status", "verdict", "logs", "stop", "resume", "sample", "trash"),
         *("doctor", "models", "trust", "plan", "recipe", "data", "completion"),
@@ -39,7 +58,14 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """What one starts with first."""
-        return sorted(super().list_commands(ctx), key=self.ORDER.index)
+        return sorted({*super().list_commands(ctx), *self.APART}, key=self.ORDER.index)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, imported if need be."""
+        if cmd_name not in self.commands and cmd_name in self.APART:
+            module, name = self.APART[cmd_name]
+            self.add_command(getattr(import_module(f"finetune_tui.commands.{module}"), name))
+        return super().get_command(ctx, cmd_name)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 - as click declares them
         """Read the options; a wrong one is told without obeying what it holds."""

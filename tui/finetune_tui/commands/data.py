@@ -12,6 +12,7 @@ from finetune_core.errors import FtError, problem
 from finetune_core.text import count_text, counted, one_line, plural
 from finetune_tui.commands import output
 from finetune_tui.commands.common import as_json, counter, examples
+from finetune_tui.commands.data_generate import generate_command, review_command
 
 if TYPE_CHECKING:
     from finetune_core.data.checks.check import DataReport
@@ -54,6 +55,10 @@ def _filtering(function: Any) -> Any:  # noqa: ANN401 - a click command in the m
 @click.group("data")
 def data_group() -> None:
     """Check, show, clean, split, mix and generate rows. No file is changed in place."""
+
+
+data_group.add_command(generate_command)
+data_group.add_command(review_command)
 
 
 @data_group.command(
