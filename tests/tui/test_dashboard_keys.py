@@ -451,7 +451,7 @@ async def test_a_message_gives_way_to_the_hints_once_it_could_be_read() -> None:
         assert "There are no samples yet." in driver.words
         moment += 2
         driver.screen._end_notice()
-        await driver.sees("1-4 panes")
+        await driver.sees("1-5 panes")
         assert "There are no samples yet." not in driver.words
 
 

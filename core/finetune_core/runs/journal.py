@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from pydantic_core import from_json
 
+from finetune_core.runs.events import Record
 from finetune_core.runs.journal_faults import Faults
 
 Event = dict[str, Any]
@@ -73,6 +74,10 @@ class Journal:
             self._waiting.append((_line(event), kind in _DURABLE))
             self._flush()
             return self._seq
+
+    def record(self, record: Record) -> int:
+        """Append an event of a kind that is known, and give its `seq`; as `write` does it."""
+        return self.write(record.KIND, **record.values())
 
     @property
     def written(self) -> int:

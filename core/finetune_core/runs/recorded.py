@@ -13,6 +13,7 @@ from typing import Any, Final
 from finetune_core.files import OddFile, open_regular, read_capped
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import Event, Tail, number, parse_line
+from finetune_core.runs.metrics import metrics_of
 
 _FIRST_LINE: Final = 64 * 1024
 _HEAD: Final = 128 * 1024
@@ -71,7 +72,7 @@ class Recorded:
         self.fields |= {"state": "training", "phase": "training"}
         for name, value in (("step", whole(event.get("step"))), ("epoch", number(event.get("epoch")))):
             self._note(name, value)
-        self._note("loss", number(event.get("loss")))
+        self._note("loss", number(metrics_of(event).get("loss")))
 
     def _plan(self, event: Event) -> None:
         self._note("total", whole(event.get("total_steps")))

@@ -1,13 +1,23 @@
-"""What the trainer tells the world: events in the journal, the status with its heartbeat, lines in the log."""
+"""What the trainer reports: events in the journal, the status with its heartbeat, lines in the log."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from finetune_core.redaction import redact
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.events import (
+    AlarmEvent,
+    ControlEvent,
+    EndEvent,
+    FailureEvent,
+    Record,
+    StateEvent,
+    VerdictEvent,
+)
 from finetune_core.runs.journal import Journal
 from finetune_core.runs.status import StatusWriter
 from finetune_core.text import clean
@@ -31,9 +41,9 @@ class Reporter:
         """The seq of the last event that is on the disk."""
         return self._journal.written
 
-    def event(self, kind: str, /, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def event(self, record: Record) -> None:
         """Write one event."""
-        self._journal.write(kind, **fields)
+        self._journal.record(record)
 
     def state(
         self,
@@ -54,8 +64,7 @@ class Reporter:
         if not fresh and done != total and now - self._shown_at < _PROGRESS_SECONDS:
             return
         self._shown, self._shown_at = (state, phase), now
-        more = {} if step is None else {"step": step}
-        self.event("state", state=state, phase=phase, done=done, total=total, unit=unit, **more)
+        self.event(StateEvent(state=state, phase=phase, done=done, total=total, unit=unit, step=step))
         if fresh:
             known = self._status.status.step if step is None else step
             self._status.update(state=state, phase=phase, step=known)
@@ -65,11 +74,11 @@ class Reporter:
         """How far the run is, for lists of runs."""
         self._status.update(step=step, total=total, epoch=epoch, loss=loss)
 
-    def verdict(self, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+    def verdict(self, path: str, found: Mapping[str, Any]) -> None:
         """The verdict, for readers of the run, and its outcome for lists of runs."""
-        self.event("verdict", **fields)
-        self._status.update(verdict=fields["outcome"])
-        self.log(str(fields["words"]))
+        self.event(VerdictEvent(path=path, found=found))
+        self._status.update(verdict=found["outcome"])
+        self.log(str(found["words"]))
 
     def begun(self) -> None:
         """Training begins; a resumed run keeps the time it first began."""
@@ -77,22 +86,22 @@ class Reporter:
 
     def alarm(self, name: str, text: str) -> None:
         """Something a person should know of although the run goes on."""
-        self.event("alarm", name=name, text=redact(clean(text)))
+        self.event(AlarmEvent(name=name, text=redact(clean(text))))
         self.log(f"alarm: {text}")
 
     def answer(self, request_id: str, request: str, text: str, *, ok: bool) -> None:
         """Answer a control request."""
-        self.event("control", id=request_id, request=request, ok=ok, text=redact(clean(text)))
+        self.event(ControlEvent(id=request_id, request=request, ok=ok, text=redact(clean(text))))
 
     def failure(self, reason: str, cause: str, remedy: str) -> None:
         """Why this process ends, for the supervisor, who decides whether the run does."""
-        self.event("failure", reason=reason, cause=redact(clean(cause)), remedy=remedy)
+        self.event(FailureEvent(reason=reason, cause=redact(clean(cause)), remedy=remedy))
         self.log(f"{reason}: {cause}")
 
     def end(self, state: str, cause: str | None = None, remedy: str | None = None, reason: str = "") -> None:
         """The last event and the last status."""
         cause = redact(clean(cause)) if cause else None
-        self.event("end", state=state, cause=cause, remedy=remedy, last_lines=None, reason=reason)
+        self.event(EndEvent(state=state, cause=cause, remedy=remedy, reason=reason))
         self._status.update(now=True, state=state, phase="", ended=time.time(), cause=cause, remedy=remedy)
         self.log(f"{state}: {cause or 'finished'}")
 

@@ -12,6 +12,7 @@ import pytest
 
 from finetune_core.runs import control
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.events import StepEvent
 from finetune_core.worker.controls import Controls, Signals, Stopped
 from finetune_core.worker.disk_space import when_there_is_room
 from finetune_core.worker.report import Reporter
@@ -105,6 +106,6 @@ def test_events_that_wait_for_room_are_waited_for_at_the_end(
 
     monkeypatch.setattr(journal, "_write_whole", refuse)
     monkeypatch.setattr(report.time, "sleep", lambda _: None)
-    reporter.event("step", step=1)
+    reporter.event(StepEvent(step=1, epoch=None, metrics={}, tokens=0, seconds=0.1, memory={}, gpus=[]))
     reporter.close()
     assert [event["step"] for event in tiny.events(reporter.run, "step")] == [1]

@@ -10,6 +10,7 @@ from typing import Final
 from textual.screen import Screen
 
 from finetune_core.errors import FtError
+from finetune_tui.dashboard.metrics_grid import MetricsGrid
 from finetune_tui.dashboard.reader import RunReader
 from finetune_tui.widgets.cells import Cells, Draw, Line, wrapped
 from finetune_tui.widgets.chart import Chart
@@ -33,6 +34,7 @@ def draw(screen: Screen[None], reader: RunReader, now: float) -> None:
     view = reader.view
     screen.query_one("#header", Cells).show(lambda width, _: header_lines(view, width, now))
     screen.query_one("#loss", Chart).plot(*loss_chart(view))
+    screen.query_one(MetricsGrid).show_view(view)
     _draw_rates(screen, reader)
     _draw_hardware(screen, reader)
     _draw_figures(screen, reader)

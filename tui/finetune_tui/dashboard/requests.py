@@ -23,7 +23,7 @@ _WORDS: Final = {
     "stop_now": "stop at once",
 }
 _LIMIT: Final = 500
-_HINT: Final[Line] = ((" 1-4 panes   [ ] samples   l log   y copy   arrows move", "dim"),)
+_HINT: Final[Line] = ((" 1-5 panes   [ ] samples   l log   y copy   arrows move", "dim"),)
 
 
 def refusal(view: RunView, request: str) -> str | None:

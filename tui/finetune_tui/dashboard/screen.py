@@ -31,6 +31,7 @@ from finetune_tui.clone import changed as clone_changed
 from finetune_tui.clone import refusal as clone_refusal
 from finetune_tui.dashboard.bell import Bell
 from finetune_tui.dashboard.copy import keep_copy, text_to_copy
+from finetune_tui.dashboard.metrics_grid import MetricsPane
 from finetune_tui.dashboard.panes import RATES, draw
 from finetune_tui.dashboard.reader import RunChanged, RunReader, terminal_writable
 from finetune_tui.dashboard.requests import Requests, place_of_own_answer, refusal, resume_refusal
@@ -53,7 +54,7 @@ _ROOMY = 80
 _LOW = 22
 # The most lines a message may take.
 _NOTICE, _NOTICE_LOW = 6, 4
-MAIN_PANES = ("loss", "rates", "hardware", "events")
+MAIN_PANES = ("loss", "rates", "hardware", "events", "metrics")
 LOWER_PANES = ("samples", "result", "log")
 _ASKING = frozenset({"pause", "checkpoint", "sample", "evaluate", "stop"})
 _STOP_CHOICES = (("stop", "Finish the step and save"), ("stop_now", "Stop now"), ("cancel", "Go on"))
@@ -110,6 +111,7 @@ class DashboardScreen(Screen[None]):
                 yield from _hardware("hardware", "3 Memory")
                 yield _titled(Pager(id="events", follow=True), "4 Events")
                 yield _titled(Pager(id="phases", follow=True), "Preparing")
+                yield _titled(MetricsPane(), "5 Metrics")
             with Vertical(id="side"):
                 yield from _rates("side-rates", "2 Rates")
                 yield from _hardware("side-hardware", "3 Memory")
@@ -224,7 +226,9 @@ class DashboardScreen(Screen[None]):
             return
         self.remove_class(*(known - wanted)).add_class(*wanted)
         self.reader.wanted.log = lower == "log"
-        if lower:
+        if main == "metrics":
+            self.call_after_refresh(self.query_one(MetricsPane).grid.focus)
+        elif lower:
             self.call_after_refresh(self.query_one(f"#{lower}", Pager).focus)
 
     def _fitting_main(self) -> str:
@@ -240,6 +244,9 @@ class DashboardScreen(Screen[None]):
 
     def _show_lower(self, name: str) -> None:
         self._lower = name
+        if self._main == "metrics":
+            # They have the room of the lower panes.
+            self._main = ""
         self._choose_panes()
         self.reader.hurry()
 
@@ -248,6 +255,12 @@ class DashboardScreen(Screen[None]):
         chosen = MAIN_PANES[number - 1]
         self._main = "" if self._main == chosen else chosen
         self.refresh_panes()
+
+    def action_filter_metrics(self) -> None:
+        """Type a part of a metric's name."""
+        if self._main != "metrics":
+            self.action_pane(MAIN_PANES.index("metrics") + 1)
+        self.call_after_refresh(self.query_one(MetricsPane).open_filter)
 
     def action_log(self) -> None:
         """Show or hide the end of the worker's log."""
@@ -409,8 +422,13 @@ class DashboardScreen(Screen[None]):
         self.run_worker(keep, name="copy", thread=True)
 
     def action_back(self) -> None:
-        """Close the log, or leave."""
-        if self._lower == "log":
+        """Close metrics or log, or leave."""
+        if self._main == "metrics":
+            if not self.query_one(MetricsPane).step_back():
+                self._main = ""
+                self._choose_panes()
+                self.refresh_panes()
+        elif self._lower == "log":
             self._show_lower("")
         else:
             self.action_leave()

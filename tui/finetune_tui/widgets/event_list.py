@@ -6,6 +6,7 @@ import time
 from typing import Any, Final
 
 from finetune_core.runs.journal import Event, number
+from finetune_core.runs.metrics import EVAL_LOSS, metrics_of
 from finetune_core.runs.view.run_view import RunView
 from finetune_core.runs.view.verdict import outcome_of, words_of
 from finetune_core.text import bytes_text, duration_text, one_line, plural
@@ -135,7 +136,7 @@ def _plain_words(kind: str, event: dict[str, Any]) -> str:
     took = f", took {duration_text(seconds)}" if seconds is not None and seconds >= 5 else ""
     size = number(event.get("bytes"))
     weight = f", {bytes_text(size)}" if size is not None else ""
-    loss = number(event.get("loss"))
+    loss = number(metrics_of(event).get(EVAL_LOSS)) if kind == "eval" else None
     match kind:
         case "eval":
             return f"{glyph('◆', 'o')} step {step}: held-out loss {'?' if loss is None else number_text(loss)}{took}"

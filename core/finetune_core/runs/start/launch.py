@@ -14,6 +14,7 @@ from finetune_core.child_process import python_command
 from finetune_core.environment import RUN
 from finetune_core.errors import FtError, problem
 from finetune_core.runs.directory import RunDir, require_own_run
+from finetune_core.runs.events import EndEvent
 from finetune_core.runs.gpu_locks import busy, taken
 from finetune_core.runs.journal import Journal
 from finetune_core.runs.lock import RunLock, at_work
@@ -195,7 +196,7 @@ def _record(run: RunDir, cause: str, remedy: str) -> None:
         try:
             lines = last_lines(run.log_file, _LOG_LINES)
             with Journal(run.events_file, after=known_events(run)) as journal:
-                journal.write("end", state="failed", cause=cause, remedy=remedy, last_lines=lines)
+                journal.record(EndEvent(state="failed", cause=cause, remedy=remedy, last_lines=lines))
             write_status(run, known(run).changed(state="failed", cause=cause, remedy=remedy))
         finally:
             lock.release()

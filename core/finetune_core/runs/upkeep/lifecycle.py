@@ -14,6 +14,7 @@ from finetune_core.paths import refused, runs_root
 from finetune_core.recipe.schema import Recipe
 from finetune_core.recipe.yaml_io import dump
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.events import StateEvent
 from finetune_core.runs.journal import Journal
 from finetune_core.runs.naming import Title, title_of
 from finetune_core.runs.recorded import journal_id
@@ -53,7 +54,16 @@ def _fill(run: RunDir, recipe: Recipe, plan: dict[str, object], title: Title) ->
     named = {"model": clean(recipe.model.source), "data": clean(recipe.data.source), "id": secrets.token_hex(16)}
     named |= {"title": title.words, "apart": title.apart}
     with Journal(run.events_file) as journal:
-        journal.write("state", state="created", phase="", done=None, total=None, unit=None, **named)
+        journal.record(
+            StateEvent(
+                state="created",
+                model=named["model"],
+                data=named["data"],
+                id=named["id"],
+                title=named["title"],
+                apart=named["apart"],
+            )
+        )
         if journal.problem:
             raise OSError(journal.problem)
     write_status(run, Status(run=run.name).changed(**named))

@@ -20,7 +20,7 @@ from finetune_core.paths import cache_root, private_folder
 from finetune_core.runs.directory import RunDir
 
 # Raised whenever what a view makes of events changes.
-VERSION = 3
+VERSION = 4
 # So much is read in a moment, also on a busy machine.
 WORTH = 1024 * 1024
 _WORTH_BEHIND = 64 * WORTH

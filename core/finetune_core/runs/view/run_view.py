@@ -12,6 +12,7 @@ from finetune_core.runs.directory import RunDir, read_plan
 from finetune_core.runs.journal import ENVELOPE, Event, Tail, number
 from finetune_core.runs.journal_faults import Faults
 from finetune_core.runs.lock import at_work
+from finetune_core.runs.metrics import metrics_of
 from finetune_core.runs.recorded import moment, whole
 from finetune_core.runs.status import ACTIVE, CRASHED, ENDED, Status, known, read_status, state_in
 from finetune_core.runs.view import history
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunView", "SampleItem", "SampleSet", "Series"]
 
-_STEP_CURVES = ("loss", "learning_rate", "grad_norm", "tokens_per_s")
 _GPU_CURVES = {
     "memory_used": "gpu_memory_bytes",
     "utilisation": "gpu_utilisation",
@@ -32,6 +32,8 @@ _GPU_CURVES = {
     "power_watts": "gpu_power",
 }
 _PACE_STEPS = 50
+# A journal may hold ever new names; a run of eight GPUs comes to about 60 curves.
+_MOST_SERIES = 500
 _PIECE = 4 * 1024 * 1024
 # Of a long history, GPU readings are taken at every fourth step only: they change slowly, and opening it must be quick.
 _MANY = 2_000
@@ -286,7 +288,8 @@ class RunView:
         elif kind in self._lists:
             self._lists[kind].append(event)
             if kind == "eval":
-                self._add("eval_loss", whole(event.get("step")), event.get("loss"))
+                for name, value in metrics_of(event).items():
+                    self._add(name, whole(event.get("step")), value)
             elif kind == "settled":
                 # Its file holds other values now.
                 self.__dict__.pop("recipe", None)
@@ -316,8 +319,9 @@ class RunView:
         self.epoch = number(event.get("epoch"))
         self.tokens = whole(event.get("tokens"))
         self._note_pace(step, number(event.get("mono")))
-        for name in _STEP_CURVES:
-            self._add(name, step, event.get(name))
+        for name, value in metrics_of(event).items():
+            self._add(name, step, value)
+        self._add("step_seconds", step, event.get("seconds"))
         memory = event.get("memory")
         if isinstance(memory, dict):
             self._add("memory_bytes", step, memory.get("reserved") or memory.get("rss"))
@@ -339,6 +343,8 @@ class RunView:
             return
         series = self.series.get(name)
         if series is None:
+            if len(self.series) >= _MOST_SERIES:
+                return
             series = self.series[name] = Series()
         series.add(step, figure)
 

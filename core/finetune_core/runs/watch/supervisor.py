@@ -15,6 +15,7 @@ from typing import Any
 from finetune_core.errors import FtError
 from finetune_core.runs import control
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.events import AlarmEvent, ControlEvent, EndEvent, StateEvent
 from finetune_core.runs.gpu_locks import GpuLocks
 from finetune_core.runs.identity import Identity, has_members
 from finetune_core.runs.journal import Event, Journal
@@ -95,7 +96,7 @@ class Supervisor:
         with Journal(self._run.events_file, after=after) as journal:
             if harm:
                 # First of all: from here on the journal is not shorter than it is known to have been.
-                journal.write("alarm", name="run_damaged", text="; ".join(harm))
+                journal.record(AlarmEvent(name="run_damaged", text="; ".join(harm)))
         write_status(
             self._run,
             before.changed(
@@ -113,7 +114,7 @@ class Supervisor:
             self._begun(journal, state, phase)
 
     def _begun(self, journal: Journal, state: str, phase: str) -> None:
-        seq = journal.write("state", state=state, phase=phase, done=None, total=None, unit=None)
+        seq = journal.record(StateEvent(state=state, phase=phase))
         self._follower.begin(seq)
 
     def work(self, locks: GpuLocks | None = None) -> Ending:
@@ -283,7 +284,7 @@ class Supervisor:
         changed = again.batch.model_dump() if again.batch is not None else {}
         text = f"{ending.cause}; {again.words}"
         with Journal(self._run.events_file) as journal:
-            journal.write("alarm", name="restarted", text=text, reason=ending.reason, **changed)
+            journal.record(AlarmEvent(name="restarted", text=text, reason=ending.reason, **changed))
         say(text)
         self._notifier.tell("alarm", text)
         if "--resume" not in self._command:
@@ -300,7 +301,7 @@ class Supervisor:
             self._answer(journal, self._stop_ids, ok=True, text="stopped at once")
             self._answer_rest(journal, "the run has ended", ended=True)
             if said is None:
-                journal.write("end", **asdict(ending))
+                journal.record(EndEvent(**asdict(ending)))
             self._persist(journal, ending)
         self._notifier.tell("end", ending.cause or "finished", state=ending.state)
         self._notifier.close()
@@ -315,7 +316,7 @@ class Supervisor:
 
     def _answer(self, journal: Journal, ids: list[str], *, ok: bool, text: str, request: str = "stop_now") -> None:
         for name in ids:
-            journal.write("control", id=name, request=request, ok=ok, text=text)
+            journal.record(ControlEvent(id=name, request=request, ok=ok, text=text))
 
     def _persist(self, journal: Journal, ending: Ending) -> None:
         """Write the end down; on a full disk try again for ten minutes, since nobody comes after us."""

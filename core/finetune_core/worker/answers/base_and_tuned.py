@@ -116,7 +116,7 @@ class Jury:
         run.eval.mkdir(mode=0o700, exist_ok=True)
         path = run.eval / "verdict.json"
         write_atomic(path, json.dumps(found | {"answers": given}, indent=1))
-        reporter.verdict(path=str(path.relative_to(run.path)), **found)
+        reporter.verdict(str(path.relative_to(run.path)), found)
 
     def _pairs(self, said: Sequence[Reply]) -> list[tuple[Question, Reply]]:
         return list(zip(self.questions, said, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from finetune_core.evaluation.next_change import RunFacts
 from finetune_core.runs.directory import RunDir
 from finetune_core.runs.journal import number
+from finetune_core.runs.metrics import EVAL_LOSS, metrics_of
 from finetune_core.runs.view.run_view import RunView
 from finetune_core.worker.rows.dataset import Tokens
 from finetune_core.worker.rows.inputs import Data
@@ -18,7 +19,7 @@ def run_facts(run: RunDir, data: Data, unfitting: int, *, droppable: bool = True
     view = RunView(run)
     view.poll()
     losses = view.series["loss"].values if "loss" in view.series else []
-    measured = ((event.get("step"), number(event.get("loss"))) for event in view.evals)
+    measured = ((event.get("step"), number(metrics_of(event).get(EVAL_LOSS))) for event in view.evals)
     return RunFacts(
         step=view.step,
         losses=tuple(losses),

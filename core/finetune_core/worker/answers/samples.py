@@ -12,6 +12,7 @@ from peft import PeftModel
 from finetune_core.data.rows import Message, Text, TrainingRow
 from finetune_core.files import write_atomic
 from finetune_core.recipe.schema import Recipe
+from finetune_core.runs.events import SampleEvent
 from finetune_core.worker.answers.generate import Generator, Reply, question, reference, shown, untold, untuned
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.inputs import Data
@@ -133,4 +134,4 @@ class Samples:
         path = folder / f"{name}.json"
         write_atomic(path, json.dumps({"step": step, "source": source, "items": items}, indent=1))
         relative = str(path.relative_to(self._reporter.run.path))
-        self._reporter.event("sample", step=step, path=relative, count=len(items), source=source)
+        self._reporter.event(SampleEvent(step=step, path=relative, count=len(items), source=source))

@@ -12,6 +12,7 @@ import torch
 from finetune_core.errors import FtError, problem
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir
+from finetune_core.runs.events import CheckpointEvent
 from finetune_core.runs.recorded import sealed_steps
 from finetune_core.runs.upkeep.lifecycle import run_id
 from finetune_core.text import bytes_text, one_line
@@ -82,7 +83,7 @@ class Keeper:
         self.prune()
         path = str(made.path.relative_to(self._run.path))
         seconds = time.monotonic() - begun
-        self._report.event("checkpoint", step=step, path=path, bytes=made.bytes, seconds=seconds)
+        self._report.event(CheckpointEvent(step=step, path=path, bytes=made.bytes, seconds=seconds))
         return f"saved {made.path.name}, {bytes_text(made.bytes)}"
 
     def prune(self) -> None:

@@ -26,6 +26,7 @@ from finetune_core.plan.situation import DataFacts, TokenCount
 from finetune_core.recipe.check import with_values
 from finetune_core.recipe.schema import Recipe
 from finetune_core.runs.directory import RunDir, read_plan
+from finetune_core.runs.events import GateEvent
 from finetune_core.text import counted
 from finetune_core.worker.controls import Controls
 from finetune_core.worker.report import Reporter
@@ -172,7 +173,7 @@ def cut_rows(rows: Rows, recipe: Recipe, reporter: Reporter) -> Data:
 
 def _pass_gate(report: GateReport, recipe: Recipe, reporter: Reporter) -> None:
     """Tell what the gate found. FtError when it is not passed and the recipe does not override it."""
-    reporter.event("gate", **report.to_json(), overridden=bool(report.failed))
+    reporter.event(GateEvent(**report.to_json(), overridden=bool(report.failed)))
     if report.failed and recipe.data.template_gate == "enforce":
         raise FtError(report.problems())
     rows = f"{counted(report.rows, 'row')}"

@@ -11,6 +11,7 @@ from finetune_core.hardware.look import look
 from finetune_core.plan.advice.advice import situation
 from finetune_core.plan.speed.calibration import remember
 from finetune_core.runs.directory import read_plan
+from finetune_core.runs.events import PlanEvent, ProbeEvent
 from finetune_core.worker.memory.preflight import Probed
 from finetune_core.worker.model.adapter_targets import adapted, in_words, without_adapter
 from finetune_core.worker.model.load import parameter_counts
@@ -30,26 +31,27 @@ def tell_plan(ready: Setup, report: Reporter) -> int:
     if adapters:
         report.log(in_words(adapters, none))
     report.event(
-        "plan",
-        total_steps=total,
-        model_commit=ready.base.revision,
-        model_code=ready.code,
-        price_per_hour=ready.recipe.hardware.price_per_hour,
-        steps_per_epoch=per_epoch,
-        epochs=total / per_epoch,
-        rows=len(ready.data.train),
-        held_out_rows=len(ready.data.held_out),
-        sequences=sequences,
-        effective_batch=micro * accumulation,
-        parameters=parameters,
-        trainable_parameters=trainable,
-        device=ready.device.name,
-        dtype=str(ready.device.dtype).removeprefix("torch."),
-        tokens=ready.data.train.total,
-        memory_total=ready.device.memory_total,
-        levers=ready.speedups,
-        adapters=adapters,
-        no_adapter=none if adapters else [],
+        PlanEvent(
+            total_steps=total,
+            model_commit=ready.base.revision,
+            model_code=ready.code,
+            price_per_hour=ready.recipe.hardware.price_per_hour,
+            steps_per_epoch=per_epoch,
+            epochs=total / per_epoch,
+            rows=len(ready.data.train),
+            held_out_rows=len(ready.data.held_out),
+            sequences=sequences,
+            effective_batch=micro * accumulation,
+            parameters=parameters,
+            trainable_parameters=trainable,
+            device=ready.device.name,
+            dtype=str(ready.device.dtype).removeprefix("torch."),
+            tokens=ready.data.train.total,
+            memory_total=ready.device.memory_total,
+            levers=ready.speedups,
+            adapters=adapters,
+            no_adapter=none if adapters else [],
+        )
     )
     return total
 
@@ -57,7 +59,7 @@ def tell_plan(ready: Setup, report: Reporter) -> int:
 def tell_probe(ready: Setup, found: Probed, report: Reporter) -> None:
     """Put what was measured beside the plan, and keep the speed for later plans on this device."""
     measured = {**asdict(found), "tokens_per_s": found.tokens_per_s}
-    report.event("probe", **measured)
+    report.event(ProbeEvent(**measured))
     predicted = read_plan(report.run)
     write_atomic(report.run.plan_file, json.dumps({**predicted, "measured": measured}, indent=1))
     cut = ready.facts.cut(ready.recipe.data.max_length)

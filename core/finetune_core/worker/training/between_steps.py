@@ -12,6 +12,8 @@ from transformers import TrainerState
 
 from finetune_core.errors import problem
 from finetune_core.runs.control import Request
+from finetune_core.runs.events import EvalEvent
+from finetune_core.runs.metrics import EVAL_LOSS
 from finetune_core.worker.answers.baseline import digest
 from finetune_core.worker.answers.held_out_loss import RowLoss, held_out_loss, keep_rows
 from finetune_core.worker.answers.samples import Samples
@@ -236,7 +238,8 @@ class BetweenSteps:
         )
         path = keep_rows(self._report, step, rows, held_out, ready.tokenizer, of=self.losses_of(step))
         seconds = time.monotonic() - begun
-        self._report.event("eval", step=step, loss=loss, rows=len(held_out), seconds=seconds, path=path)
+        metrics = {EVAL_LOSS: loss}
+        self._report.event(EvalEvent(step=step, metrics=metrics, rows=len(held_out), seconds=seconds, path=path))
         self.measured = (step, loss)
         return loss
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from functools import partial
 
+from finetune_core.runs.events import ResultEvent
 from finetune_core.runs.watch.end_causes import GPU_LOST
 from finetune_core.worker.answers.base_and_tuned import Jury
 from finetune_core.worker.controls import Controls, Stopped
@@ -34,8 +35,8 @@ def save(ready: Setup, step: int, report: Reporter, controls: Controls) -> None:
         )
 
     kind, size = when_there_is_room(write, report, controls)
-    known = {"path": report.run.result.name, "bytes": size, "kind": kind, "base": base, "revision": revision}
-    report.event("result", step=step, **known)
+    path = report.run.result.name
+    report.event(ResultEvent(step=step, path=path, bytes=size, kind=kind, base=base, revision=revision))
 
 
 def judge(base: Base, between: BetweenSteps, jury: Jury, report: Reporter, controls: Controls) -> str | None:

@@ -15,6 +15,7 @@ from finetune_core.plan.situation import DataFacts
 from finetune_core.recipe.schema import GUIDES, Recipe
 from finetune_core.recipe.yaml_io import dump
 from finetune_core.runs.directory import RunDir, read_plan
+from finetune_core.runs.events import SettledEvent
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.inputs import Base
 
@@ -41,7 +42,7 @@ def settled(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> 
     if found.recipe != recipe:
         write_atomic(run.recipe_file, dump(found.recipe))
     _keep(run, plan, found)
-    reporter.event("settled", fields={field: found.recipe.get(field) for field in fields}, **_steps(found))
+    reporter.event(SettledEvent(fields={field: found.recipe.get(field) for field in fields}, **_steps(found)))
     reporter.log("settled from the rows: " + ", ".join(f"{field} {found.recipe.get(field)}" for field in fields))
     return found.recipe
 
@@ -55,7 +56,7 @@ def settled_again(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporte
     choices = [_as_now(made, found.recipe) for made in before.get("choices") or [] if isinstance(made, dict)]
     write_atomic(reporter.run.recipe_file, dump(found.recipe))
     _keep(reporter.run, before, found, choices)
-    reporter.event("settled", fields={"data.packing": found.recipe.data.packing}, **_steps(found))
+    reporter.event(SettledEvent(fields={"data.packing": found.recipe.data.packing}, **_steps(found)))
     return found.recipe
 
 

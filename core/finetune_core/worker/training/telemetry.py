@@ -8,19 +8,24 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finetune_core.errors import problem
 from finetune_core.hardware.meter import GpuMeter, host_memory
+from finetune_core.runs.events import StepEvent
+from finetune_core.runs.metrics import as_metrics
 from finetune_core.runs.watch.end_causes import NOT_FINITE
 from finetune_core.worker.model.device import Device
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.training.health import BAD_LOSSES, Health, StepFigures
 
 _GPU_SECONDS = 1.0
+# Positions and sums that transformers and TRL log beside the figures of a step.
+_NO_METRICS: Final = frozenset({"epoch", "num_tokens", "total_flos", "num_input_tokens_seen", "step"})
+_OURS: Final = {"aux_loss": "router_loss"}
 
 
 class Telemetry:
@@ -70,19 +75,17 @@ class Telemetry:
         self.seconds += seconds
         router = logs.get("aux_loss")
         loss = float(logs["loss"]) - self._router_weight * (router or 0.0)
+        speed = {"tokens_per_s": (tokens - self.tokens) / seconds}
         self._reporter.event(
-            "step",
-            step=state.global_step,
-            epoch=state.epoch,
-            loss=loss,
-            **({} if router is None else {"router_loss": router}),
-            learning_rate=logs.get("learning_rate"),
-            grad_norm=logs.get("grad_norm"),
-            tokens=tokens,
-            tokens_per_s=(tokens - self.tokens) / seconds,
-            seconds=seconds,
-            memory=self._memory(),
-            gpus=self._read_gpus(),
+            StepEvent(
+                step=state.global_step,
+                epoch=state.epoch,
+                metrics=_metrics(logs) | {"loss": loss} | speed,
+                tokens=tokens,
+                seconds=seconds,
+                memory=self._memory(),
+                gpus=self._read_gpus(),
+            )
         )
         self._watch(loss, logs.get("grad_norm"), (tokens - self.tokens) / seconds)
         self.tokens = tokens
@@ -129,6 +132,11 @@ class Telemetry:
                 remedy="lower training.learning_rate to a third and start again, or resume from the last checkpoint",
                 kind=NOT_FINITE,
             )
+
+
+def _metrics(logs: dict[str, Any]) -> dict[str, float]:
+    """What the trainer logs of a step, by our names."""
+    return {_OURS.get(name, name): value for name, value in as_metrics(logs, _NO_METRICS).items()}
 
 
 class StepEnd(TrainerCallback):
