@@ -13,12 +13,11 @@ from finetune_core.data.checks.findings.checker import kind_of
 from finetune_core.data.checks.findings.compare import leakage
 from finetune_core.data.checks.findings.fixes import facts_of, fixed, silent
 from finetune_core.data.checks.findings.report import Finding
-from finetune_core.data.files.open import RowFile, open_rows
 from finetune_core.data.filters import filter_reason, nothing_left
-from finetune_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
-from finetune_core.data.shapes.convert import convert
-from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, recognise, training_refusal
+from finetune_core.data.rows import CanonicalRow, TrainingRow
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice
 from finetune_core.data.split import split
+from finetune_core.data.usable import usable
 from finetune_core.errors import FtError, Problem
 from finetune_core.recipe.schema import Data
 
@@ -142,20 +141,14 @@ def read_source(
     path: str, choice: Choice, progress: Callable[[int, int], None] = silent, *, held_out: bool = False
 ) -> Source:
     """Every row of one file that can be trained on; the others are noted. FtError as `assemble`."""
-    file: RowFile = open_rows(path, held_out=held_out)
-    shape = recognise(file.head(), choice)
-    refused = training_refusal(shape)
-    if refused is not None:
-        raise FtError(refused)
     source = Source(path)
-    for row in file.rows():
+    for number, row in usable(path, choice, held_out=held_out).trained():
         source.rows += 1
-        converted = convert(row, shape, choice.fixes)
-        if isinstance(converted, Problem):
-            source.problems.append(converted)
-            source.leave_out(row.number, kind_of(converted))
-        elif isinstance(converted, Conversation | Text):
-            source.used.append(converted)
+        if isinstance(row, Problem):
+            source.problems.append(row)
+            source.leave_out(number, kind_of(row))
+        else:
+            source.used.append(row)
     source.used, dropped, source.groups = fixed(source.used, choice.fixes, progress)
     source.left_out += dropped
     return source

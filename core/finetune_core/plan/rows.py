@@ -10,13 +10,13 @@ from functools import partial
 from itertools import islice, takewhile
 
 from finetune_core.data.assemble import counts
-from finetune_core.data.files.open import RowFile, open_rows
+from finetune_core.data.files.open import open_rows
 from finetune_core.data.filters import filter_reason, nothing_left
-from finetune_core.data.rows import Conversation, Text, TrainingRow, passages
+from finetune_core.data.rows import Text, TrainingRow, passages
 from finetune_core.data.scan.row_index import count_rows_of
-from finetune_core.data.shapes.convert import convert
-from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, recognise, training_refusal
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice
 from finetune_core.data.split import split
+from finetune_core.data.usable import usable
 from finetune_core.errors import FtError, Problem, gather
 from finetune_core.methods import method_of, refusal
 from finetune_core.plan.situation import DataFacts, RowTokens, TokenCount
@@ -137,19 +137,14 @@ def held_out_rows(rows: int, share: float) -> int:
 
 
 def _look(source: str, choice: Choice, *, held_out: bool) -> _File:
-    file: RowFile = open_rows(source, held_out=held_out)
-    first = list(islice(file.rows(), _LOOKED_AT))
-    shape = recognise(first, choice)
-    refused = training_refusal(shape)
-    if refused is not None:
-        raise FtError(refused)
-    found = [convert(row, shape, choice.fixes) for row in first]
-    good = tuple(row for row in found if isinstance(row, Conversation | Text))
+    opened = usable(source, choice, held_out=held_out)
+    found = [row for _, row in islice(opened.trained(), _LOOKED_AT)]
+    good = tuple(row for row in found if not isinstance(row, Problem))
     bad = tuple(row for row in found if isinstance(row, Problem))
     if not good:
         raise FtError(bad[:_SHOWN])
-    rows = len(first) if len(first) < _LOOKED_AT else count_rows_of(source, file, held_out=held_out)
-    return _File(rows, len(first), good, bad, 0)
+    rows = len(found) if len(found) < _LOOKED_AT else count_rows_of(source, opened.file, held_out=held_out)
+    return _File(rows, len(found), good, bad, 0)
 
 
 def _filtered(file: _File, path: str, data: Data) -> _File:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from finetune_core.data.files.hub import fetch_all
 from finetune_core.data.files.open import SUFFIXES, Row, RowFile, open_rows
 from finetune_core.data.scan.row_index import FarRows
-from finetune_core.data.shapes.recognise import Choice, Shape, recognise, training_refusal
+from finetune_core.data.shapes.recognise import Choice, Shape
+from finetune_core.data.usable import recognised
 from finetune_core.errors import FtError, Problem
 
 __all__ = ["SUFFIXES", "Opened", "open_source"]
 
 # Enough to tell the shape of a file by.
-SAMPLE: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,11 @@ def open_source(
     """
     fetch_all([source], progress, cancel)
     file = open_rows(source)
-    first = file.first(SAMPLE)
-    shown = tuple(first[:page])
+    shown = tuple(file.first(page))
     far = FarRows(source, file)
     try:
-        shape = recognise(first, choice)
+        conversion = recognised(file, choice).conversion
     except FtError as error:
         return Opened(source, choice, file, shown, None, error.problems, far)
-    refused = training_refusal(shape)
-    return Opened(source, choice, file, shown, shape, () if refused is None else (refused,), far)
+    refused = conversion.refusal
+    return Opened(source, choice, file, shown, conversion.shape, () if refused is None else (refused,), far)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from finetune_core.data.files.open import Row
-from finetune_core.data.rows import Conversation, Text
-from finetune_core.data.shapes.convert import convert
-from finetune_core.data.shapes.recognise import Shape, training_refusal
+from finetune_core.data.shapes.recognise import Shape
 from finetune_core.data.tokens.client import Lengths, Preview, TokenWorker
+from finetune_core.data.usable import Conversion
 from finetune_core.errors import FtError, Problem
 from finetune_core.plan.count import count_with
 from finetune_core.plan.situation import TokenCount
@@ -28,14 +27,10 @@ class TokenLink:
 
     def preview(self, row: Row, shape: Shape, asked: Asked) -> Preview:
         """The row as this model will see it. Raises FtError when the row, the template or the process refuses."""
-        converted = convert(row, shape, asked.choice.fixes)
-        if isinstance(converted, Problem):
-            raise FtError(converted)
-        refused = training_refusal(shape)
-        if refused is not None:
-            raise FtError(refused)
-        assert isinstance(converted, Conversation | Text)
-        return self._for(asked).preview([converted])[0]
+        found = Conversion(shape, asked.choice.fixes).trained(row)
+        if isinstance(found, Problem):
+            raise FtError(found)
+        return self._for(asked).preview([found])[0]
 
     def lengths(
         self,

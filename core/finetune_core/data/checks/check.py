@@ -15,11 +15,11 @@ from finetune_core.data.checks.findings.tally import Tally
 from finetune_core.data.files.base import never
 from finetune_core.data.files.open import Container, Row, RowFile, open_rows
 from finetune_core.data.files.row_offsets import Fault
-from finetune_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
+from finetune_core.data.rows import CanonicalRow, TrainingRow
 from finetune_core.data.scan.parallel import look_in_parts
 from finetune_core.data.scan.parts import Part
-from finetune_core.data.shapes.convert import convert
-from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, Shape, recognise, training_refusal
+from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, Shape
+from finetune_core.data.usable import Conversion, recognised, usable
 from finetune_core.errors import FtError, Problem
 
 _TABLE_ROWS: Final = 10_000
@@ -84,11 +84,11 @@ def opened(source: str, choice: Choice = AUTOMATIC) -> tuple[DataReport, RowFile
     try:
         file = open_rows(source)
         report.container = file.container
-        report.shape = recognise(file.head(), choice)
+        found = recognised(file, choice)
     except FtError as error:
         report.refused = error.problems[-1]
         return report, None
-    report.not_offered = training_refusal(report.shape)
+    report.shape, report.not_offered = found.shape, found.conversion.refusal
     return report, file
 
 
@@ -110,7 +110,7 @@ def check(
     if file is None or report.shape is None:
         return report
     checker = Checker()
-    look = partial(_look, shape=report.shape, fixes=dict(choice.fixes))
+    look = partial(_look, conversion=Conversion(report.shape, dict(choice.fixes)))
     # Closed before the rows are compared: by then the processes have given their memory back.
     with closing(look_in_parts(file, look, _TABLE_ROWS, processes)) as parts:
         for seen in parts:
@@ -136,12 +136,12 @@ class _Looked:
     usable: int = 0
 
 
-def _look(part: Part, shape: Shape, fixes: dict[str, str]) -> _Looked:
+def _look(part: Part, conversion: Conversion) -> _Looked:
     looked = _Looked(Checker())
     for looked.rows, value in enumerate(part.values(), start=1):
         row = Row(looked.rows, None, None, None, part.file.name)
         row = row.spoiled(value) if isinstance(value, Fault) else replace(row, value=value)
-        converted = convert(row, shape, fixes)
+        converted = conversion.of(row)
         if isinstance(converted, Problem):
             looked.checker.add_problem(row.number, converted)
         else:
@@ -165,16 +165,13 @@ def usable_rows(
 
     FtError as `open_rows`, and when a fix is not known.
     """
-    file: RowFile = open_rows(source, held_out=held_out)
-    shape = recognise(file.head(), choice)
     kept: list[CanonicalRow] = []
     left_out: list[tuple[int, str]] = []
-    for row in file.rows():
-        converted = convert(row, shape, choice.fixes)
-        if isinstance(converted, Problem):
-            left_out.append((row.number, kind_of(converted)))
+    for number, row in recognised(open_rows(source, held_out=held_out), choice).canonical():
+        if isinstance(row, Problem):
+            left_out.append((number, kind_of(row)))
         else:
-            kept.append(converted)
+            kept.append(row)
     if choice.fixes:
         kept, dropped, _ = fixed(kept, choice.fixes)
         left_out = sorted(left_out + dropped)
@@ -183,13 +180,9 @@ def usable_rows(
 
 def converted_rows(source: str, numbers: set[int], choice: Choice = AUTOMATIC) -> list[TrainingRow]:
     """Some rows of a file, ready to be shown as a model sees them. FtError with the problems of those that are bad."""
-    file: RowFile = open_rows(source)
-    shape = recognise(file.head(), choice)
-    refused = training_refusal(shape)
-    if refused is not None:
-        raise FtError(refused)
-    found = [convert(row, shape, choice.fixes) for row in file.chosen(numbers)]
+    opened = usable(source, choice)
+    found = [row for _, row in opened.trained(opened.file.chosen(numbers))]
     problems = [one for one in found if isinstance(one, Problem)]
     if problems:
         raise FtError(problems)
-    return [one for one in found if isinstance(one, Conversation | Text)]
+    return [one for one in found if not isinstance(one, Problem)]

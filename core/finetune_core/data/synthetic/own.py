@@ -9,9 +9,8 @@ from typing import Final
 
 from finetune_core.data.files.open import open_rows
 from finetune_core.data.rows import Conversation
-from finetune_core.data.shapes.convert import convert
-from finetune_core.data.shapes.recognise import recognise
 from finetune_core.data.synthetic.seen import Seen
+from finetune_core.data.usable import recognised
 from finetune_core.errors import problem
 from finetune_core.text import counted
 
@@ -33,16 +32,14 @@ def read_own(source: str, seen: Seen, *, seed: int = 0) -> Own:
 
     FtError when the file cannot be opened, its shape is not known, or no row can serve as an example.
     """
-    rows = open_rows(source)
-    shape = recognise(rows.head())
+    rows = recognised(open_rows(source))
     unusable = 0
 
     def usable() -> Iterator[Conversation]:
         nonlocal unusable
-        for row in rows.rows():
-            found = convert(row, shape)
-            if isinstance(found, Conversation):
-                yield found
+        for _, row in rows.canonical():
+            if isinstance(row, Conversation):
+                yield row
             else:
                 unusable += 1
 
@@ -51,7 +48,7 @@ def read_own(source: str, seen: Seen, *, seed: int = 0) -> Own:
         read = counted(own.count, "row")
         raise problem(
             "no row can serve as an example",
-            where=rows.name,
+            where=rows.file.name,
             why=f"{read} can be read; examples have no tools and at most {LONGEST_EXAMPLE} characters",
             remedy="give a file with a few short typical rows",
         )

@@ -18,10 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune_core.data.files.open import open_rows
 from finetune_core.data.rows import Conversation, Message, Text, ToolCall, TrainingRow
-from finetune_core.data.shapes.convert import convert
-from finetune_core.data.shapes.recognise import Choice, recognise, training_refusal
+from finetune_core.data.shapes.recognise import Choice
+from finetune_core.data.usable import usable
 from finetune_core.errors import FtError, Problem, problem
 from finetune_core.models.trust import is_trusted
 from finetune_core.recipe.schema import Data
@@ -135,13 +134,9 @@ class Asked:
         return pieces
 
     def _lengths(self, request: Answer) -> Iterator[Answer]:
-        rows = open_rows(request["source"], held_out=request["held_out"])
         choice = Choice(request["shape"], request["mapping"], request["fixes"])
-        shape = recognise(rows.head(), choice)
-        refused = training_refusal(shape)
-        if refused is not None:
-            raise FtError(refused)
-        count = most = 0
+        opened = usable(request["source"], choice, held_out=request["held_out"])
+        rows, count, most = opened.file, 0, 0
         for count, size in rows.counting():
             most = _most_rows(count, size)
             yield {"progress": [0, count]}
@@ -151,16 +146,15 @@ class Asked:
         encoder = self._encoder(request)
         gate = Gate(ends_of(encoder.tokenizer), request["train_on"], request["max_length"], encoder.unlike_prompts)
         told = time.monotonic()
-        for row in rows.chosen(chosen) if sampled else rows.rows():
-            converted = convert(row, shape, choice.fixes)
+        for _, row in opened.trained(rows.chosen(chosen) if sampled else None):
             try:
-                if isinstance(converted, Problem):
-                    tally.leave_out(converted)
-                elif isinstance(converted, Text):
-                    for piece in self._encode(converted, request).pieces(request["max_length"]):
+                if isinstance(row, Problem):
+                    tally.leave_out(row)
+                elif isinstance(row, Text):
+                    for piece in self._encode(row, request).pieces(request["max_length"]):
                         tally.add(piece)
-                elif isinstance(converted, Conversation):
-                    tally.add(self._encode(converted, request, gate))
+                else:
+                    tally.add(self._encode(row, request, gate))
             except FtError as error:
                 tally.leave_out(error.problems[0])
             if time.monotonic() - told > _SLICE_SECONDS:

@@ -15,9 +15,9 @@ from textual.widgets import Button, Select
 
 from finetune_core.data.files.open import Row
 from finetune_core.data.rows import passages
-from finetune_core.data.shapes.convert import convert
 from finetune_core.data.shapes.recognise import PARTS, Choice, recognise
 from finetune_core.data.shapes.roles import guess_mapping
+from finetune_core.data.usable import Conversion
 from finetune_core.errors import FtError, Problem
 from finetune_core.text import clean, one_line
 from finetune_tui.dialogs.dialog import Dialog
@@ -176,7 +176,7 @@ def result_words(rows: Sequence[Row], choice: Choice) -> tuple[Content, bool]:
         shape = recognise(rows, choice)
     except FtError as error:
         return problem_words(error.problems), choice.shape == AUTO
-    row = convert(rows[0], shape, choice.fixes)
+    row = Conversion(shape, choice.fixes).of(rows[0])
     if isinstance(row, Problem):
         return Content.assemble((f"{shape.name}. ", "bold"), "Row 1 cannot be used so: ", problem_words((row,))), True
     lines: list[str | tuple[str, str]] = [(f"{shape.name}: {clean(shape.evidence)}. Row {row.number} becomes:", "bold")]
