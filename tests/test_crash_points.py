@@ -1,4 +1,4 @@
-"""Every call that changes a file while a run saves and tells, killed or failed in turn: nothing promised is lost."""
+"""Every call that changes a file while a run saves and reports, killed or failed in turn: nothing promised is lost."""
 
 from __future__ import annotations
 

@@ -26,19 +26,19 @@ Message = dict[str, Any]
 def run_child(
     module: str,
     arguments: Sequence[str],
-    tell: Callable[[Message], None],
+    take: Callable[[Message], None],
     cancel: Callable[[], bool],
     environment: Mapping[str, str] = os.environ,
 ) -> Message | None:
     """Run a module as a helper and give the content of its message `done`; None once `cancel` said so.
 
     Each line the process writes is a JSON object: `{"done": {...}}` ends the work, `{"problems": [...]}` becomes an
-    FtError, anything else is handed to `tell`. FtError too when the process dies.
+    FtError, anything else is handed to `take`. FtError too when the process dies.
     """
     with tempfile.TemporaryFile() as errors:
         helper = Helper(module, arguments, stderr=errors, env=environment)
         try:
-            return _listen(helper, errors, module, tell, cancel)
+            return _listen(helper, errors, module, take, cancel)
         finally:
             helper.end()
             assert helper.stdout is not None
@@ -49,7 +49,7 @@ def _listen(
     process: subprocess.Popen[bytes],
     errors: IO[bytes],
     module: str,
-    tell: Callable[[Message], None],
+    take: Callable[[Message], None],
     cancel: Callable[[], bool],
 ) -> Message | None:
     assert process.stdout is not None
@@ -67,7 +67,7 @@ def _listen(
             if "done" in message:
                 done: Message = message["done"]
                 return done
-            tell(message)
+            take(message)
     return None
 
 

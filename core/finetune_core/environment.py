@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-# Nobody is told what is done here, by no library.
+# No library reports to anybody what is done here.
 _NO_TELEMETRY: Final = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 # Threads of the tokenizers library would be forked with, and it warns of that at every fork.
 _ONE_THREAD: Final = {"TOKENIZERS_PARALLELISM": "false"}

@@ -14,7 +14,7 @@ class Problem:
     """One thing that is wrong, in words a user can act on.
 
     `where` is a recipe field (`training.learning_rate`), a file, a file and line (`rows.jsonl:17`), or both
-    (`mine.yaml:12 adapter.rank`). Problems that programs tell apart have a `kind` (`role-order`), and those of a row
+    (`mine.yaml:12 adapter.rank`). Problems that programs distinguish have a `kind` (`role-order`), and those of a row
     or of a recipe's file the `field` they lie in (`messages[1].role`).
     """
 

@@ -91,12 +91,12 @@ def unsealed(data: bytes) -> bytes | None:
 
 
 def write_sealed(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a JSON object that tells when it was changed since. Raises OSError."""
+    """Write a JSON object that shows whether it was changed since. Raises OSError."""
     write_atomic(path, sealed(json.dumps(value)), durable=durable)
 
 
 def read_sealed(path: Path, limit: int, *, bare: bool = False) -> dict[str, Any] | None:
-    """What `write_sealed` wrote; None for anything else, whatever stands there.
+    """What `write_sealed` wrote; None for anything else.
 
     With `bare` also an object without a seal, as earlier versions wrote it.
     """

@@ -29,7 +29,7 @@ _SHORTEST: Final = 12
 def redact(text: str) -> str:
     """`text` with tokens, keys, passwords in addresses and Authorization headers replaced by a bracketed word.
 
-    What a variable of the environment holds whose name tells of a secret is replaced whatever its form.
+    What a variable of the environment holds whose name speaks of a secret is replaced whatever its form.
     """
     held = frozenset(value for name, value in os.environ.items() if len(value) >= _SHORTEST and _NAMES.search(name))
     known = _held(held)

@@ -114,7 +114,7 @@ def _words(data: bytes, folder: Path) -> None:
     said: list[str] = []
     follower = Follower(run, said.append)
     follower.view.poll()
-    follower.tell_news()
+    follower.print_news()
     follower._tell_end()
     json.dumps(follower.result())
     said += _status_lines(follower.view)

@@ -489,7 +489,7 @@ async def test_columns_are_named_in_a_dialog_that_shows_what_the_first_row_becom
         assert isinstance(dialog, MapColumns)
         dialog.query_one("#map-shape", Select).value = "alpaca"
         # The columns are filled in, in their order where their names say nothing.
-        await sees(pilot, "assistant (learnt): A [b]fox[/b], I say.")
+        await sees(pilot, "assistant (trained): A [b]fox[/b], I say.")
         assert_inside(app)
         dialog.query_one("#part-instruction").focus()
         await pilot.press("enter", "home", "enter")
@@ -497,7 +497,7 @@ async def test_columns_are_named_in_a_dialog_that_shows_what_the_first_row_becom
         await pilot.press("f2")
         assert app.screen is dialog
         await pilot.press("enter", "down", "enter")
-        await sees(pilot, "assistant (learnt): A [b]fox[/b], I say.")
+        await sees(pilot, "assistant (trained): A [b]fox[/b], I say.")
         await pilot.press("f2")
         await sees(pilot, "3 rows")
         assert session(pilot).recipe.data.shape == "alpaca"
@@ -629,7 +629,7 @@ async def test_what_rows_are_made_of_and_what_of_the_held_out_ones_is_learnt_too
         for words in ("rows by number of turns", "2 30 100 %", "turns by role", "user 30 50 %"):
             await until(pilot, lambda words=words: words in " ".join(plain(app).split()), words)  # type: ignore[misc]
         wizard(pilot).on_typed(Typed("data.held_out", "rows.jsonl"))
-        await sees(pilot, "! leakage-exact  1 row: a held-out row is learnt too  [Enter: drop]")
+        await sees(pilot, "! leakage-exact  1 row: a held-out row is trained on too  [Enter: drop]")
         await sees(pilot, "row 1: row 8 to learn from")
 
 
@@ -744,7 +744,7 @@ async def test_launching_past_a_failed_template_gate_asks_and_is_recorded(here: 
         await until(pilot, session(pilot).only_the_gate, "the gate speaks against it")
         await pilot.press("l")
         await sees(pilot, "The template gate is not passed")
-        await sees(pilot, "every answer that is to be learnt is learnt: 400 of 400 rows fail")
+        await sees(pilot, "every answer that is to be trained is trained: 400 of 400 rows fail")
         assert_inside(app)
         await pilot.press("enter")
         assert app.shown_run is None

@@ -245,12 +245,12 @@ class FtApp(App[int]):
         """Put a screen above the others, and below the notice that the terminal is too small."""
         if self._is_covered:
             self.pop_screen()
-        self._tell_size(args[0])
+        self._report_size(args[0])
         pushed = super().push_screen(*args, **extra)
         self._cover()
         return pushed
 
-    def _tell_size(self, screen: Screen[Any]) -> None:
+    def _report_size(self, screen: Screen[Any]) -> None:
         """Give a screen the classes of the terminal's size before it is built.
 
         Textual gives them when it has laid the screen out, and styles all of its parts anew then.
@@ -279,7 +279,7 @@ class FtApp(App[int]):
         while len(self.screen_stack) > 2:
             self.pop_screen()
         if len(self.screen_stack) == 2:
-            self._tell_size(screen)
+            self._report_size(screen)
             self.switch_screen(screen)
             self._cover()
         else:

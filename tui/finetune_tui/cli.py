@@ -264,7 +264,7 @@ def _show_app(ctx: click.Context, opening: Any = "home", **what: Any) -> None:  
 
     if reason := why_no_app():
         output.words(f"The app cannot be shown: {reason}.\nWithout a terminal use `ft-tui demo --plain`, `ft-tui train "
-                     "RECIPE --plain`, `ft-tui runs` or `ft-tui status`; `ft-tui --help` tells more.")  # fmt: skip
+                     "RECIPE --plain`, `ft-tui runs` or `ft-tui status`; `ft-tui --help` says more.")  # fmt: skip
         ctx.exit(output.WRONG_USE)
     from finetune_core.paths import home
     from finetune_tui.app import FtApp
@@ -311,10 +311,10 @@ def _start(recipe: Recipe | Given, *, queue: bool = False) -> RunDir:
 
     with warming_up(recipe) as worker:
         # Imported while the worker imports its own, which takes longer and is what the first step waits for.
-        from finetune_core.plan.look_up import learn
+        from finetune_core.plan.look_up import look_up
         from finetune_tui.start import fetch_and_prepare, start_prepared
 
-        learn(recipe, output.words)
+        look_up(recipe, output.words)
         prepared = _counted(recipe, fetch_and_prepare(recipe, progress=counter("bytes fetched")))
         with interrupts.interrupted_afterwards():
             run, warnings = start_prepared(prepared, worker.hand(), queue=queue)
@@ -364,7 +364,7 @@ def _train_plain(ctx: click.Context, recipe: Recipe | Given, *, as_json: bool, q
 
 
 def _start_and_follow(ctx: click.Context, start: Callable[[], RunDir], *, as_json: bool) -> None:
-    """Follow the run that this command starts: what a scheduler tells the command is for the run."""
+    """Follow the run that this command starts: what a scheduler signals to the command is for the run."""
     with interrupts.handing_on():
         _follow(ctx, start(), as_json=as_json)
 

@@ -1,7 +1,7 @@
 """The one place where text becomes terminal output: nothing in it may act on the terminal.
 
 Rows, model answers, file names and log lines are cleaned where they are read. A place that forgets this would let a
-data set set the paste buffer or retitle the window, so every string that Textual turns into bytes is cleaned again
+data set fill the paste buffer or retitle the window. So every string that Textual turns into bytes is cleaned again
 here, whatever widget it comes from. The escape sequences that Textual itself writes (colours, cursor moves) are added
 after this point.
 """

@@ -138,7 +138,7 @@ def verdict_looks(outcome: str) -> Looks:
 
 
 def loading_lines(path: str | Path, result: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Python that loads what the event `result` tells of: an adapter on top of its base, or a model.
+    """Python that loads what the event `result` names: an adapter on top of its base, or a model.
 
     Every text is quoted by Python. A base of the hub is named with its revision where the event has it, since the
     newest one may have other weights.

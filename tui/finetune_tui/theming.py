@@ -1,7 +1,7 @@
 """Themes: YAML files in `themes/`, and the user's choice among them.
 
 A theme file gives `name`, `dark` (true or false) and colours as `#rrggbb`; `variables` may set any variable of
-Textual's design system. Colours never tell a state alone: every state has a glyph or a word too.
+Textual's design system. Colours never show a state alone: every state has a glyph or a word too.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def themes_folder() -> Path:
 
 
 def load_theme(path: Path) -> Theme:
-    """Read one theme file. FtError tells everything that is wrong in it."""
+    """Read one theme file. FtError names everything that is wrong in it."""
     values = _read_yaml(path)
     problems = [Problem(what, path.name, why, remedy) for what, why, remedy in _faults(values)]
     if problems:

@@ -1,4 +1,4 @@
-"""From the files a recipe names to the rows that are learnt and measured, with a record of every row left out."""
+"""From the files a recipe names to the rows that are trained on and measured, with a record of every row left out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Source:
 class RowSet:
     """The rows of a run, in order, and where they come from: the recipe's source first, then what is mixed in.
 
-    `leaks` are findings of rows of the held-out file that are learnt too, or nearly, and stay in.
+    `leaks` are findings of rows of the held-out file that are trained on too, or nearly, and stay in.
     """
 
     train: list[TrainingRow]
@@ -109,27 +109,27 @@ def assemble(data: Data, seed: int, progress: Callable[[int, int], None] = silen
 def _leaks(
     train: Sequence[TrainingRow], apart: Source, fixes: Mapping[str, str], progress: Callable[[int, int], None]
 ) -> list[Finding]:
-    """What of a held-out file is learnt too; rows that the fixes drop are left out of it. FtError when none is left."""
-    told = []
+    """What of a held-out file is trained on too, without the rows that the fixes drop. FtError when none is left."""
+    leaks = []
     for found in leakage(facts_of(train, progress), facts_of(apart.used)):
         if fixes.get(found.kind.name) == "drop":
             apart.drop(found)
         else:
-            told.append(found)
+            leaks.append(found)
     if apart.rows and not apart.used:
         raise FtError(
             Problem(
                 "no held-out row is left",
                 "data.held_out",
-                "each of its rows is learnt too, cannot be used, or is left out by data.fixes",
+                "each of its rows is trained on too, cannot be used, or is left out by data.fixes",
                 "hold out other rows, or set data.held_out_share instead",
             )
         )
-    return told
+    return leaks
 
 
 def _without_held_out(file: Source, held_out: Sequence[TrainingRow], fixes: Mapping[str, str]) -> None:
-    """Leave out of a mixed-in file what is held out, or nearly: it would be learnt and measured."""
+    """Leave out of a mixed-in file what is held out, or nearly: it would be both trained on and measured."""
     if not held_out:
         return
     for found in leakage(facts_of(held_out), facts_of(file.used)):

@@ -1,4 +1,4 @@
-"""Rows chosen by what they say and how much: the filters of a recipe, told apart by name in the run's record."""
+"""Rows chosen by what they say and how much: the filters of a recipe, each named in the run's record."""
 
 from __future__ import annotations
 

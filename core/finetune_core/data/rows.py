@@ -83,7 +83,7 @@ class PromptOnly:
 
 @dataclass(frozen=True)
 class Text:
-    """Raw text, learnt as a whole (continued pre-training)."""
+    """Raw text, trained as a whole (continued pre-training)."""
 
     number: int
     text: str
@@ -112,13 +112,13 @@ def turn_value(message: Message) -> dict[str, Any]:
 class Passage(NamedTuple):
     """One text of a row: where it stands (`messages[1]`, `chosen[0]`, `text`), whose it is, and what it says.
 
-    `role` is the turn's, or `text` for raw text; `learnt` says whether the text is meant to be learnt (an answer).
+    `role` is the turn's, or `text` for raw text; `trained` says whether the text is meant to be trained (an answer).
     """
 
     field: str
     role: str
     text: str
-    learnt: bool
+    trained: bool
 
 
 def passages(row: CanonicalRow) -> Iterator[Passage]:
@@ -136,12 +136,12 @@ def passages(row: CanonicalRow) -> Iterator[Passage]:
         case PromptOnly():
             yield from _passages("prompt", row.prompt)
         case Text():
-            yield Passage("text", "text", row.text, learnt=True)
+            yield Passage("text", "text", row.text, trained=True)
 
 
 def _passages(column: str, messages: Sequence[Message]) -> Iterator[Passage]:
     for place, turn in enumerate(messages):
-        learnt = turn.role == "assistant" and turn.trained
+        trained = turn.role == "assistant" and turn.trained
         if turn.reasoning:
-            yield Passage(f"{column}[{place}].reasoning", turn.role, turn.reasoning, learnt)
-        yield Passage(f"{column}[{place}]", turn.role, turn.content, learnt)
+            yield Passage(f"{column}[{place}].reasoning", turn.role, turn.reasoning, trained)
+        yield Passage(f"{column}[{place}]", turn.role, turn.content, trained)

@@ -1,4 +1,4 @@
-"""Rows parted into training and held out, so that what is measured was not learnt."""
+"""Rows parted into training and held out, so that what is measured was not trained on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def split(
 
 def question_key(row: CanonicalRow) -> str:
     """What a row asks, whatever its case and spacing; of a text all of it."""
-    asked = [part.text for part in passages(row) if not part.learnt or isinstance(row, Text)]
+    asked = [part.text for part in passages(row) if not part.trained or isinstance(row, Text)]
     return " ".join(" ".join(asked).casefold().split())
 
 

@@ -24,7 +24,7 @@ def chrf(text: str, reference: str) -> float:
     shares = [_overlap(one, other) for one, other in zip(_grams(text), _grams(reference), strict=True)]
     known = [(precision, recall) for precision, recall in shares if precision is not None and recall is not None]
     if not known:
-        # Too short for any n-gram: only white space tells them apart, or one is empty.
+        # Too short for any n-gram: they differ in white space only, or one is empty.
         return float(_letters(text) == _letters(reference))
     precision, recall = (sum(values) / len(known) for values in zip(*known, strict=True))
     below = _BETA * _BETA * precision + recall

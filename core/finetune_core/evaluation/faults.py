@@ -26,7 +26,7 @@ _BROKEN: Final = 0.1
 _UNRELATED_CHRF: Final = 0.2
 _UNRELATED_ROWS: Final = 10
 _UNRELATED_MOST: Final = 200
-# Labels, numbers and names are too short for their characters to tell anything.
+# Labels, numbers and names are too short for their characters to mean anything.
 _SHORTEST_REFERENCE: Final = 20
 
 FAULTS: Final = ("empty", "repeating", "endless", "unreadable")

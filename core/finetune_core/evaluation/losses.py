@@ -1,4 +1,4 @@
-"""The held-out loss row by row, which is what tells a change from chance."""
+"""The held-out loss row by row, which is what sets a change apart from chance."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _column(found: Mapping[str, Sequence[float] | None], name: str) -> tuple[flo
 def grouped(rows: Sequence[int], nats: Sequence[float], tokens: Sequence[int], utf8: Sequence[int] | None) -> RowLosses:
     """Losses of token rows as those of the rows they are pieces of; `rows` says of which.
 
-    Pieces of one text are no measurements apart: only whole texts can be told from chance.
+    Pieces of one text are no measurements apart: only whole texts count against chance.
     """
     order = {row: place for place, row in enumerate(dict.fromkeys(rows))}
     sums: list[list[float]] = [[0.0] * len(order) for _ in range(3)]

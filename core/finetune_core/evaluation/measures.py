@@ -35,9 +35,9 @@ class Measure:
 
     `base` and `tuned` are shares or scores from 0 to 1, or losses (nats a token, bits a byte). Shares have intervals
     of their own, means one of their change; all are of 95 %. `p` is the chance of such a change between equal models,
-    `p_corrected` the same among several measures, and `least` the least that `p` could have been with as many rows
-    that differ; None where there is no test. `sign` says whether it is clearly better (1), clearly worse (-1) or
-    neither. `smallest_change` is the change below which none would have been called even if it were the only
+    `p_corrected` the same among several measures; `least` is the least that `p` could have been with as many rows
+    that differ. They are None where there is no test. `sign` says whether it is clearly better (1), clearly worse (-1)
+    or neither. `smallest_change` is the change below which none would have been called even if it were the only
     measure, in the measure's own unit; None where none could be. `decides` says whether the verdict rests on it.
     """
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
-# A label is a word or a few of them, and each of them comes up often enough to be told from the others.
+# A label is a word or a few of them, and each of them comes up often enough to stand apart from the others.
 _LONGEST_LABEL: Final = 40
 _MOST_LABELS: Final = 20
 _ROWS_FOR_A_LABEL: Final = 3

@@ -85,7 +85,7 @@ def _too_few(found: Verdict) -> str:
     if not found.rows:
         return "no held-out row was answered, and a loss alone shows no better answers"
     what = f"{_rows(found)} {plural(found.rows, 'was', 'were')} {'measured' if found.raw else 'answered'}"
-    return f"{what}, and no change can be told from chance under {fewest_rows(found)} of them"
+    return f"{what}, and no change can be distinguished from chance under {fewest_rows(found)} of them"
 
 
 def _same(found: Verdict) -> list[str]:

@@ -3,16 +3,16 @@
 A rate is for dense products of 16-bit inputs with float32 sums, in TFLOP/s, and follows from NVIDIA's papers thus:
 
 - data centre: the data sheet's tensor rate for bfloat16 or float16, without sparsity (half of what is printed with it);
-- GeForce: the architecture's white paper, "FP16 with FP32 accumulate": twice the float32 rate, half of what the same
+- GeForce: the architecture's white paper, "FP16 with FP32 accumulate": twice the float32 rate; half of what the same
   chip reaches with float16 sums, or as a professional card (Turing, Ampere GA102, Ada and RTX Blackwell papers);
 - professional cards: four times the data sheet's float32 rate (Turing: eight times), as NVIDIA counts them;
-- laptops: from the "AI TOPS" of NVIDIA's comparison of laptops (float8 or float4 with sparsity: an eighth of them for
-  the 40 series, a sixteenth for the 50 series), for the 30 series from cores x boost clock; at the highest power there;
+- laptops: from the "AI TOPS" of NVIDIA's comparison of laptops (float8 or float4 with sparsity; an eighth of them for
+  the 40 series, a sixteenth for the 50 series); for the 30 series from cores x boost clock; at the highest power there;
 - without tensor cores (Pascal): the float32 rate, in which products of float16 are summed.
 
 What large products reach of that (`share`) is 0.8 on most cards (mamf-finder's table in stas00/ml-engineering: A100
 0.81-0.87, H100 0.80, B200 0.78). It is 0.95 where the rate is cut to half or less of what the chip could do, as on
-GeForce (an L20's cuBLAS reaches 105-115 of 119.5 TFLOP/s), and 0.55 where 70-150 W do not hold it (T4, L4, A10).
+GeForce (an L20's cuBLAS reaches 105-115 of 119.5 TFLOP/s). It is 0.55 where 70-150 W do not hold it (T4, L4, A10).
 
 Bandwidths, compute capabilities and sizes are those of the same sheets. `memory` is what CUDA calls the card's total:
 less than is sold where it corrects errors (ECC) within its GDDR6.

@@ -105,6 +105,6 @@ def _unknown(text: str) -> Problem:
     return Problem(
         f"`{one_line(text, 40)}` is no card this program knows, and no size of memory",
         where=_WHERE,
-        why=f"it is the name of one of {len(CARDS)} NVIDIA cards, or a number of GB up to {_MOST_GB}{known}",
+        why=f"it is the name of one of {len(CARDS)} NVIDIA cards, or GB up to {_MOST_GB}{known}",
         remedy="give a name such as 4090 or a100-40, or a size such as 24GB",
     )

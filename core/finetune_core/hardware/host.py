@@ -59,7 +59,7 @@ def _cpu_name() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
-            # ARM boards have no model name; they tell it under other keys or not at all.
+            # ARM boards have no model name; they have it under other keys or not at all.
             if key.strip() in {"model name", "Model", "cpu model"} and value.strip():
                 return one_line(value, _NAME_LIMIT)
     return one_line(platform.processor() or platform.machine() or "CPU", _NAME_LIMIT)

@@ -41,7 +41,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 @cache
 def installed_torch() -> TorchBuild | None:
-    """The build of torch this Python would import; None where there is none, or its files tell nothing."""
+    """The build of torch this Python would import; None where there is none, or its files do not name it."""
     return read_torch()
 
 

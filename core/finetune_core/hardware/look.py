@@ -21,7 +21,10 @@ _NAME_LIMIT = 80
 
 @dataclass(frozen=True)
 class GpuProcess:
-    """A process on a GPU; user and name are None when it belongs to another container, memory when not told."""
+    """A process on a GPU.
+
+    User and name are None when it belongs to another container, memory where the driver does not report it.
+    """
 
     pid: int
     user: str | None
@@ -31,7 +34,7 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU or MIG slice: bytes, percent, degrees Celsius, watts; None where the driver does not tell."""
+    """A GPU or MIG slice: bytes, percent, degrees Celsius, watts; None where the driver does not report it."""
 
     index: int
     uuid: str
@@ -101,7 +104,7 @@ def _gpu(nvml: Nvml, uuid: str, host: Host) -> Gpu | None:
     if identity is None:
         return None
     load = nvml.load(uuid)
-    # GPUs that share the host's memory (GB10, Jetson) tell no figures of their own.
+    # GPUs that share the host's memory (GB10, Jetson) report no figures of their own.
     total = host.memory_total if load.memory_total is None else load.memory_total
     free = host.memory_available if load.memory_free is None else load.memory_free
     capability = identity.compute_capability

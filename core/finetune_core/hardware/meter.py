@@ -13,7 +13,7 @@ from finetune_core.hardware.nvml import DeviceIdentity, Nvml, NvmlUnavailable, P
 
 @dataclass(frozen=True)
 class GpuReading:
-    """One GPU at one moment: bytes, percent, degrees Celsius, watts; None where the driver does not tell.
+    """One GPU at one moment: bytes, percent, degrees Celsius, watts; None where the driver does not report it.
 
     `throttled` says why the driver slows it down, `others` which other processes are on it, and whose.
     """

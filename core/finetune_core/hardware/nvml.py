@@ -1,4 +1,4 @@
-"""NVIDIA's management library (NVML) behind one small interface: what it does not tell is None, not an error."""
+"""NVIDIA's management library (NVML) behind one small interface: what it does not report is None, not an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_PACKAGE = (
 )
 
 
-# Bits of nvmlClocksThrottleReasons (nvml.h) that tell of a fault; a power cap set by its owner is none.
+# Bits of nvmlClocksThrottleReasons (nvml.h) that stand for a fault; a power cap set by its owner is none.
 _SLOWED = {
     0x08: "hardware slowdown",
     0x20: "too hot",
@@ -41,7 +41,7 @@ _SLOWED = {
 }
 
 
-class NvmlUnavailable(Exception):  # noqa: N818 - a state of the machine, told in words, rather than an error
+class NvmlUnavailable(Exception):  # noqa: N818 - a state of the machine, put into words, rather than an error
     """NVML cannot be used here; its text says why and what to do."""
 
 
@@ -57,7 +57,7 @@ class DeviceIdentity:
 
 @dataclass(frozen=True)
 class DeviceLoad:
-    """What changes from moment to moment: bytes, percent, degrees Celsius, watts; None where not told."""
+    """What changes from moment to moment: bytes, percent, degrees Celsius, watts; None where not reported."""
 
     memory_total: int | None
     memory_free: int | None

@@ -57,7 +57,7 @@ def fits(
     `machine` is the processor (`aarch64`), this one's where not given.
     """
     if build is None:
-        return Fit(ok=False, text="torch is not installed, or its files tell nothing", remedy=_REINSTALL)
+        return Fit(ok=False, text="torch is not installed, or its files do not name it", remedy=_REINSTALL)
     if tried.ran(gpu):
         return Fit(ok=True, text=f"{build.words}, computes on it")
     cause = _misfit(gpu, driver, build, machine)

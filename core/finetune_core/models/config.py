@@ -79,7 +79,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 def check_folder(folder: Path) -> None:
     """Refuse a model folder whose JSON files must not reach transformers. Raises FtError with every such file.
 
-    Only what is there is looked at: that a file is missing is for others to tell. Code that comes with the model is
+    Only what is there is looked at: that a file is missing is for others to report. Code that comes with the model is
     refused unless its user has consented to exactly this code; what is refused besides, stays so.
     """
     problems: list[Problem] = []

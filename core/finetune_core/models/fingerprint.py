@@ -1,4 +1,4 @@
-"""Whether a model folder holds the very weights it held before, told without reading all of them."""
+"""Whether a model folder holds the very weights it held before, found out without reading all of them."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def read_description(source: str, revision: str | None) -> Description | None:
         if not isinstance(asked, int | float) or not (commit is None or _COMMIT.fullmatch(commit)):
             return None
         size = weights if isinstance(weights, int) and 0 < weights < _LARGEST else None
-        told = None if problem is None else Problem(**{name: str(words) for name, words in problem.items()})
-        return Description(commit, size, told, float(asked))
+        refused = None if problem is None else Problem(**{name: str(words) for name, words in problem.items()})
+        return Description(commit, size, refused, float(asked))
     return None
 
 

@@ -239,7 +239,7 @@ def _consent(one: dict[str, Any]) -> Consent:
 
 def _bad_store(path: Path, why: str) -> FtError:
     return problem(
-        "what code was consented to cannot be told, so none is trusted",
+        "what code was consented to is not known, so none is trusted",
         where=one_line(str(path), 300),
         why=why,
         remedy=f"remove it and consent again to what you use: rm {shlex.quote(str(path))}",

@@ -191,7 +191,7 @@ def names_of_weights(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Announced:
-    """What an index tells of weights that are still to come; None where it does not."""
+    """What an index says of weights that are still to come; None where it does not."""
 
     parameters: int | None
     size_bytes: int | None
@@ -199,7 +199,7 @@ class Announced:
 
 
 def announced_weights(folder: Path) -> Announced | None:
-    """What the index of a model's weight files tells of them; None where there is none. Raises FtError for a bad one.
+    """What the index of a model's weight files says of them; None where there is none. Raises FtError for a bad one.
 
     `total_size` and `total_parameters` are what transformers writes into it when it saves a model in several files.
     """

@@ -21,7 +21,7 @@ def count_of(
 ) -> TokenCount | None:
     """The rows of a recipe in tokens; None where its model's tokenizer is not here, or something stands in the way.
 
-    What stands in the way is told by whoever prepares the recipe. Takes seconds.
+    Whoever prepares the recipe reports what stands in the way. Takes seconds.
     """
     given = recipe if isinstance(recipe, Given) else Given(recipe)
     if given.problems:

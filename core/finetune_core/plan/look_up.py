@@ -20,11 +20,12 @@ from finetune_core.text import one_line
 _PATIENCE_SECONDS: Final = 90.0
 
 
-def learn(recipe: Recipe | Given, told: Callable[[str], None] = lambda _: None) -> None:
+def look_up(recipe: Recipe | Given, report: Callable[[str], None] = lambda _: None) -> None:
     """Ask the hub what the recipe's model is, and have the layers traced of an architecture that no formula knows.
 
-    What was found stays, and every later look at the model has it, also what is wrong with it; `told` hears before it
-    takes time, and why nothing was learnt: the plan is then made without. A recipe with problems is refused anyway.
+    What was found stays, and every later look at the model has it, also what is wrong with it. `report` is called
+    before it takes time, and with why nothing was found: the plan is then made without. A recipe with problems is
+    refused anyway.
     """
     given = recipe if isinstance(recipe, Given) else Given(recipe)
     if given.problems:
@@ -32,26 +33,26 @@ def learn(recipe: Recipe | Given, told: Callable[[str], None] = lambda _: None) 
     with suppress(FtError):
         model = find(given.recipe.model.source, given.recipe.model.revision)
         if undescribed(model):
-            model = _described(model, told)
+            model = _described(model, report)
         if untraced(model):
-            told(f"tracing the layers of {one_line(model.model_type or model.source, 60)}, once: half a minute ...")
+            report(f"tracing the layers of {one_line(model.model_type or model.source, 60)}, once: half a minute ...")
             figures_of(model)
 
 
-def _described(model: ModelFacts, told: Callable[[str], None]) -> ModelFacts:
+def _described(model: ModelFacts, report: Callable[[str], None]) -> ModelFacts:
     name, start = one_line(model.source, 100), time.monotonic()
-    told(f"asking the hub what {name} is ...")
+    report(f"asking the hub what {name} is ...")
     try:
         found = describe(model, lambda: time.monotonic() - start > _PATIENCE_SECONDS)
     except FtError as error:
-        told(not_described(model, error))
+        report(not_described(model, error))
         return model
     if found is None:
-        told(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {what_is_known(model)}")
+        report(f"the hub did not answer within {_PATIENCE_SECONDS:.0f} s: {what_is_known(model)}")
     return found or model
 
 
 def not_described(model: ModelFacts, error: FtError) -> str:
-    """Why the hub told nothing of a model, and what to do, in a few sentences."""
+    """Why the hub said nothing of a model, and what to do, in a few sentences."""
     found = error.problems[0]
     return f"{found.what}: {what_is_known(model)}. Why: {found.why}. To do: {found.remedy}"

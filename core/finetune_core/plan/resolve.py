@@ -48,8 +48,8 @@ class Resolved:
 
     `choices` are the values that were on auto, and `alternatives` what else fields that decide memory and speed could
     be; `situation` is the recipe with all that it meets. `counted` says that the rows are counted in tokens: values,
-    steps and memory are then those of the run. Where they are not, all of them are what they would be for rows like
-    those of a sample that was counted, or as long as the size of their texts says.
+    steps and memory are then those of the run. Otherwise they hold for rows like those of a counted sample, or as long
+    as the size of their texts says.
     """
 
     recipe: Recipe

@@ -194,7 +194,7 @@ def _in_tokens(row: TrainingRow) -> tuple[int, int, bool]:
     size = max(2, math.ceil(_size(row) / _BYTES_PER_TOKEN) + _turns(row) * _TOKENS_PER_TURN)
     if isinstance(row, Text):
         return size, 1, True
-    before = list(takewhile(lambda passage: not passage.learnt, passages(row)))
+    before = list(takewhile(lambda passage: not passage.trained, passages(row)))
     first = sum(len(passage.text.encode(errors="replace")) for passage in before) // _BYTES_PER_TOKEN
     return size, min(max(1, first), size), False
 

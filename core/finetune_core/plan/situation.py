@@ -85,7 +85,7 @@ class DataFacts:
 
     `counted` are the rows in tokens, where they were counted with the model's tokenizer. When they were not,
     `estimated` are rows like them, no more than a few thousand, in tokens by the size of their texts;
-    `estimated_tokens` is what all rows come to so, and `bound` a number of tokens no row can exceed, a token being a
+    `estimated_tokens` is what all rows come to so, and `bound` the tokens no row can exceed, a token being a
     byte or more.
     """
 

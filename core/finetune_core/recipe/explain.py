@@ -49,11 +49,11 @@ def _problem(path: tuple[str, ...], found: dict[str, Any], where: str) -> Proble
 
 
 def _shown(value: object) -> str:
-    """The value in short; Python refuses to write out a number of thousands of digits."""
+    """The value in short; Python refuses to write out thousands of digits."""
     try:
         return one_line(repr(value), _SHOWN_INPUT)
     except ValueError:
-        return "a number of thousands of digits"
+        return "a number with thousands of digits"
 
 
 def _no_sections(given: object, where: str) -> Problem:

@@ -122,10 +122,10 @@ class Data(Section):
         "unpaired-preference",
         "prompt-only",
         "text",
-    ] = setting("auto", "What the rows are; told from what they hold unless you choose.", level="first")
+    ] = setting("auto", "What the rows are; inferred from what they hold unless you choose.", level="first")
     mapping: dict[str, Text] = setting(
         dict,
-        "Which column plays which part, such as {instruction: Frage, output: Antwort}; told from the rows when empty.",
+        "Which column plays which part, such as {instruction: Frage, output: Antwort}; inferred when empty.",
         level="first",
     )
     fixes: dict[str, Literal["drop", "keep", "trim", "merge"]] = setting(

@@ -15,9 +15,9 @@ from finetune_core.text import one_line
 
 
 def reason(error: Exception) -> str:
-    """Why text is not YAML, in short; Python's words about a number of thousands of digits are for programmers."""
+    """Why text is not YAML, in short; Python's words about thousands of digits are for programmers."""
     text = one_line(str(error), 200)
-    return "it holds a number of thousands of digits" if "integer string conversion" in text else text or "not YAML"
+    return "it holds a number with thousands of digits" if "integer string conversion" in text else text or "not YAML"
 
 
 def refuse_tricks(text: str, where: str) -> None:

@@ -175,7 +175,7 @@ def find_run(name: str | None = None) -> RunDir:
 
 
 def require_own_run(run: RunDir) -> None:
-    """Raise FtError where another user could change what is read from this run, or tell it what to do."""
+    """Raise FtError where another user could change what is read from this run, or give it orders."""
     for folder in (run.path, run.control):
         # What is not there is missed by whoever needs it.
         with suppress(OSError):

@@ -17,7 +17,7 @@ _MACHINE_ID = Path("/etc/machine-id")
 
 @cache
 def boot_id() -> str:
-    """The kernel's name for this boot of this machine; empty where the kernel does not tell."""
+    """The kernel's name for this boot of this machine; empty where the kernel does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

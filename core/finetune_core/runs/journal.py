@@ -261,7 +261,7 @@ class Tail:
     Only whole lines are read; garbage is passed over. `turns` counts how often the file was replaced or became
     shorter than what was read: the reader then starts again, and so must whoever folds the events. `behind` says
     that the last read stopped at its limit. `faults` are those of what was read. `edge` is the end of what was read,
-    of at most 4 KiB: events carry the time they were written at, so it tells one journal from another.
+    of at most 4 KiB: events carry the time they were written at, so it differs between journals.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:

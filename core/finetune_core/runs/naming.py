@@ -111,7 +111,7 @@ def _number(value: float) -> str:
 
 
 def _last(text: str, other: object) -> str:
-    """The last part of a path, with its folder where that alone tells two apart."""
+    """The last part of a path, with its folder where that alone distinguishes two."""
     parts, others = text.split("/"), str(other).split("/")
     return one_line("/".join(parts[-2:] if parts[-1] == others[-1] else parts[-1:]), 30)
 

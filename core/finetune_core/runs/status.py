@@ -149,7 +149,7 @@ def _knows_more(status: Status, found: Recorded) -> bool:
 
 
 def _fits(run: RunDir, status: Status) -> bool:
-    """Whether a status is of this run, and covers its journal to the end, or so far as a run at work is behind."""
+    """Whether a status is of this run, and covers its journal to the end, or as far as a run at work is behind."""
     if not status.events:
         return False
     try:
@@ -317,5 +317,5 @@ def state_in(run: RunDir, status: Status) -> str:
 
 
 def state_of(status: Status) -> str:
-    """As `state_in`, as far as a status alone tells: without a look at the run's locks."""
+    """As `state_in`, as far as a status alone shows: without a look at the run's locks."""
     return CRASHED if status.state in ACTIVE and not is_live(status) else status.state

@@ -94,7 +94,7 @@ class Controls:
             raise Stopped(self.stopping)
 
     def progress(self, state: str, phase: str, unit: str) -> Callable[[int, int], None]:
-        """A `progress(done, total)` that tells the state and raises Stopped when the run has to end.
+        """A `progress(done, total)` that reports the state and raises Stopped when the run has to end.
 
         It may be called for every row: it acts ten times a second.
         """
@@ -111,25 +111,25 @@ class Controls:
         return progress
 
     @contextmanager
-    def told_if_long(self) -> Iterator[Callable[[int, int], None]]:
+    def shown_if_long(self) -> Iterator[Callable[[int, int], None]]:
         """Progress of a measurement amid training, a state once it takes long; the one before comes back afterwards.
 
         It raises Stopped when the system wants the run to end.
         """
-        begun, told = time.monotonic(), False
+        begun, shown = time.monotonic(), False
 
         def progress(done: int, total: int) -> None:
-            nonlocal told
+            nonlocal shown
             if self._signals.terminated.is_set():
                 raise Stopped(TERMINATED)
-            if told or time.monotonic() - begun > _SHORT_SECONDS:
-                told = True
+            if shown or time.monotonic() - begun > _SHORT_SECONDS:
+                shown = True
                 self._reporter.state("evaluating", "held-out loss", done, total, "rows")
 
         try:
             yield progress
         finally:
-            if told:
+            if shown:
                 word = "paused" if self.paused else "training"
                 self._reporter.state(word, word)
 

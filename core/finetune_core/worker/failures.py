@@ -8,7 +8,7 @@ import re
 from finetune_core.errors import FtError
 from finetune_core.runs.watch.end_causes import CRASHED, DISK_FULL, GPU_IS_LOST, GPU_LOST, MEMORY, NOT_FINITE, REFUSED
 from finetune_core.text import one_line
-from finetune_core.worker.hub.access import told
+from finetune_core.worker.hub.access import explained
 
 _LINES_SHOWN = 3
 _SMALLER = (
@@ -59,7 +59,8 @@ def ran_out_of_memory(error: BaseException) -> bool:
 def _known(error: BaseException) -> tuple[str, str] | None:
     if isinstance(error, FtError):
         return _problems(error)
-    return _memory(error) or _gpu(error) or _packing(error) or told(error, "model") or _files(error) or _template(error)
+    hub = explained(error, "model")
+    return _memory(error) or _gpu(error) or _packing(error) or hub or _files(error) or _template(error)
 
 
 def _problems(error: FtError) -> tuple[str, str]:
@@ -114,7 +115,7 @@ def _packing(error: BaseException) -> tuple[str, str] | None:
 def _disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in {errno.ENOSPC, errno.EDQUOT}
-    # The safetensors library is written in Rust, and tells by its own words.
+    # The safetensors library is written in Rust, and has words of its own.
     return type(error).__name__ == "SafetensorError" and "No space left on device" in str(error)
 
 

@@ -55,7 +55,7 @@ class Reporter:
         *,
         step: int | None = None,
     ) -> None:
-        """Tell what the run does now; progress within the same phase is thinned to two events a second.
+        """Report what the run does now; progress within the same phase is thinned to two events a second.
 
         `step` says from which step a resumed run goes on: readers forget what an earlier attempt did after it.
         """

@@ -2,8 +2,8 @@
 
 With `--probe` it prepares everything and measures the longest batch, and trains nothing.
 
-Everything it does is told through the run directory. Exit codes: 0 done or stopped, 2 wrong use, 3 failed; 143 ended
-by a signal, of which the supervisor tells once the process is gone.
+Everything it does is reported through the run directory. Exit codes: 0 done or stopped, 2 wrong use, 3 failed; 143
+ended by a signal, which the supervisor reports once the process is gone.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _not_ours(run: RunDir, lock: RunLock) -> str:
 
 
 def be_quiet() -> None:
-    """Set what the libraries read when they are imported: nothing is told to anyone, no bars in the log."""
+    """Set what the libraries read when they are imported: no reports to anyone, no bars in the log."""
     for name, value in TRAINER.items():
         os.environ.setdefault(name, value)
 
@@ -112,7 +112,7 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
             cause = job.work()
     except Stopped as stop:
         cause = str(stop)
-    except BaseException as error:  # noqa: BLE001 - whatever ends the run is told, then the process ends
+    except BaseException as error:  # noqa: BLE001 - whatever ends the run is reported, then the process ends
         return _fail(reporter, controls, error)
     controls.refuse_rest()
     if cause == TERMINATED:
@@ -122,7 +122,7 @@ def _train(reporter: Reporter, controls: Controls, signals: Signals, words: list
 
 
 def _terminated(reporter: Reporter) -> int:
-    """Leave it to the supervisor to tell on whose word and when this process is gone; without one, tell it here."""
+    """Leave it to the supervisor to report on whose word and when this process is gone; without one, report it here."""
     if RunLock(reporter.run).held_elsewhere():
         reporter.log("ending: a signal asked for it")
         return TERMINATED_CODE

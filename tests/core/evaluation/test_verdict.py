@@ -171,7 +171,7 @@ def test_under_six_rows_nothing_is_told_but_that_they_are_too_few(rows: int) -> 
         outcome, better, sentence = said(verdict)
         assert (outcome, better) == ("too few rows to tell", None)
         assert sentence.startswith(f"Too few rows to tell: {rows} held-out ")
-        assert "no change can be told from chance under 6 of them" in sentence
+        assert "no change can be distinguished from chance under 6 of them" in sentence
 
 
 def test_answers_that_are_the_bases_own_are_said_of_few_rows_too() -> None:
@@ -181,8 +181,8 @@ def test_answers_that_are_the_bases_own_are_said_of_few_rows_too() -> None:
 
 def test_a_single_row_is_spoken_of_as_one() -> None:
     assert words(judge(plain(1, 0), plain(1, 0), None, None)).startswith(
-        "Too few rows to tell: 1 held-out row was answered, and no change can be told from chance under 6 of them; "
-        "1 of 1 answer is the base's own; "
+        "Too few rows to tell: 1 held-out row was answered, and no change can be distinguished from chance under 6 of "
+        "them; 1 of 1 answer is the base's own; "
     )
     assert words(judge(plain(1, 0), answers([""]), None, None)).startswith("Not usable yet: 1 of 1 answer is empty, ")
 

@@ -35,7 +35,7 @@ assert path in [guide.path for guide in GUIDES.values() if guide.kind == "number
 folder = Path("model"); folder.mkdir(); (folder / "config.json").write_text("{}")
 assert traced._key(folder, changed, "cpu") != traced._key(folder, Recipe(), "cpu")
 from finetune_core.worker.checkpoints import provenance
-assert provenance._learnt(changed)[path] == 1.5
+assert provenance._trained_by(changed)[path] == 1.5
 try:
     with_values(Recipe(), {path: 3.0})
 except Exception as error:

@@ -16,7 +16,7 @@ from finetune_core.models.config import shapes
 from finetune_core.models.facts import ModelFacts
 from finetune_core.models.inspect import TIED_BY_DEFAULT, inspect_folder
 from finetune_core.models.layer_costs import figures_from, keep_figures, kept_figures
-from finetune_core.plan.look_up import learn
+from finetune_core.plan.look_up import look_up
 from finetune_core.plan.memory.estimate import estimate, exact
 from finetune_core.plan.memory.traced import figures_of
 from finetune_core.recipe.schema import Recipe
@@ -118,7 +118,7 @@ def test_figures_are_traced_once_for_a_folder_and_kept(
     before = inspect_folder(folder, source=str(folder), kind="folder")
     assert (before.figures, exact(before)) == (None, False)
     told: list[str] = []
-    learn(recipe({"model.source": str(folder)}), told.append)
+    look_up(recipe({"model.source": str(folder)}), told.append)
     assert "glm4" in told[0]
     after = inspect_folder(folder, source=str(folder), kind="folder")
     assert exact(after)
@@ -128,7 +128,7 @@ def test_figures_are_traced_once_for_a_folder_and_kept(
     assert guess is not None
     assert guess.method == "closed form, traced layers"
     monkeypatch.setattr("finetune_core.plan.memory.traced.subprocess.run", None)
-    learn(recipe({"model.source": str(folder)}), told.append)
+    look_up(recipe({"model.source": str(folder)}), told.append)
     assert len(told) == 1, "nothing is traced again"
     assert figures_of(inspect_folder(model, source=str(model), kind="folder")) is None, "a Llama needs none"
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_traced_leaves_the_estimate_as_it_was(tmp_path: Path, mod
     facts = replace(inspect_folder(folder, source=str(folder), kind="folder"), problem=None)
     with pytest.raises(FtError):
         figures_of(facts)
-    learn(recipe({"model.source": str(folder)}))
+    look_up(recipe({"model.source": str(folder)}))
     assert kept_figures(folder) is None
 
 

@@ -184,7 +184,7 @@ def test_held_out_rows_that_are_learnt_too_are_told_and_recorded(model: Path, tm
     assert tiny.train(run) == 0
     (alarm,) = tiny.events(run, "alarm")
     assert alarm["name"] == "leakage_exact"
-    assert "2 of 2 held-out rows: a held-out row is learnt too (row 1: row 3 to learn from" in alarm["text"]
+    assert "2 of 2 held-out rows: a held-out row is trained on too (row 1: row 3 to learn from" in alarm["text"]
     assert json.loads(run.data_file.read_text())["leaks"] == {"leakage-exact": [1, 2]}
 
 

@@ -68,7 +68,7 @@ class Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401 - as click declares them
-        """Read the options; a wrong one is told without obeying what it holds."""
+        """Read the options; a wrong one is reported without obeying what it holds."""
         with _harmless_words():
             return super().make_context(*args, **extra)
 
@@ -102,14 +102,14 @@ def examples(*lines: str) -> str:
 
 
 def counter(words: str) -> Callable[..., None]:
-    """Tells progress (done, and of how many where that is known) on standard error, where a person is looking."""
+    """Shows progress (done, and of how many where that is known) on standard error, where a person is looking."""
 
-    def tell(done: int, total: int | None = None) -> None:
+    def show(done: int, total: int | None = None) -> None:
         if sys.stderr.isatty():
             of = f" of {total:,}" if total else ""
             click.echo(f"\r{done:,}{of} {words} ", err=True, nl=False)
 
-    return tell
+    return show
 
 
 def asked_gpu(text: str) -> Gpu:

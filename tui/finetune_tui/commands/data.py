@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 USABLE, WITH_ERRORS, REFUSED = output.FINE, 1, output.WRONG_USE
 _OUT: Final = click.Path(path_type=Path, dir_okay=False)
-_SHAPE_HELP: Final = "What the rows are, where it is not to be told from them."
+_SHAPE_HELP: Final = "What the rows are, where it cannot be inferred from them."
 _force = click.option("--force", is_flag=True, help="Replace OUT where it exists.")
 
 
@@ -70,7 +70,7 @@ data_group.add_command(review_command)
     + "\n\n\b\nExit codes: 0 usable, 1 usable but rows have errors, 2 refused"
 )
 @click.argument("path")
-@click.option("--held-out", help="A file of held-out rows: those that are in PATH too are told.")
+@click.option("--held-out", help="A file of held-out rows: those that are in PATH too are reported.")
 @click.option("--model", help="Count the tokens of the rows as this model sees them.")
 @_chosen
 @as_json
@@ -85,7 +85,7 @@ def check(
     as_json: bool,
     **chosen: Any,  # noqa: ANN401
 ) -> None:
-    """Tell what the rows of PATH are, what is wrong with them, and how to mend it."""
+    """Report what the rows of PATH are, what is wrong with them, and how to mend it."""
     from finetune_core.data.checks.process import check_source
 
     choice = _choice(**chosen)
@@ -95,7 +95,7 @@ def check(
     if as_json:
         output.data_json({**report.to_json(), "tokens": tokens})
     else:
-        _tell(report, tokens)
+        _print_report(report, tokens)
     ctx.exit(REFUSED if report.refused else WITH_ERRORS if report.errors else USABLE)
 
 
@@ -143,7 +143,7 @@ def show(*, path: str, number: int, count: int, view: str, model: str, as_json: 
 @_force
 @as_json
 def clean(*, path: str, out: Path, force: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401
-    """Write the good rows of PATH to OUT, mended where --fix says so; tells every row that is left out."""
+    """Write the good rows of PATH to OUT, mended where --fix says so; reports every row that is left out."""
     from finetune_core.data.write import write_rows
 
     kept, left_out = _kept(_data(path, (), **chosen))
@@ -171,9 +171,9 @@ def split(
 
     kept, left_out = _kept(_data(path, (), **chosen))
     alike = fixed(kept, {}, counter("rows compared"))[2]
-    learnt, measured = part(kept, share, seed, alike)
+    trained, measured = part(kept, share, seed, alike)
     counts = {
-        str(file): write_rows(file, rows, replace=force) for file, rows in ((train, learnt), (held_out, measured))
+        str(file): write_rows(file, rows, replace=force) for file, rows in ((train, trained), (held_out, measured))
     }
     _say_written({"files": counts, "left_out": [list(pair) for pair in left_out]}, as_json=as_json)
 
@@ -334,7 +334,7 @@ def _as_tokens(preview: Preview) -> str:
     if preview.problem is not None:
         return str(preview.problem)
     lines = [_token_line(piece) for piece in preview.pieces]
-    return "\n".join([f"{counted(preview.tokens, 'token')}, {preview.trained} learnt", *lines])
+    return "\n".join([f"{counted(preview.tokens, 'token')}, {preview.trained} trained", *lines])
 
 
 def _token_line(piece: TokenSpan) -> str:
@@ -353,7 +353,7 @@ def _preview_json(preview: Preview) -> dict[str, Any]:
     }
 
 
-def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
+def _print_report(report: DataReport, tokens: dict[str, Any] | None) -> None:
     if report.refused is not None:
         output.show_problems([report.refused])
         return
@@ -363,7 +363,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     output.data(f"{report.source}: {report.rows:,} {plural(report.rows, 'row')}, {container}")
     output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
     if shape.question:
-        _tell_question(shape.question)
+        _print_question(shape.question)
     for name, counts in (("turns a row", dict(report.tally.turn_groups())), ("turns by role", report.tally.roles)):
         if counts and report.tally.roles:
             output.data(f"{name}: " + ", ".join(f"{word}: {count:,}" for word, count in counts.items()))
@@ -390,7 +390,7 @@ def _tell(report: DataReport, tokens: dict[str, Any] | None) -> None:
     output.data(f"{report.usable:,} {plural(report.usable, 'row')} can be used, {report.errors:,} cannot")
 
 
-def _tell_question(question: Question) -> None:
+def _print_question(question: Question) -> None:
     output.data(f"to decide: {question.text}")
     for answer in question.answers:
         ways = "".join(f" --map {part}={column}" for part, column in answer.mapping.items())

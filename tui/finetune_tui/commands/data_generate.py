@@ -123,7 +123,7 @@ def _make(
     as_json: bool,
     validate: Validate | None = None,
 ) -> None:
-    """Make rows and tell how it goes; whatever ends it, what was made is told and kept."""
+    """Make rows and show how it goes; whatever ends it, what was made is reported and kept."""
     import asyncio
 
     from finetune_core.data.synthetic.make import generate
@@ -136,16 +136,16 @@ def _make(
     if endpoint.sends_key_in_clear:
         output.words(f"warning: the key travels to {endpoint.host} unencrypted; use https if it offers that")
     own = read_own(rows_file, seen, seed=order.seed)
-    told: list[Progress] = []
+    latest: list[Progress] = []
 
-    def tell(progress: Progress) -> None:
-        told[:] = [progress]
+    def show(progress: Progress) -> None:
+        latest[:] = [progress]
         output.words(progress_words(progress))
 
     try:
-        done = asyncio.run(generate(endpoint, order, own, out, seen=seen, validate=validate, on_progress=tell))
+        done = asyncio.run(generate(endpoint, order, own, out, seen=seen, validate=validate, on_progress=show))
     except FtError:
-        if told and told[-1].total:
+        if latest and latest[-1].total:
             output.words(f"what was made is kept in {out}")
         raise
     except KeyboardInterrupt:
@@ -170,7 +170,7 @@ def progress_words(progress: Progress) -> str:
         reasons = list(progress.rejected.items())
         named = ", ".join(f"{count} {reason}" for reason, count in reasons[:3])
         parts.append(f"{sum(progress.rejected.values())} rejected ({named}{', ...' if len(reasons) > 3 else ''})")
-    about = "about " if progress.untold else ""
+    about = "about " if progress.unreported else ""
     parts.append(f"{about}{count_text(progress.tokens_in + progress.tokens_out)} tokens")
     if progress.cost is not None:
         parts.append(f"cost {about}{progress.cost:.4f}")

@@ -71,7 +71,7 @@ def show_problems(problems: Sequence[Problem], *, kind: str = "error") -> None:
 
 
 def show_error(error: FtError) -> None:
-    """Print everything that an error tells."""
+    """Print everything that an error says."""
     show_problems(error.problems)
 
 

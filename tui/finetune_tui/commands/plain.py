@@ -59,7 +59,7 @@ class Follower:
         self._say = say
         self._began = time.monotonic()
         self._last_step_line = float("-inf")
-        # The seq of the last event told of each list: after a new start lists lose what is done again.
+        # The seq of the last event printed of each list: after a new start lists lose what is done again.
         self._told = dict.fromkeys(("states", "settled", "probes", "evals", "samples", "checkpoints", "alarms"), 0)
         self._phases: set[tuple[str, str]] = set()
         self._paused = False
@@ -67,18 +67,18 @@ class Follower:
         self._looked_in = ""
 
     def to_the_end(self) -> None:
-        """Look, tell, wait, until the run has ended."""
+        """Look, print, wait, until the run has ended."""
         self._say(f"run {self.run.name}\n    {self.run.path}")
-        self._tell_present()
+        self._print_present()
         while not self._ended():
             self._hand_on()
-            self.tell_news()
-            self._tell_damage()
+            self.print_news()
+            self._report_damage()
             self._refuse_unstarted()
             time.sleep(_LOOK_SECONDS)
-        self.tell_news()
-        self._tell_damage()
-        self._tell_end()
+        self.print_news()
+        self._report_damage()
+        self._print_end()
 
     def _hand_on(self) -> None:
         """A scheduler's notice to this command is for the run, which is waited for then."""
@@ -91,7 +91,7 @@ class Follower:
         else:
             noted.put_back(number)
 
-    def _tell_present(self) -> None:
+    def _print_present(self) -> None:
         """Where a long run is, before all that came before has been read."""
         if is_long(self.view):
             now = Glance(self.run)
@@ -121,18 +121,18 @@ class Follower:
                 remedy=f"start it: ft-tui resume {self.run.name}",
             )
 
-    def tell_news(self) -> None:
+    def print_news(self) -> None:
         """One line for everything new since the last look; steps only as often as a person wants to read."""
         for kind, tell in (
             ("states", self._state_line), ("settled", _settled_line), ("probes", self._probe_line),
             ("alarms", self._alarm_line),
         ):  # fmt: skip
             self._each_new(kind, tell)
-        self._tell_step()
+        self._print_step()
         for kind, tell in (("evals", _eval_line), ("checkpoints", _checkpoint_line), ("samples", self._sample_lines)):
             self._each_new(kind, tell)
 
-    def _tell_damage(self) -> None:
+    def _report_damage(self) -> None:
         """What is wrong with the run's files, once all is read and whenever its state has changed."""
         if self.view.behind or self.view.state == self._looked_in:
             return
@@ -153,7 +153,7 @@ class Follower:
         return measured_words(self.view.plan, event)
 
     def _state_line(self, event: dict[str, Any]) -> str:
-        """A phase is told once, a pause and its end every time; measurements have lines of their own."""
+        """A phase is printed once, a pause and its end every time; measurements have lines of their own."""
         state, phase = str(event.get("state") or ""), str(event.get("phase") or "")
         after_pause, self._paused = self._paused, state == "paused"
         if (state, phase) in self._phases and not (after_pause or self._paused):
@@ -167,7 +167,7 @@ class Follower:
     def _alarm_line(self, event: dict[str, Any]) -> str:
         return f"! {one_line(str(event.get('text') or event.get('name') or 'an alarm'), 200)}"
 
-    def _tell_step(self) -> None:
+    def _print_step(self) -> None:
         view = self.view
         now = time.monotonic()
         gap = min(_LARGEST_GAP, max(_FIRST_GAP, (now - self._began) / 20))
@@ -190,7 +190,7 @@ class Follower:
 
     # The end
 
-    def _tell_end(self) -> None:
+    def _print_end(self) -> None:
         end = self.view.end or {}
         self._say(f"{self.view.state} after {duration_text(self.seconds)}")
         last_lines = end.get("last_lines")
@@ -202,9 +202,9 @@ class Follower:
         if self.view.verdict:
             self._say(verdict_table(self.view.verdict))
         if self.view.result:
-            self._tell_result(self.view.result)
+            self._print_result(self.view.result)
 
-    def _tell_result(self, result: dict[str, Any]) -> None:
+    def _print_result(self, result: dict[str, Any]) -> None:
         path = str(self.run.path / str(result.get("path")))
         self._say(
             f"\nThe {result.get('kind')} ({bytes_text(number(result.get('bytes')) or 0)}) lies in\n    {path}\nLoad it:"

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 @assignments
 @as_json
 def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Tell memory, speed, duration and every automatic choice of the recipe in FILE. Nothing is trained."""
+    """Report memory, speed, duration and every automatic choice of the recipe in FILE. Nothing is trained."""
     from finetune_core.plan.count import count_of
-    from finetune_core.plan.look_up import learn
+    from finetune_core.plan.look_up import look_up
     from finetune_core.plan.memory.estimate import exact
     from finetune_core.plan.prepare import prepare
     from finetune_core.plan.report import plan_data
@@ -52,7 +52,7 @@ def plan(*, file: Path, gpu: str | None, trace: bool, probe: bool, assignments: 
     given, hardware = read(file, assignments), None
     if gpu is not None:
         given, hardware = _elsewhere(given, gpu)
-    learn(given, output.words)
+    look_up(given, output.words)
     tokens = count_of(given, counter("rows counted in tokens"))
     prepared = prepare(given, counted=tokens, hardware=hardware, to_run=False)
     unknown = prepared.model.path is not None and not exact(prepared.model)

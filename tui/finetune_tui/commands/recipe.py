@@ -64,7 +64,7 @@ def new(*, file: Path, demo: bool, force: bool, assignments: tuple[str, ...], as
 @as_json
 @click.pass_context
 def check(ctx: click.Context, *, file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Check FILE, its model and its data, and tell every problem at once. Nothing is started."""
+    """Check FILE, its model and its data, and report every problem at once. Nothing is started."""
     warnings: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     try:

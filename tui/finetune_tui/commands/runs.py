@@ -113,7 +113,7 @@ def logs(*, run: str | None, follow: bool, lines: int, events: bool) -> None:
     from finetune_tui.commands.tail import EventTail, LineTail
 
     found = find_run(run)
-    _tell_odd(found.events_file if events else found.log_file)
+    _report_odd(found.events_file if events else found.log_file)
     tail = EventTail(found.events_file, lines) if events else LineTail(found.log_file, lines)
     _print_log(tail.read())
     while follow:
@@ -124,7 +124,7 @@ def logs(*, run: str | None, follow: bool, lines: int, events: bool) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def _tell_odd(path: Path) -> None:
+def _report_odd(path: Path) -> None:
     """Say that what is to be printed is no file; nothing of it is read."""
     from finetune_core.runs.oddities import kind_of
 

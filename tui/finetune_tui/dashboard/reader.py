@@ -1,4 +1,4 @@
-"""The dashboard's one reader of a run directory: a thread that polls, and tells the screen when something changed.
+"""The dashboard's one reader of a run directory: a thread that polls, and informs the screen when something changed.
 
 Of a long journal the present is shown at once, and the rest is read behind it, piece by piece.
 """
@@ -127,7 +127,7 @@ class RunReader:
         self._wake.set()
 
     def applied(self) -> None:
-        """The screen has drawn what it was told of; the thread may read on."""
+        """The screen has drawn what it was given; the thread may read on."""
         self._applied.set()
 
     def loop(self, cancelled: Callable[[], bool]) -> None:

@@ -90,7 +90,7 @@ class DashboardScreen(Screen[None]):
         self.reader = RunReader(run, self.post_message, writable=terminal_writable)
         self.requests = Requests()
         self._bell = Bell()
-        self._told_damage: list[str] = []
+        self._reported_damage: list[str] = []
         self._clock = clock
         # Chosen by the user; else what fits the run's state.
         self._main = back_at.main if back_at and back_at.main in MAIN_PANES else ""
@@ -143,15 +143,15 @@ class DashboardScreen(Screen[None]):
         """Draw what was read, then let the reader go on."""
         event.stop()
         self.refresh_panes()
-        self._tell_damage()
+        self._report_damage()
         if self.reader.seen.filled is None and self._bell.due(self.reader.view):
             self.app.bell()
         self.reader.applied()
 
-    def _tell_damage(self) -> None:
+    def _report_damage(self) -> None:
         found = self.reader.view.damage
-        if found and found != self._told_damage:
-            self._told_damage = list(found)
+        if found and found != self._reported_damage:
+            self._reported_damage = list(found)
             self._say(f"This run's files are damaged: {one_line('; '.join(found), 400)}", "warn")
 
     def on_resize(self, event: Resize) -> None:

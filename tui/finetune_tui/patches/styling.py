@@ -1,8 +1,8 @@
 """Textual's style sheet, quicker: what is styled looks the same, at a fraction of the cost for each widget.
 
-Textual goes through every rule of the app for each widget, parses all of its sources again for each new class of
-widgets where there are more than 64, and makes the styles of a widget's component classes anew whenever the widget is
-styled. Here the rules that may concern a node are looked up by its names, matching begins at the node itself, rules
+Textual goes through every rule of the app for each widget. It parses all of its sources again for each new class of
+widgets where there are more than 64. It makes the styles of a widget's component classes anew whenever the widget is
+styled. Here the rules that may concern a node are looked up by its names, and matching begins at the node itself. Rules
 merged once are kept, component styles are made when somebody asks for one, and a new widget takes its rules whole.
 """
 
@@ -245,7 +245,7 @@ class _Parts(dict[str, RenderStyles]):
 
 
 def _marks(node: DOMNode) -> tuple[bool, ...]:
-    """Which of the pseudo classes that are kept a node has, so far as the nodes around it do not say so."""
+    """Which of the pseudo classes that are kept a node has, where the nodes around it do not say so."""
     if isinstance(node, App):
         return tuple(has(node) for has in node._PSEUDO_CLASSES.values())
     if not isinstance(node, Widget):

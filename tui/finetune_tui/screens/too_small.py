@@ -33,13 +33,13 @@ class TooSmallScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Show the first size."""
-        self._tell(self.app.size)
+        self._report(self.app.size)
 
     def on_resize(self) -> None:
-        """Keep the size told the true one."""
-        self._tell(self.app.size)
+        """Keep the size shown the true one."""
+        self._report(self.app.size)
 
-    def _tell(self, size: Size) -> None:
+    def _report(self, size: Size) -> None:
         self.query_one(Static).update(
             f"The terminal is {size.width}x{size.height}.\n"
             f"ft-tui needs {SMALLEST.width}x{SMALLEST.height}.\nRuns go on meanwhile. q quits."

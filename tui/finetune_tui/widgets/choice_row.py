@@ -22,7 +22,7 @@ _GAP = "   "
 class ChoiceRow(Widget, can_focus=True):
     """`(•) none  ( ) int8  ( ) nf4`: the arrow keys and the space bar go through the choices, a click takes one.
 
-    What is chosen is told by a mark, never by colour alone.
+    What is chosen has a mark, never by colour alone.
     """
 
     DEFAULT_CSS = """

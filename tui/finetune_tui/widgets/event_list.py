@@ -30,37 +30,38 @@ def event_lines(view: RunView, width: int) -> list[Line]:
     probes = [{**event, "words": measured_words(view.plan, event)} for event in view.probes]
     made = (view.evals, view.samples, view.checkpoints)
     lists = (probes, view.states, view.settled, *made, view.controls, view.alarms, view.later)
-    # A view tells in a result's `kind` what it is.
+    # A view has in a result's `kind` what it is.
     result = {**view.result, "kind": "result", "what": view.result.get("kind")} if view.result else None
     single = (view.verdict, result, view.end)
     found = [event for events in lists for event in events[-_MOST:]]
     found += [event for event in single if event is not None]
     found.sort(key=lambda event: int(event["seq"]))
-    lines = [line for event in _told_once(found)[-_MOST:] for line in _wrapped((_clock(event), *_words(event)), width)]
+    shown = _without_repeats(found)[-_MOST:]
+    lines = [line for event in shown for line in _wrapped((_clock(event), *_words(event)), width)]
     for words in view.damage:
         lines += _wrapped(((f"{glyph('▲', '!')} damaged: ", "warn"), (one_line(words, _WORDS), "warn")), width)
     return lines or [(("nothing yet", "dim"),)]
 
 
-def _told_once(events: list[Event]) -> list[Event]:
+def _without_repeats(events: list[Event]) -> list[Event]:
     """Events in order of time, without the answers that say over again what the event before them says.
 
     That event gets `asked`. A request's answer follows what it made.
     """
-    told: list[Event] = []
+    once: list[Event] = []
     made: dict[str, int] = {}  # since the last answer: where the newest event of a kind stands
     for event in events:
         if event["kind"] != "control":
-            made[event["kind"]] = len(told)
-            told.append(event)
+            made[event["kind"]] = len(once)
+            once.append(event)
             continue
         place = made.get(_MADE_BY.get(str(event.get("request")), ""))
         if event.get("ok") and place is not None:
-            told[place] = {**told[place], "asked": True}
+            once[place] = {**once[place], "asked": True}
         else:
-            told.append(event)
+            once.append(event)
         made.clear()
-    return told
+    return once
 
 
 def _wrapped(line: Line, width: int) -> list[Line]:
@@ -103,7 +104,7 @@ def _words(event: Event) -> tuple[Span, ...]:
 
 
 def _state(state: str, phase: str) -> tuple[Span, ...]:
-    """A phase of the preparation is told by its own words, with the picture of preparing."""
+    """A phase of the preparation has its own words, with the picture of preparing."""
     words, style = state_span(state)
     if not phase or phase == state:
         return ((words, style),)

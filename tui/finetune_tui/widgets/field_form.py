@@ -22,7 +22,7 @@ from finetune_tui.widgets.choice_row import ChoiceRow
 from finetune_tui.widgets.line_input import LineInput
 from finetune_tui.widgets.words import Line, Words
 
-# What these hold is told by the field's name alone.
+# What these hold, the field's name alone says.
 _PLAIN_SECTIONS = ("training", "data")
 _LABEL_WIDTH: Final = 18
 _NARROW_INDENT: Final = 2

@@ -79,7 +79,7 @@ def _gpu_line(gpu: dict[str, Any], width: int) -> Line:
 def _gauge(label: str, used: float | None, total: float | None, after: Line, width: int) -> Line:
     """`label ████░░░ 17.2/24.0 GiB` and what follows; nearly full memory has a mark, and a word where it fits."""
     if used is None:
-        return ((label, "dim"), ("memory not told", "dim"), *after)
+        return ((label, "dim"), ("memory not reported", "dim"), *after)
     if not total:
         return ((label, "dim"), (memory_text(used), "strong"), *after)
     share = used / total

@@ -11,7 +11,7 @@ from finetune_tui.run_words import ascii_only
 from finetune_tui.widgets.cells import Line, Span, line_width
 from finetune_tui.widgets.flow_cells import FlowCells
 
-# Each part has a texture and a letter of its own, so that it is told apart without colours.
+# Each part has a texture and a letter of its own, so that it is distinct without colours.
 _LOOKS: Final = {
     "weights": ("█", "w", "series-1"),
     "adapter": ("▓", "a", "series-2"),

@@ -75,7 +75,7 @@ class ModelTable(PageKeysPass, DataTable[Text]):
         self._wanted = ""
 
     def on_resize(self) -> None:
-        """As many columns as there is room for; the details below the table tell everything."""
+        """As many columns as there is room for; the details below the table say everything."""
         columns = next(count for least, count in _COLUMNS_FOR if self.size.width >= least)
         if columns == self._columns:
             return
@@ -126,13 +126,13 @@ class ModelTable(PageKeysPass, DataTable[Text]):
         self.move_cursor(row=sources.index(self._wanted) if self._wanted in sources else 0, animate=False)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Tell which model one looks at."""
+        """Report which model one looks at."""
         event.stop()
         if self.looked_at is not None:
             self.post_message(self.Looked(self.looked_at))
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        """Tell which model was taken."""
+        """Report which model was taken."""
         event.stop()
         if self.looked_at is not None:
             self.post_message(self.Taken(self.looked_at))

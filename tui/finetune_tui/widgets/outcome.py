@@ -100,7 +100,7 @@ def _next(view: RunView, width: int) -> list[Line]:
 
 
 def _change(verdict: Event, name: str, base: float | None, tuned: float | None) -> Span:
-    """What the verdict calls a change; one that tells nothing of its measures is read by what is shown of them."""
+    """What the verdict calls a change; one that says nothing of its measures is read by what is shown of them."""
     known = verdict.get("changes")
     if isinstance(known, dict):
         sign = number(known.get(name)) or 0

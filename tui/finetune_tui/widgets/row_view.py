@@ -39,7 +39,7 @@ _TRAINED: Final = "bold $text-success"
 
 
 def marks() -> tuple[str, str]:
-    """What stands before and after text that is trained on; told by signs, not by colour alone."""
+    """What stands before and after text that is trained on; shown by signs, not by colour alone."""
     return glyph("▌", "[["), glyph("▐", "]]")
 
 
@@ -63,7 +63,7 @@ def row_line(row: Row) -> str:
 
 
 def _texts(value: object) -> list[str]:
-    """The longer texts of a row, which tell rows apart better than their braces and keys."""
+    """The longer texts of a row, which distinguish rows better than their braces and keys."""
     if isinstance(value, str):
         return [value[:_LINE_SHOWN]] if " " in value or len(value) > 12 else []
     if isinstance(value, dict):

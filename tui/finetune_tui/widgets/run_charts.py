@@ -53,7 +53,7 @@ def _single(view: RunView, name: str, label: str, axes: Axes) -> tuple[list[Curv
 def memory_chart(view: RunView) -> tuple[list[Curve], Axes]:
     """Memory in use over the steps against the device's total: each GPU, or the host on a CPU run.
 
-    A GPU's newest point carries its index, so that lines are told apart without colour.
+    A GPU's newest point carries its index, so that lines are distinct without colour.
     """
     gpus = [gpu for gpu in view.gpus if f"gpu_memory_bytes:{gpu.get('index')}" in view.series]
     totals = [gpu.get("memory_total") for gpu in gpus] or [view.memory_total]

@@ -58,7 +58,7 @@ def _line(one: Share, whole: int, name_width: int, bar: int) -> Line:
 
 
 def _percent(share: float) -> str:
-    """`15 %`; what is not nothing is never told as nothing, nor what is not all as all."""
+    """`15 %`; what is not nothing is never shown as nothing, nor what is not all as all."""
     if 0 < share < 0.01:
         return "<1 %"
     return f"{min(int(100 * share + 0.5), 99) if share < 1 else 100} %"

@@ -29,7 +29,7 @@ def checked_words(report: DataReport | None, progress: str = "") -> Content:
 
 def token_words(preview: Preview) -> str:
     """Tokens of a row, how many are trained on, and how many are cut."""
-    words = f"{counted(preview.tokens, 'token')}, {preview.trained} learnt"
+    words = f"{counted(preview.tokens, 'token')}, {preview.trained} trained"
     if not preview.cut:
         return words
     return f"{words}, {'the last one is' if preview.cut == 1 else f'the last {preview.cut} are'} cut"
@@ -62,7 +62,7 @@ def gate_words(report: GateReport | None) -> Content:
         return Content()
     failing = [check for check in report.checks if not check.ok]
     if not failing:
-        return Content("Template gate passed: exactly the answers are learnt, each with its end.").stylize("dim")
+        return Content("Template gate passed: exactly the answers are trained, each with its end.").stylize("dim")
     lines = []
     for check in failing:
         rows = f"{check.rows} of {counted(report.rows, 'row')}"
@@ -76,9 +76,9 @@ def gate_words(report: GateReport | None) -> Content:
 
 def gate_question(problems: Sequence[Problem]) -> str:
     """What is asked before a run is started that the template gate speaks against."""
-    told = "\n".join(f"! {one.what.partition(': ')[2] or one.what}: {one.why}" for one in problems)
+    said = "\n".join(f"! {one.what.partition(': ')[2] or one.what}: {one.why}" for one in problems)
     words = (
-        f"What it would learn is not what the rows say:\n{told}\n\n"
+        f"What it would learn is not what the rows say:\n{said}\n\n"
         "A run like this often trains fine and then outputs garbage. Launched all the same, data.template_gate is set "
         "to override, and the run records it."
     )

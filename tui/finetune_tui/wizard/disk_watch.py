@@ -1,4 +1,4 @@
-"""What tells that a file or folder the recipe names is another one than a moment ago. Blocking; run in threads."""
+"""What shows that a file or folder the recipe names is another one than a moment ago. Blocking; run in threads."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Draft:
     def type(self, path: str, text: str) -> bool:
         """Take down what was typed for a field; False when it already stood so. Empty means: as if never touched.
 
-        Another file of rows takes what was said of it in place of what was said of the one before, and another model or
+        Another file of rows takes what was said of it, in place of what was said of the one before. Another model or
         template takes back the override of the template gate.
         """
         before = self.texts.get(path, "")

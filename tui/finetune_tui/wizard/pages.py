@@ -1,4 +1,4 @@
-"""The five steps of the wizard, one of them in view; those that were not gone to yet are made while nobody types."""
+"""The five steps of the wizard, one of them in view; those that were not opened yet are made while nobody types."""
 
 from __future__ import annotations
 

@@ -14,8 +14,6 @@ from finetune_core.errors import FtError, Problem
 
 __all__ = ["SUFFIXES", "Opened", "open_source"]
 
-# Enough to tell the shape of a file by.
-
 
 @dataclass(frozen=True)
 class Opened:

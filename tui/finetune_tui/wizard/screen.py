@@ -36,7 +36,7 @@ from finetune_tui.wizard.draft_keeper import DraftFailed, DraftKeeper
 from finetune_tui.wizard.pages import Pages
 from finetune_tui.wizard.save import SaveRecipe
 from finetune_tui.wizard.session import DATA, MODEL, REVIEW, STEP_NAMES, STEP_SHORTS, Session
-from finetune_tui.wizard.step import PageMoved, Step, StepWanted, name_keys, tell_failure
+from finetune_tui.wizard.step import PageMoved, Step, StepWanted, name_keys, report_failure
 from finetune_tui.wizard.steps.data import DataStep
 from finetune_tui.wizard.steps.hardware import HardwareStep
 from finetune_tui.wizard.steps.model import ModelStep
@@ -162,14 +162,14 @@ class WizardScreen(Screen[None]):
             self.call_next(self._build, self.step)
 
     async def _build(self, step: Step) -> None:
-        """Make the parts of a step that is gone to for the first time; nothing is drawn before all of them are."""
+        """Make the parts of a step that is opened for the first time; nothing is drawn before all of them are."""
         with self.app.batch_update():
             await step.build()
             if step.built and step is self.step:
                 self._arrive()
 
     def _arrive(self) -> None:
-        """Bring the step that was gone to into view."""
+        """Bring the step that was opened into view."""
         ways = self.query_one(Ways)
         self.query_one(Pages).current = self.step.id
         ways.show(self.draft.step)
@@ -181,7 +181,7 @@ class WizardScreen(Screen[None]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
-        tell_failure(self, event)
+        report_failure(self, event)
 
     def on_step_wanted(self, message: StepWanted) -> None:
         """A page was left at its end or its top."""
@@ -446,9 +446,9 @@ class WizardScreen(Screen[None]):
         self._reread_now()
         problems = self.session.problems()
         if self.session.only_the_gate():
-            told = [one for found in problems.values() for one in found]
+            asked = [one for found in problems.values() for one in found]
             self.app.push_screen(
-                Confirm("The template gate is not passed", gate_question(told), _GATE_WAYS), self._override
+                Confirm("The template gate is not passed", gate_question(asked), _GATE_WAYS), self._override
             )
         elif problems:
             count = sum(map(len, problems.values()))
@@ -461,7 +461,7 @@ class WizardScreen(Screen[None]):
             self._launch(self.session.recipe, self.query_one(ReviewStep).known)
 
     def _override(self, answer: str | None) -> None:
-        """Launch in spite of the gate: the recipe says so from here on, and the run records it."""
+        """Launch despite the gate: the recipe says so from here on, and the run records it."""
         if answer == "override" and self.draft.type("data.template_gate", "override"):
             self._reread()
             self.action_launch()

@@ -256,7 +256,7 @@ class Session:
         return counts
 
     def viewer(self) -> Callable[[FieldGuide], FieldView]:
-        """Tells what a form shows beside a field, as things stand now."""
+        """Gives what a form shows beside a field, as things stand now."""
         problems = self.problems()
         return lambda guide: self._view(guide, problems.get(guide.path, ()))
 

@@ -41,7 +41,7 @@ class StepWanted(Message):
     by: int
 
 
-def tell_failure(node: DOMNode, event: Worker.StateChanged) -> None:
+def report_failure(node: DOMNode, event: Worker.StateChanged) -> None:
     """Say that a thread of the wizard died of something unforeseen, rather than wait for it in silence."""
     if event.state is WorkerState.ERROR:
         failure = one_line(repr(event.worker.error), 300)
@@ -52,7 +52,7 @@ def tell_failure(node: DOMNode, event: Worker.StateChanged) -> None:
 class Step(VerticalScroll):
     """One step: a page that scrolls. Paging past its end (or its top) goes on to the next step (or back).
 
-    A step looks at machine, model or data from the start; its parts are made when it is first gone to, or before.
+    A step looks at machine, model or data from the start; its parts are made when it is first opened, or before.
     """
 
     NUMBER: ClassVar[int] = 0
@@ -110,10 +110,10 @@ class Step(VerticalScroll):
             self.set_reactive(Step.show_vertical_scrollbar, True)
 
     def catch_up(self) -> None:
-        """Have the new parts show what was found out before they were made, so far as `show` does not."""
+        """Have the new parts show what was found out before they were made, where `show` does not."""
 
     def on_mount(self) -> None:
-        """Tell the wizard how far the page is scrolled, which says what the paging keys do."""
+        """Let the wizard know how far the page is scrolled, which says what the paging keys do."""
         if self.children:
             self.built = True
             self._expect_scrollbar()
@@ -167,7 +167,7 @@ class Step(VerticalScroll):
         """Bring everything on the page up to date with the session."""
 
     def opened(self) -> None:
-        """The step was gone to."""
+        """The step was opened."""
 
     def first_focus(self) -> Widget:
         """What has the focus when the step is opened: no text field, so that the letters are keys."""
@@ -175,7 +175,7 @@ class Step(VerticalScroll):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
-        tell_failure(self, event)
+        report_failure(self, event)
 
     def action_page_down(self) -> None:
         """One page down, or on to the next step."""

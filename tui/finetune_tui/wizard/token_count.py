@@ -25,12 +25,12 @@ def count_tokens(
     cancelled: Callable[[], bool],
 ) -> None:
     """Count, and post how far that is twice a second and what it came to; nothing more once it is `cancelled`."""
-    told = time.monotonic()
+    said_at = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > _TELLING_SECONDS:
-            told = time.monotonic()
+        nonlocal said_at
+        if time.monotonic() - said_at > _TELLING_SECONDS:
+            said_at = time.monotonic()
             post(TokensCounted(key, None, f"{done} of {total} rows"))
 
     counted: TokenCount | None = None

@@ -8,13 +8,12 @@ from textual.app import ComposeResult
 from textual.containers import Container, HorizontalGroup
 from textual.timer import Timer
 from textual.widgets import Button
-from textual.widgets.button import ButtonVariant
 
 from finetune_core.text import reading_seconds
 from finetune_tui.widgets.words import Line
 from finetune_tui.wizard.session import REVIEW
 
-_WAYS: Final[dict[str, ButtonVariant]] = {"save": "default", "launch": "success", "next": "primary"}
+_WAYS: Final = ("save", "launch", "next")
 
 
 class Ways(HorizontalGroup):
@@ -63,4 +62,10 @@ def _ways_on(step: int) -> tuple[str, ...]:
 
 
 def _button(name: str) -> Button:
-    return Button(name.capitalize(), id=f"way-{name}", compact=True, variant=_WAYS[name])
+    match name:
+        case "save":
+            return Button("Save", id="way-save", compact=True)
+        case "launch":
+            return Button("Launch", id="way-launch", compact=True, variant="success")
+        case _:
+            return Button("Next", id="way-next", compact=True, variant="primary")

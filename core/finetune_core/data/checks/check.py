@@ -30,7 +30,7 @@ class DataReport:
     """What was found in a file. `refused` says why nothing can be done with it; then there is no shape.
 
     `not_offered` says why its kind of training cannot be started by this version. `usable` counts the good rows, and
-    `tally` tells what they are made of.
+    `tally` counts what they are made of.
     """
 
     source: str
@@ -79,7 +79,7 @@ def silent(_rows: int) -> None:
 
 
 def opened(source: str, choice: Choice = AUTOMATIC) -> tuple[DataReport, RowFile | None]:
-    """A report of what the first rows tell, and the rows; none where they are refused. Never raises."""
+    """A report of what the first rows show, and the rows; none where they are refused. Never raises."""
     report = DataReport(source)
     try:
         file = open_rows(source)
@@ -101,10 +101,10 @@ def check(
     cancel: Callable[[], bool] = never,
     processes: int | None = None,
 ) -> DataReport:
-    """Read a whole file and tell everything that is wrong with it. Never raises for what the file holds.
+    """Read a whole file and report everything that is wrong with it. Never raises for what the file holds.
 
-    With `held_out`, rows of that file which are in this one too are told as leaks. `progress` is called with the number
-    of rows looked at; `cancel` ends the look early. As many `processes` are used as there are cores, if not told.
+    With `held_out`, rows of that file which are in this one too are reported as leaks. `progress` is called with the
+    number of rows looked at; `cancel` ends the look early. As many `processes` are used as there are cores, by default.
     """
     report, file = opened(source, choice)
     if file is None or report.shape is None:
@@ -122,7 +122,7 @@ def check(
     progress(report.rows)
     report.findings, report.tally = checker.findings(), checker.tally
     if held_out is not None:
-        # Told before the rest: what leaks makes every measure worthless.
+        # Reported before the rest: what leaks makes every measure worthless.
         report.findings = [*checker.leakage(iter(_good_rows(held_out, choice))), *report.findings]
     return report
 
@@ -151,7 +151,7 @@ def _look(part: Part, conversion: Conversion) -> _Looked:
 
 
 def _good_rows(source: str, choice: Choice) -> list[CanonicalRow]:
-    """The rows of a held-out file; none where it cannot be opened, which is told when it is checked itself."""
+    """The rows of a held-out file; none where it cannot be opened, which is reported when it is checked itself."""
     try:
         return usable_rows(source, choice, held_out=True)[0]
     except FtError:

@@ -66,10 +66,10 @@ def check_apart(
     if known is not None:
         return _report(source, known)
 
-    def tell(message: Message) -> None:
+    def send(message: Message) -> None:
         progress(int(message["rows"]))
 
-    done = run_child(__name__, [asked], tell, cancel)
+    done = run_child(__name__, [asked], send, cancel)
     if done is None:
         return None
     with suppress(OSError):
@@ -88,7 +88,7 @@ def _place(source: str, held_out: str | None, asked: str) -> Path:
 
 @cache
 def _program() -> str:
-    """What tells this version of the checks from any other: what an older one found must not be shown."""
+    """What distinguishes this version of the checks: what an older one found must not be shown."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
     return repr([(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files])
 

@@ -130,7 +130,7 @@ class RowFile(ABC):
         return list(islice(self.rows(start), count))
 
     def head(self) -> list[Row]:
-        """Rows from the start to tell the shape by: at most 1000, and no more than about 16 MiB of them."""
+        """Rows from the start, which show the shape: at most 1000, and no more than about 16 MiB of them."""
         rows: list[Row] = []
         seen = 0
         for _, size, row in self.walk():
@@ -180,7 +180,7 @@ class RowFile(ABC):
 
 
 def identity(path: Path) -> Identity:
-    """What tells a file that was changed from one that was not."""
+    """What differs once a file was changed."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 

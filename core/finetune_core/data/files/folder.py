@@ -123,7 +123,7 @@ def _mixed(path: Path, by_kind: dict[str, str]) -> Exception:
 
 
 def _one_split(path: Path, names: Sequence[str]) -> tuple[str, list[str]]:
-    """The split to read and its files, where the names tell of splits: `train` of several; else all files."""
+    """The split to read and its files, where the names speak of splits: `train` of several; else all files."""
     by_split: dict[str, list[str]] = defaultdict(list)
     for name in names:
         words = re.split(r"[^a-z]+", name.casefold())
@@ -133,12 +133,12 @@ def _one_split(path: Path, names: Sequence[str]) -> tuple[str, list[str]]:
     for split in ("train", "training"):
         if split in by_split:
             return split, by_split[split]
-    why = f"their names tell of {listed(sorted(filter(None, by_split)))}, and none of `{_DEFAULT_SPLIT}`"
+    why = f"their names speak of {listed(sorted(filter(None, by_split)))}, and none of `{_DEFAULT_SPLIT}`"
     raise refused(path, "the folder holds several splits", why, "choose one file, or part the splits into folders")
 
 
 def _check_complete(path: Path, names: Sequence[str]) -> None:
-    """Refuse a set of shards that tell their number (`-00000-of-00003`) when some are not there."""
+    """Refuse a set of shards that name their number (`-00000-of-00003`) when some are not there."""
     numbers: dict[tuple[str, int], set[int]] = defaultdict(set)
     for name in names:
         if found := _NUMBERED.search(name):
@@ -148,7 +148,7 @@ def _check_complete(path: Path, names: Sequence[str]) -> None:
         missing = [number for number in range(first, min(total, 100_000) + first) if number not in there]
         if missing and len(there) + len(missing) == total:
             shown = listed([f"{start}{number:05d}-of-{total:05d}" for number in missing])
-            why = f"their names tell of {total}; not there: {shown}"
+            why = f"their names speak of {total}; not there: {shown}"
             raise refused(path, "shards of the folder are missing", why, "copy or download the missing files")
 
 

@@ -104,9 +104,9 @@ def fetch(
     if is_stored(source) and not again:
         return folder
 
-    def tell(message: Message) -> None:
+    def send(message: Message) -> None:
         progress(int(message["bytes"]), int(message["size"]))
 
     arguments = [str(folder), wanted.name, wanted.config, wanted.split]
-    done = run_child("finetune_core.worker.hub.fetch_data", arguments, tell, cancel)
+    done = run_child("finetune_core.worker.hub.fetch_data", arguments, send, cancel)
     return None if done is None else folder

@@ -40,7 +40,7 @@ def take_lines(found: Found, block: bytes | bytearray, at: int, end: int, offset
 
 def _take_slowly(found: Found, text: bytes, offset: int) -> None:
     parsed = parse(text)
-    # Whether a bad row was cut off is told from its line end.
+    # Whether a bad row was cut off shows in its line end.
     found.take(parsed if isinstance(parsed, dict) else parse(text + b"\n"), found.lines, offset)
 
 

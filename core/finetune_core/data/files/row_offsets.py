@@ -21,7 +21,7 @@ _MAYBE_BLANK = re.compile(rb"\n\s")
 
 
 class Lines(Protocol):
-    """Bytes that are read forward, and gone to by offset."""
+    """Bytes that are read forward, and by offset."""
 
     def seek(self, offset: int, /) -> int:
         """Go to a byte."""
@@ -173,7 +173,7 @@ def _ends(where: str) -> Fault:
     return Fault(
         f"the file ends {where}",
         "a bracket or a quotation mark is never closed: the file was cut off, or is damaged here",
-        "copy the file again, or mend it here; rows from here on cannot be told apart",
+        "copy the file again, or mend it here; rows from here on cannot be separated",
     )
 
 

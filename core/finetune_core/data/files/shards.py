@@ -39,7 +39,7 @@ class Shards(RowFile):
             rows, base = 0, before
             for rows, size, row in shard.walk(max(start - base, 1), _shifted(wanted, base)):
                 yield base + rows, size, row and replace(row, number=base + rows, within=rows)
-            self.learn(place, rows)
+            self.note_rows(place, rows)
             before += rows
 
     def counting(self) -> Iterator[tuple[int, int]]:
@@ -48,7 +48,7 @@ class Shards(RowFile):
         for place, shard in enumerate(self.shards):
             for rows, seen in shard.counting():
                 yield before + rows, passed + seen
-            self.learn(place, rows)
+            self.note_rows(place, rows)
             before, passed = before + rows, passed + shard.size
 
     def _count(self, place: int) -> int:
@@ -59,10 +59,10 @@ class Shards(RowFile):
         if known is not None and known[0] == identity(shard.path):
             return known[1]
         rows = shard.count()
-        self.learn(place, rows)
+        self.note_rows(place, rows)
         return rows
 
-    def learn(self, place: int, rows: int) -> None:
+    def note_rows(self, place: int, rows: int) -> None:
         """Remember how many rows a shard holds."""
         with self._lock:
             self._counts[place] = identity(self.shards[place].path), rows

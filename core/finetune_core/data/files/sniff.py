@@ -1,4 +1,4 @@
-"""What a file is, told from its first bytes; from its name only where they cannot tell."""
+"""What a file is, inferred from its first bytes; from its name only where these leave it open."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _check_head(path: Path, head: bytes, compression: Compression, damage: Fault
 
 
 def suffix_of(path: Path) -> str:
-    """The end of a name that tells its kind, in small letters: `.csv` of `rows.CSV.gz`."""
+    """The end of a name that names its kind, in small letters: `.csv` of `rows.CSV.gz`."""
     name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
     return name.suffix.lower()
 
@@ -126,7 +126,7 @@ def _first_line_is_object(text: bytes) -> bool:
 
 
 def _has_paragraphs(head: bytes) -> bool:
-    """Whether blank lines stand between lines of text, as far as the first block tells."""
+    """Whether blank lines stand between lines of text, as far as the first block shows."""
     lines = [bool(line.strip()) for line in head.strip().split(b"\n")]
     return not all(lines)
 
@@ -154,7 +154,7 @@ def _names(path: Path, cells: list[str], delimiter: str) -> tuple[str, ...]:
     names = tuple(cell.strip() or f"column {place}" for place, cell in enumerate(cells, 1))
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        why = f"its header, told apart by {delimiter_words(delimiter)}, holds {listed(repeated)} more than once"
+        why = f"its header, separated by {delimiter_words(delimiter)}, holds {listed(repeated)} more than once"
         raise refused(path, "a column of the table is repeated", why, "rename or remove one of them in the first line")
     return names
 

@@ -265,7 +265,7 @@ def _has_too_many_rows(batch: RecordBatch) -> bool:
 def _one_by_one(first: int, batch: RecordBatch) -> Iterator[tuple[int, RecordBatch | Fault, int]]:
     """The rows of a batch that is not sound; each that is not sound itself as a fault."""
     if _has_too_many_rows(batch):
-        raise ValueError("a part of the table tells of more rows than it has bits")
+        raise ValueError("a part of the table claims more rows than it has bits")
     for place in range(batch.num_rows):
         row = batch.slice(place, 1)
         try:

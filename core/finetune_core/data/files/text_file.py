@@ -33,7 +33,7 @@ class Layout:
 
 
 class TextFile(RowFile):
-    """Rows that are found by reading, and gone to by an index of where every few of them begin."""
+    """Rows that are found by reading, and reached by an index of where every few of them begin."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         super().__init__(path, layout.container)

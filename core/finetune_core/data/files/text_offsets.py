@@ -21,7 +21,7 @@ _QUOTING = Fault(
 
 
 class Quotes:
-    """Tells whether a record goes on behind a line end, by RFC 4180 and a delimiter."""
+    """Finds whether a record goes on behind a line end, by RFC 4180 and a delimiter."""
 
     def __init__(self, delimiter: str) -> None:
         mark = re.escape(delimiter.encode())
@@ -100,7 +100,7 @@ def parse_record(data: bytes, columns: Sequence[str], delimiter: str) -> dict[st
     if len(cells) != len(columns):
         what = f"the row has {len(cells)} cells, but the header has {len(columns)}"
         remedy = "put cells that hold the delimiter in quotes, or mend the row"
-        return Fault(what, f"cells are told apart by {delimiter_words(delimiter)}", remedy)
+        return Fault(what, f"cells are separated by {delimiter_words(delimiter)}", remedy)
     return dict(zip(columns, cells, strict=True))
 
 

@@ -62,11 +62,11 @@ class _Sum:
     def _bad(self, within: int, line: int | None, offset: int | None, fault: Fault) -> BadRow:
         name = self.files_of_rows[len(self.files)].name
         where = f"{name}:{line}" if line is not None else f"{name} row {within}"
-        told = Problem(fault.what, where, fault.why, fault.remedy)
-        return BadRow(self._begun + within, line, offset, told)
+        moved = Problem(fault.what, where, fault.why, fault.remedy)
+        return BadRow(self._begun + within, line, offset, moved)
 
     def news(self) -> list[FileScan]:
-        """What was not told yet of the file that is at its turn, behind the files that have come to their end."""
+        """What was not reported yet of the file that is at its turn, behind the files that have come to their end."""
         ended, marks = self.files[self.told_files :], self._marks[self._told_marks :]
         self.told_files, self._told_marks = len(self.files), len(self._marks)
         return [*ended, FileScan(self.rows - self._begun, tuple(marks))]
@@ -77,18 +77,18 @@ class _Sum:
         self._begun, self._lines, self._marks, self._told_marks = self.rows, 0, [], 0
 
 
-Tell = Callable[[_Sum], None]
+Send = Callable[[_Sum], None]
 
 
-def scan_all(file: RowFile, tell: Tell) -> Scan:
-    """Parse every row. `tell` gets the sum so far. FtError when the files change meanwhile."""
+def scan_all(file: RowFile, send: Send) -> Scan:
+    """Parse every row. `send` gets the sum so far. FtError when the files change meanwhile."""
     before, size = identity_of(file), file.size
     total = _Sum(file)
     for seen in look_in_parts(file, _scanned, sys.maxsize):
         while len(total.files) < seen.place:
             total.end_of_file()
         total.add(seen.part, seen.found)
-        tell(total)
+        send(total)
     while len(total.files) < len(total.files_of_rows):
         total.end_of_file()
     if identity_of(file) != before:
@@ -105,10 +105,10 @@ def _scanned(part: Part) -> Found:
     return part.scan().finish()
 
 
-def _teller(size: int) -> Tell:
+def _sender(size: int) -> Send:
     last = 0.0
 
-    def tell(total: _Sum) -> None:
+    def send(total: _Sum) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _TOLD_SECONDS:
@@ -117,7 +117,7 @@ def _teller(size: int) -> Tell:
             before = total.told_files
             say({"progress": asdict(progress), "from": before, "files": [asdict(one) for one in total.news()]})
 
-    return tell
+    return send
 
 
 def main() -> None:
@@ -125,11 +125,11 @@ def main() -> None:
     source, which = sys.argv[1:3]
     try:
         file = open_rows(source, held_out=which == "held-out")
-        say({"done": to_json(scan_all(file, _teller(file.size)))})
+        say({"done": to_json(scan_all(file, _sender(file.size)))})
     except FtError as error:
         say(failure(error))
     except BrokenPipeError:
-        # Whoever asked is gone, and nobody is left to be told.
+        # Whoever asked is gone, and nobody is left to hear of it.
         sys.exit(0)
     except OSError as error:
         say(failure(unreadable(file.path, error)))

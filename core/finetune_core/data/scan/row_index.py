@@ -22,7 +22,7 @@ def _silent(_rows: int) -> None:
 
 
 class FarRows:
-    """The rows of an opened source. `find_all` runs in one thread, and meanwhile rows are gone to by others."""
+    """The rows of an opened source. `find_all` runs in one thread, and meanwhile others reach rows."""
 
     def __init__(self, source: str, file: RowFile) -> None:
         self._source, self._file = source, file
@@ -43,7 +43,7 @@ class FarRows:
 
     @property
     def known_to(self) -> int:
-        """The last row that can be gone to without reading through many others."""
+        """The last row that can be reached without reading through many others."""
         return self._seen + _NEAR_ROWS if self._count is None else self._count
 
     def rows(self, start: int, count: int) -> list[Row]:
@@ -78,7 +78,7 @@ class FarRows:
         if self._count is not None:
             return
 
-        def tell(seen: Progress) -> None:
+        def send(seen: Progress) -> None:
             with self._changed:
                 self._seen = seen.rows
                 self._changed.notify_all()
@@ -87,7 +87,7 @@ class FarRows:
         with self._changed:
             self._finding = True
         try:
-            self._count = _counted(self._source, self._file, tell, cancel, quickly=False)
+            self._count = _counted(self._source, self._file, send, cancel, quickly=False)
         finally:
             with self._changed:
                 self._finding = False
@@ -104,7 +104,7 @@ def count_rows_of(source: str, file: RowFile, *, held_out: bool = False) -> int:
 def _counted(
     source: str,
     file: RowFile,
-    tell: Callable[[Progress], None],
+    send: Callable[[Progress], None],
     cancel: Callable[[], bool],
     *,
     quickly: bool,
@@ -115,5 +115,5 @@ def _counted(
     if not file.container.compression and (quick or file.size <= _SMALL):
         rows = file.count(cancel)
         return None if cancel() else rows
-    found = scan(source, tell, cancel, held_out=held_out, file=file)
+    found = scan(source, send, cancel, held_out=held_out, file=file)
     return None if found is None else found.rows

@@ -50,7 +50,7 @@ class FileScan:
 class Scan:
     """What all rows are: how many, how many of them bad and the first 100 of those, and how many have which column.
 
-    `size` is in bytes; `identity` tells the content of the files from another one (sizes, times, beginnings, ends).
+    `size` is in bytes; `identity` differs for another content of the files (sizes, times, beginnings, ends).
     """
 
     rows: int
@@ -110,8 +110,8 @@ def scan(
     """Parse every row of a source, and give what was found; None once `cancel` said so. Blocking; run in a thread.
 
     `file` is the source as it was opened before, if it was: it learns where its rows are as they are found, before
-    `progress` is told of them, so that any of them can be gone to at once. FtError when the source cannot be opened,
-    or changes while it is read.
+    `progress` is called with them, so that any of them can be reached at once. FtError when the source cannot be
+    opened, or changes while it is read.
     """
     file = file or open_rows(source, held_out=held_out)
     while not _ONE_AT_A_TIME.acquire(timeout=_POLL_SECONDS):
@@ -127,11 +127,11 @@ def scan(
 def _scanned(
     source: str, file: RowFile, progress: Callable[[Progress], None], cancel: Callable[[], bool], *, held_out: bool
 ) -> Scan | None:
-    def tell(message: Message) -> None:
+    def send(message: Message) -> None:
         _teach(file, [_file_scan(one) for one in message["files"]], message["from"])
         progress(Progress(**message["progress"]))
 
-    done = run_child("finetune_core.data.scan.process", [source, "held-out" if held_out else "train"], tell, cancel)
+    done = run_child("finetune_core.data.scan.process", [source, "held-out" if held_out else "train"], send, cancel)
     if done is None:
         return None
     found = from_json(done)
@@ -163,11 +163,11 @@ def _file_scan(value: Message) -> FileScan:
 
 
 def _teach(file: RowFile, found: Sequence[FileScan], begin: int = 0, *, whole: bool = False) -> None:
-    """Tell files of rows, from the one at a place on, where their rows are; the last may not be whole."""
+    """Give files of rows, from the one at a place on, the places where their rows are; the last may not be whole."""
     shards: tuple[RowFile, ...] = file.shards if isinstance(file, Shards) else (file,)
     for place, known in enumerate(found, begin):
         if isinstance(file, Shards) and (whole or place < begin + len(found) - 1):
-            file.learn(place, known.rows)
+            file.note_rows(place, known.rows)
         shard = shards[place]
         if isinstance(shard, TextFile):
             for mark in known.marks:

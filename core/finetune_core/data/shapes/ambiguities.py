@@ -45,7 +45,7 @@ class Question:
 
 
 def question_of(reading: Reading, values: Sequence[Value], mapping: Mapping[str, str]) -> Question | None:
-    """What a person should decide about rows that were told to be this; None when only one reading fits."""
+    """What a person should decide about rows recognised as this; None when only one reading fits."""
     grade = next((name for name in _GRADES if _is_grade(values, name)), None)
     if reading.name in ANSWER_SHAPES and grade is not None:
         return _graded(reading.name, grade, mapping)
@@ -55,8 +55,8 @@ def question_of(reading: Reading, values: Sequence[Value], mapping: Mapping[str,
         return _two_conversations(reading.name, mapping, other, first)
     if reading.name == TEXT and any("### " in str(value.get(mapping["text"])) for value in values):
         return Question(
-            "the texts look like prompts with their answers written out; only as messages are answers alone learnt",
-            (Answer("go on: every word is learnt, prompts too", TEXT, mapping),),
+            "the texts look like prompts with their answers written out; only as messages are answers alone trained",
+            (Answer("go on: every word is trained, prompts too", TEXT, mapping),),
         )
     return None
 

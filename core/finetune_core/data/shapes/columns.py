@@ -1,4 +1,4 @@
-"""Which shape one row has by itself, told from the names of its columns and from what they hold."""
+"""Which shape one row has by itself, inferred from the names of its columns and from what they hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from finetune_core.data.shapes.refusals import MULTIMODAL, TOKENISED, TREE, Refu
 MESSAGES, ALPACA, SHAREGPT, PROMPT_COMPLETION = "messages", "alpaca", "sharegpt", "prompt-completion"
 PREFERENCE, UNPAIRED, PROMPT_ONLY, TEXT = "preference", "unpaired-preference", "prompt-only", "text"
 
-# Shapes of rows that hold answers to be learnt.
+# Shapes of rows that hold answers to be trained.
 ANSWER_SHAPES = (MESSAGES, SHAREGPT, ALPACA, PROMPT_COMPLETION)
 
 Value = Mapping[str, object]

@@ -95,7 +95,7 @@ def _check_worth(value: Value, shape: Shape) -> None:
         raise BadRowError("bad-answer", "", "this row is a preference pair", why, "take it out, or write it like them")
     if bad_label(value, shape.mapping):
         column = shape.mapping.get("label", "label")
-        raise BadRowError("bad-answer", column, "the answer is labelled bad", "what is labelled false is not learnt")
+        raise BadRowError("bad-answer", column, "the answer is labelled bad", "what is labelled false is not trained")
 
 
 def _conversation(row: Row, columns: Columns, fixes: Fixes) -> Conversation:

@@ -1,4 +1,4 @@
-"""Which of the known shapes the rows of a file have, told from what is in them, never from the file's name."""
+"""Which of the known shapes the rows of a file have, inferred from what is in them, never from the file's name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ AUTOMATIC: Final = Choice()
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape of rows: its name, how it was told, and which column plays which part (see `PARTS`).
+    """A shape of rows: its name, how it was recognised, and which column plays which part (see `PARTS`).
 
     `question` is what a person should decide where the rows allow two readings; `by_hand` says that one did. The part
     `label` of rows with answers names a column that marks bad ones (0 or false), which are left out.
@@ -106,7 +106,7 @@ def recognise(rows: Sequence[Row], choice: Choice = AUTOMATIC) -> Shape:
         raise FtError(_no_good_rows(rows))
     if choice.shape != "auto" or choice.mapping:
         return _chosen(values, choice)
-    return _told(values, rows[0].source)
+    return _inferred(values, rows[0].source)
 
 
 def training_refusal(shape: Shape) -> Problem | None:
@@ -134,10 +134,10 @@ def _chosen_answers(shape: Shape) -> str:
     return f"to learn the better answers only, set data.shape to prompt-completion and data.mapping to {mapping}"
 
 
-# Told from what rows hold
+# Inferred from what rows hold
 
 
-def _told(values: Sequence[Value], source: str) -> Shape:
+def _inferred(values: Sequence[Value], source: str) -> Shape:
     found = [read(value) for value in values]
     names = Counter(kind.name for kind in found if kind is not None)
     if not names:
@@ -242,7 +242,7 @@ def _seen(counts: Mapping[str, int]) -> str:
 def _no_good_rows(rows: Sequence[Row]) -> list[Problem]:
     problems = [row.problem for row in rows[:5] if row.problem is not None]
     where = rows[0].source if rows else "data.source"
-    why = "the first of them are told above" if problems else "the file holds none"
+    why = "the first of them are listed above" if problems else "the file holds none"
     remedy = f"write rows in one of: {KNOWN_SHAPES}"
     return [*problems, Problem("no row of the file can be read", where, why, remedy, kind="unreadable")]
 

@@ -24,12 +24,12 @@ TOKENISED = Refusal(
 MULTIMODAL = Refusal(
     "multimodal",
     "rows with images, video or sound",
-    "only text is learnt, and an answer about a picture nobody shows teaches the model to make things up",
+    "only text is trained, and an answer about a picture nobody shows teaches the model to make things up",
     "keep the rows without media, or take the media columns, parts and marks such as <image> out",
 )
 TREE = Refusal(
     "not-rows",
     "single messages of a tree (parent_id), not conversations",
-    "learnt one by one they would teach text without its question",
+    "trained one by one they would teach text without its question",
     "follow parent_id from each last message to its root, and write each path as one row of messages",
 )

@@ -56,7 +56,7 @@ def text_of(value: object, field: str) -> str:
         return "".join(_part(part, f"{field}[{i}]") for i, part in enumerate(value))
     if not isinstance(value, str):
         kind = "missing" if value is None else f"of the kind {type(value).__name__}"
-        raise BadRowError("wrong-type", field, f"the text is {kind}", "only text can be learnt")
+        raise BadRowError("wrong-type", field, f"the text is {kind}", "only text can be trained")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -167,7 +167,7 @@ def _is_trained(turn: Mapping[str, object], field: str) -> bool:
     weight = next((turn[name] for name in ("weight", "loss_weight", "train", "loss") if turn.get(name) is not None), 1)
     if weight in (0, 1):
         return bool(weight)
-    what, why = "the turn has a weight between or beyond 0 and 1", "a turn is learnt or not"
+    what, why = "the turn has a weight between or beyond 0 and 1", "a turn is trained or not"
     raise BadRowError("wrong-type", field, what, why, "use 0 or 1")
 
 
@@ -278,7 +278,7 @@ def checked(messages: tuple[Message, ...], fixes: Mapping[str, str], *, answered
     for i, turn in enumerate(messages):
         _check_place(messages, i, turn)
     if answered and dialogue[-1][1].role != "assistant":
-        why, remedy = "what is learnt is the assistant's answer", "add the assistant's answer, or remove the turn"
+        why, remedy = "what is trained is the assistant's answer", "add the assistant's answer, or remove the turn"
         field = f"turn {dialogue[-1][0] + 1}"
         raise BadRowError("no-assistant-end", field, "the last turn has no answer", why, remedy)
     return messages

@@ -32,7 +32,7 @@ OnRetry = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote, and the tokens it cost (None where the endpoint does not tell)."""
+    """What the model wrote, and the tokens it cost (None where the endpoint does not report them)."""
 
     text: str
     tokens_in: int | None

@@ -75,8 +75,8 @@ class Order:
 class Progress:
     """How far it is. `made` rows came, of which `accepted` wait now and the others were rejected, by reason.
 
-    `total` counts the waiting rows of earlier calls too. Tokens are as the endpoint counts them; `untold` requests
-    told none: theirs are taken from the length of the text. `cost` is None without prices. `left` are seconds, None
+    `total` counts the waiting rows of earlier calls too. Tokens are as the endpoint counts them; `unreported` requests
+    reported none: theirs are taken from the length of the text. `cost` is None without prices. `left` are seconds, None
     while unknown; `note` says what it waits for.
     """
 
@@ -89,7 +89,7 @@ class Progress:
     retries: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    untold: int = 0
+    unreported: int = 0
     cost: float | None = None
     elapsed: float = 0.0
     left: float | None = None
@@ -269,7 +269,7 @@ class _Work:
         return answer
 
     def _count(self, answer: Answer, sent: int) -> None:
-        now, told = self.progress, answer.tokens_in is not None and answer.tokens_out is not None
+        now, reported = self.progress, answer.tokens_in is not None and answer.tokens_out is not None
         tokens_in = now.tokens_in + _tokens(answer.tokens_in, sent)
         tokens_out = now.tokens_out + _tokens(answer.tokens_out, len(answer.text))
         prices = self._order.prices
@@ -279,7 +279,7 @@ class _Work:
             requests=now.requests + 1,
             tokens_in=tokens_in,
             tokens_out=tokens_out,
-            untold=now.untold + (not told),
+            unreported=now.unreported + (not reported),
             cost=cost,
         )
 
@@ -311,8 +311,8 @@ def _bad_task(what: str, why: str, remedy: str) -> FtError:
     return problem(what, where="task", why=why, remedy=remedy)
 
 
-def _tokens(told: int | None, characters: int) -> int:
-    return -(-characters // _CHARACTERS_A_TOKEN) if told is None else told
+def _tokens(reported: int | None, characters: int) -> int:
+    return -(-characters // _CHARACTERS_A_TOKEN) if reported is None else reported
 
 
 def _question(row: Conversation) -> str:

@@ -21,7 +21,7 @@ TrainOn = Literal["assistant", "all"]
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """A stretch of text, the tokens it becomes, whether they are learnt, and whether max_length leaves them in."""
+    """A stretch of text, the tokens it becomes, whether they are trained, and whether max_length leaves them in."""
 
     text: str
     trained: bool
@@ -35,7 +35,7 @@ class Preview:
 
     `pieces` holds one span a token (or a few tokens that make one character together), `spans` the same grouped into
     stretches with equal marks; both stop after the first few thousand tokens of a long row, and so does `rendered`.
-    `tokens` counts the whole row, `cut` those beyond max_length, `trained` the learnt ones within it. A row its chat
+    `tokens` counts the whole row, `cut` those beyond max_length, `trained` the trained ones within it. A row its chat
     template refuses has a `problem` and nothing else.
     """
 
@@ -53,8 +53,8 @@ class Preview:
 class Lengths:
     """Row lengths in tokens.
 
-    `truncated` rows are longer than max_length, `without_trained` have no learnt token left within it. Rows that are
-    bad or refused by the template are `left_out`, the first few of them told in `problems`. With `sampled`, all these
+    `truncated` rows are longer than max_length, `without_trained` have no trained token left within it. Rows that are
+    bad or refused by the template are `left_out`, the first few of them in `problems`. With `sampled`, all these
     are of a seeded sample of the `rows` of the file. `complete` is False when it was cancelled.
     """
 

@@ -36,7 +36,7 @@ class GateCheck:
 class GateReport:
     """All checks over `rows` rows. No row is longer than `keep_all` tokens, and 1 % of them than `keep_most`.
 
-    `tokens` is what is learnt from in an epoch, context included; `tokens_most` and `tokens_all` what it would be with
+    `tokens` is what an epoch computes, context included; `tokens_most` and `tokens_all` what it would be with
     rows cut at these lengths. Of `compared` rows the prompts were compared to what stands before their answers.
     """
 
@@ -90,13 +90,13 @@ class GateReport:
         if self.tokens_all <= self.tokens:
             return ""
         ways = ((self.keep_most, self.tokens_most, "99 % of the rows"), (self.keep_all, self.tokens_all, "all rows"))
-        told = [
+        said = [
             f"{length} keeps {what} whole and adds {count_text(tokens - self.tokens)} tokens an epoch "
             f"({100 * (tokens - self.tokens) / max(self.tokens, 1):.1f} %)"
             for length, tokens, what in ways
             if tokens > self.tokens
         ]
-        return "; ".join(told)
+        return "; ".join(said)
 
 
 def _problem(check: GateCheck, rows: int) -> Problem:

@@ -153,7 +153,7 @@ class _Child:
             self.process.stdin.flush()
 
     def cancel(self, number: int) -> None:
-        """Tell the process to leave a request; nothing happens when it is gone."""
+        """Ask the process to leave a request; nothing happens when it is gone."""
         with suppress(OSError, ValueError):
             self.send({"id": number, "do": "cancel"})
 

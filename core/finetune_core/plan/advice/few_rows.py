@@ -50,7 +50,7 @@ def verdict_warning(recipe: Recipe, held_out: int) -> Problem | None:
     return Problem(
         f"{rows} will be answered, too few to tell whether the result is better",
         "evaluation.questions" if few_questions else "data.held_out_share",
-        f"below {fewest} rows no change of an answer can be told from chance",
+        f"below {fewest} rows no change of an answer can be distinguished from chance",
         f"set it to {fewest} or more, better 100"
         if few_questions
         else "hold out a larger share, or name a file of rows in data.held_out; 100 rows show most changes",

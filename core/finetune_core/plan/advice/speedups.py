@@ -13,7 +13,7 @@ from finetune_core.plan.steps import count_steps, padded_share
 from finetune_core.text import duration_text, one_line
 
 # Cards on which compiled layers of a base in 16 bits are known to be faster: torchtune's README (A100, full
-# fine-tuning of 3B: 27.7 % more tokens a second) and Axolotl (14-19 % less time a step). Nothing published tells that a
+# fine-tuning of 3B: 27.7 % more tokens a second) and Axolotl (14-19 % less time a step). Nothing published says that a
 # quantised base gains, whose unpacking is no part of the compiled program, nor do other cards.
 _KNOWN_TO_GAIN: Final = re.compile(r"\b(A100|A800|H100|H800|H200|GH200)\b", re.IGNORECASE)
 # Compilation costs a minute or so and gains about 15 % of the steps' time: it pays for a run of this many seconds.

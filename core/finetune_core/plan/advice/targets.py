@@ -17,9 +17,9 @@ _HEADS = {"lm_head", "embed_out"}
 
 
 def advise_targets(now: Situation) -> list[Choice]:
-    """What an adapter on all linear layers comes to, by name as far as the files tell."""
+    """What an adapter on all linear layers comes to, by name as far as the files name them."""
     adapter = now.recipe.adapter
-    # The value is no other than before: without its reason nothing would tell that it was looked at already.
+    # The value is no other than before: without its reason nothing would show that it was looked at already.
     if adapter.kind == "none" or adapter.target_modules != ALL_LINEAR or _TARGETS in now.recipe.reasons:
         return []
     return [Choice(_TARGETS, ALL_LINEAR, _reached(now.model))]
@@ -58,7 +58,7 @@ def experts_drop_nothing(dropout: float) -> Problem:
 
 
 def targets_in_files(recipe: Recipe, model: ModelFacts) -> Problem | None:
-    """Layers of the recipe that the model's files lack; None too where its files do not tell the names.
+    """Layers of the recipe that the model's files lack; None too where its files do not hold the names.
 
     Only the last part of a name is compared: what stands before it differs between files and models in memory.
     """

@@ -25,7 +25,7 @@ _STATES: Final = frozenset(
     "bailing_hybrid bamba falcon_h1 falcon_mamba granitemoehybrid inkling2 jamba lfm2 lfm2_moe lfm3 mamba mamba2"  # noqa: SIM905
     " minimax nemotron_h qwen4_exp recurrent_gemma rwkv xlstm zamba zamba2".split()
 )
-# Architectures that make their mask, or their biases by distance, without being told where packed rows begin.
+# Architectures that make their mask, or their biases by distance, without being given where packed rows begin.
 _UNTOLD: Final = frozenset("bloom falcon gpt_oss mpt xglm".split())  # noqa: SIM905
 
 
@@ -38,7 +38,7 @@ def runs_together(model_type: str | None) -> str:
     if kind in _STATES:
         return f"layers of {kind} carry a state from token to token, which packed rows would hand on to each other"
     if kind in _UNTOLD:
-        return f"layers of {kind} are not told where packed rows begin, and would see the rows before"
+        return f"layers of {kind} are not given where packed rows begin, and would see the rows before"
     if kind not in _LINEAR or importlib.util.find_spec("fla") is not None:
         return ""
     return (

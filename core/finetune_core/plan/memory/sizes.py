@@ -10,7 +10,7 @@ from finetune_core.plan.memory.layer_activations import Block, block_of, known
 from finetune_core.recipe.schema import ALL_LINEAR, Recipe
 
 DEFAULT_LENGTH = 2048
-# Bytes of a number of an adapter: float32 on every base, so that no update is rounded away.
+# Bytes of an adapter's parameter: float32 on every base, so that no update is rounded away.
 ADAPTER_WIDTH = 4
 
 

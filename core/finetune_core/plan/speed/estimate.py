@@ -70,8 +70,8 @@ class Measured:
 def useful_flops(shape: Sizes, length: float, supervised: float = 1.0) -> float:
     """Floating-point operations that one trained token cannot do without.
 
-    LoRA: 4 N + 6 P + 4 s V H + 7 L Q l; full: 6 N + 6 V H + 7 L Q l. N are the matrix parameters of the layers that a
-    token meets, P those of the adapter, s the share of tokens with a loss, l the mean length of what a token sees.
+    LoRA: `4 N + 6 P + 4 s V H + 7 L Q l`; full: `6 N + 6 V H + 7 L Q l`. N are the matrix parameters of the layers that
+    a token meets, P those of the adapter; s is the share of tokens with a loss, l the mean length of what a token sees.
     Forward and backward passes are 2 and 4 operations a parameter; a frozen weight needs no gradient of its own.
     """
     attention = 7 * shape.layers * shape.queries * length

@@ -5,9 +5,9 @@ between them (bytes over bandwidth), and unpacks a 4-bit base once a pass. Meanw
 time that depends on layers and not on tokens: what takes longer decides. The optimiser passes over what is trained once
 a step. A card with much arithmetic for each byte is thus further from its data sheet than one with little.
 
-A constant's source stands beside it. Those without one (the bytes for a number, the overlap, what dropout adds and
-compiling leaves) were chosen so that 49 published speeds hold, of 1.8B to 72B on A100, H100, L40S, RTX 6000 Ada and RTX
-4090 (tests/bench/published.py prints them).
+A constant's source stands beside it. Those without one were chosen so that 49 published speeds hold
+(tests/bench/published.py prints them): the bytes for a number, the overlap, what dropout adds and compiling leaves. The
+speeds are of 1.8B to 72B on A100, H100, L40S, RTX 6000 Ada and RTX 4090.
 """
 
 from __future__ import annotations

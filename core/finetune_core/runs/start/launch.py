@@ -43,11 +43,12 @@ def launch(run: RunDir, *, resume: bool = False, warm: WarmWorker | None = None,
     Takes a fraction of a second.
 
     `resume` continues an ended or crashed run from its newest checkpoint, in the same directory; one that ended before
-    the first was written begins again there. A new run is handed to
-    the `warm` worker where it fits. While another run has its GPU, this one is refused, or with `queue` waits there
-    until the GPU is free. Raises FtError when the run is at work, open to other users, damaged, was already started
-    (or, with `resume`, is complete), its GPU is taken, its recipe is damaged, or the supervisor cannot start. What the
-    supervisor refuses is raised as it is; that it failed otherwise is also written down as the run's end.
+    the first was written begins again there. A new run is handed to the `warm` worker where it fits. While another run
+    has its GPU, this one is refused, or with `queue` waits there until the GPU is free.
+
+    Raises FtError when the run is at work, open to other users, damaged, or was already started (with `resume`: is
+    complete); when its GPU is taken, its recipe is damaged, or the supervisor cannot start. What the supervisor refuses
+    is raised as it is; that it failed otherwise is also written down as the run's end.
     """
     from finetune_core.recipe.yaml_io import load
 
@@ -79,7 +80,7 @@ def resume(run: RunDir, *, queue: bool = False) -> int:
 
 
 def _wait_for_end(run: RunDir) -> None:
-    """A run that has told its end takes a moment to be gone."""
+    """A run that has written its end takes a moment to be gone."""
     deadline = time.monotonic() + _ENDING_SECONDS
     while time.monotonic() < deadline and known(run).state in ENDED and live(run):
         time.sleep(_LOOK_SECONDS)
@@ -163,10 +164,10 @@ def _wait(run: RunDir, command: Sequence[str], variables: Mapping[str, str], rea
     if problems := answer.read(reader):
         raise FtError(problems)
     lines = last_lines(run.log_file, _LOG_LINES, start=before)
-    return "\n".join(_told(lines)) or f"it ended with exit code {code}"
+    return "\n".join(_own_lines(lines)) or f"it ended with exit code {code}"
 
 
-def _told(lines: list[str]) -> list[str]:
+def _own_lines(lines: list[str]) -> list[str]:
     """What a program said at its end: of a traceback its error, all lines of it, else everything."""
     start = max((place for place, line in enumerate(lines) if line.startswith("Traceback ")), default=-1)
     rest = lines[start + 1 :]

@@ -22,24 +22,24 @@ _LOOK_SECONDS: Final = 0.2
 
 def preflight(
     recipe: Recipe,
-    told: Callable[[str], None] = lambda _phase: None,
+    report: Callable[[str], None] = lambda _phase: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """What a resolved recipe's longest batch takes on its device: memory in bytes, tokens a second.
 
-    `told` is called with each phase; once `cancelled` says so, nothing more is measured and nothing is given. The
+    `report` is called with each phase; once `cancelled` says so, nothing more is measured and nothing is given. The
     fields are those of `finetune_core.worker.memory.preflight.Probed`. Raises FtError when the recipe cannot be
     prepared or does not fit.
     """
     run = create(recipe, {}, private_folder(cache_root() / "probes"))
     try:
-        return _measured(run, recipe, told, cancelled)
+        return _measured(run, recipe, report, cancelled)
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
 
 
 def _measured(
-    run: RunDir, recipe: Recipe, told: Callable[[str], None], cancelled: Callable[[], bool]
+    run: RunDir, recipe: Recipe, report: Callable[[str], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     arguments = [str(run.path), "--probe"]
     with run.log_file.open("wb") as log:
@@ -54,7 +54,7 @@ def _measured(
             ended = worker.poll() is not None
             for event in events.read():
                 if event["kind"] == "state":
-                    told(str(event.get("phase") or event.get("state")))
+                    report(str(event.get("phase") or event.get("state")))
                 elif event["kind"] == "probe":
                     found = event
                 elif event["kind"] == "end" and event.get("state") == "failed":

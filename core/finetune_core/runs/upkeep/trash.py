@@ -1,7 +1,7 @@
 """The trash: where a deleted run lies for seven days, from where it can be restored.
 
 An entry is the run's own directory under another name, `runs/.trash/<ns>-<name>` with the moment of its deletion in
-unix nanoseconds. So it lies on the file system of the runs whatever links lead there, deleting and restoring are one
+unix nanoseconds. So it lies on the file system of the runs whatever links lead there. Deleting and restoring are one
 rename each, and a crash leaves a run either here or there, whole. Lists of runs pass over names that begin with a dot.
 """
 

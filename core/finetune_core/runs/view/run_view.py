@@ -1,4 +1,4 @@
-"""A run as its directory tells it: events folded into curves, lists and the present state."""
+"""A run as its directory shows it: events folded into curves, lists and the present state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _NOT_LISTED = frozenset({"end", "gate", "failure"})
 class RunView:
     """A reader of one run, living or ended; any number may look at the same run.
 
-    `poll` takes in what is new; everything else only tells what was taken in. The first one begins where the kept
+    `poll` takes in what is new; everything else only gives what was taken in. The first one begins where the kept
     history of a long run ends (see `history`). Damaged or missing files give empty values, never exceptions; only
     `recipe` and `load_sample` raise FtError.
     """

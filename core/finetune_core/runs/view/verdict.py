@@ -1,4 +1,4 @@
-"""A verdict as a run's journal tells it, whichever version wrote it."""
+"""A verdict as a run's journal has it, whichever version wrote it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def words_of(event: Mapping[str, Any]) -> str:
 
 
 def meets_better(event: Mapping[str, Any] | None) -> bool | None:
-    """Whether the result is better than its base; None where that cannot be told, or nothing was judged."""
+    """Whether the result is better than its base; None where that is not known, or nothing was judged."""
     known = outcome_of(event) if event is not None else ""
     return None if known in {"", TOO_FEW} else known == BETTER
 

@@ -18,7 +18,7 @@ class Moment(NamedTuple):
 
 
 def moment(event: Event) -> Moment | None:
-    """When an event was written; None when it does not tell."""
+    """When an event was written; None when it does not say."""
     t = number(event.get("t"))
     return None if t is None else Moment(t, number(event.get("mono")))
 
@@ -31,7 +31,7 @@ def between(first: Moment, last: Moment) -> float:
 
 
 class WorkTime:
-    """Adds up the stretches of work that a run's events tell of, taken in one by one in their order."""
+    """Adds up the stretches of work that a run's events show, taken in one by one in their order."""
 
     def __init__(self) -> None:
         self._done = 0.0
@@ -82,5 +82,5 @@ class WorkTime:
         """Seconds worked until `now`, in unix seconds; `now` counts only while the run is at work."""
         if self._since is None or self._latest is None:
             return self._done
-        # Of the wall clock only what no event tells yet.
+        # Of the wall clock only what no event covers yet.
         return self._done + between(self._since, self._latest) + max(0.0, now - self._latest.t)

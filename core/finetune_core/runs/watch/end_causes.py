@@ -12,7 +12,7 @@ from finetune_core.text import one_line
 
 _ERROR_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)\b|\S+: No module named ")
 _CAUSE_LENGTH = 300
-# The exit code of a trainer that heeded a signal and leaves it to its supervisor to tell of its end.
+# The exit code of a trainer that heeded a signal and leaves it to its supervisor to report its end.
 TERMINATED_CODE = 128 + signal.SIGTERM
 # Why a run ended, for programs; the words for people are the cause.
 DONE, ON_REQUEST, PREEMPTED = "done", "on_request", "preempted"
@@ -29,7 +29,7 @@ RESUME = "resume the run: it goes on from its last checkpoint"
 ENDED_BY_SIGNAL = "ended by SIGTERM: a shutdown, a job scheduler or an administrator"
 _SEE_LOG = "read the end of worker.log (`ft-tui logs`) for what happened before"
 
-# What the last error line says, and what it means; the first that fits is told.
+# What the last error line says, and what it means; the first that fits is reported.
 _KNOWN = (
     (
         GPU_IS_LOST,
@@ -118,7 +118,7 @@ def explain(code: int, lines: list[str], *, killed_for_memory: bool = False) -> 
 
 def hung(cause: str, lines: list[str]) -> Ending:
     """The ending of a trainer that no longer got on. It is not started again: a device that hangs, hangs again."""
-    # faulthandler tells of the main thread last, and of each its innermost call first.
+    # faulthandler lists the main thread last, and of each its innermost call first.
     start = max((place for place, line in enumerate(lines) if "hread 0x" in line), default=0)
     where = next((one_line(line, 200) for line in lines[start:] if line.startswith('  File "')), "")
     return Ending(
@@ -155,7 +155,7 @@ def _last_error(lines: list[str]) -> str | None:
 
 
 class OomWatch:
-    """Tells whether the kernel killed someone for memory, in our control group or on the whole machine, since made."""
+    """Finds whether the kernel killed someone for memory, in our control group or on the whole machine, since made."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root

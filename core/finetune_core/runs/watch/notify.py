@@ -43,7 +43,7 @@ class Notifier:
         self._alarms = 0
         self._sending: list[threading.Thread] = []
 
-    def tell(self, event: str, text: str, *, state: str = "") -> None:
+    def send(self, event: str, text: str, *, state: str = "") -> None:
         """Send word of an `alarm` or the `end`."""
         if event == "alarm":
             self._alarms += 1
@@ -64,13 +64,13 @@ class Notifier:
 
     @staticmethod
     def _call(command: str, word: Mapping[str, object]) -> None:
-        told = {f"FT_TUI_{name.upper()}": str(word[name]) for name in ("run", "event", "state", "text")}
+        named = {f"FT_TUI_{name.upper()}": str(word[name]) for name in ("run", "event", "state", "text")}
         done = subprocess.run(
             shlex.split(command),
             input=json.dumps(word).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **told},
+            env={**os.environ, **named},
             timeout=_SECONDS,
             check=False,
             # The supervisor waits for signals with a mask, which the user's command must not inherit.

@@ -19,7 +19,7 @@ _WAITED_FOR: Final = ENDING | {signal.SIGCHLD}
 class Signals:
     """SIGTERM and SIGUSR1 counted, SIGHUP ignored; `wait` ends when one comes, or a child ends.
 
-    They are blocked and waited for, since only so the kernel tells who sent them. `last` says it in words. A child is
+    They are blocked and waited for, since only so the kernel names who sent them. `last` says it in words. A child is
     to begin with `give_back` in its own process.
     """
 

@@ -1,4 +1,4 @@
-"""The supervisor's process: small, without torch; it starts the trainer, watches it, and tells how it ended.
+"""The supervisor's process: small, without torch; it starts the trainer, watches it, and reports how it ended.
 
 Started as `python -P -m finetune_core.runs.watch.supervise DIR [--resume] [--queue]` by `launch`; survives the
 terminal. One that waits for its run begins in `finetune_core.runs.watch.supervise_waiting`.

@@ -1,4 +1,4 @@
-"""The supervisor's work on one run: it starts a trainer, watches it, starts another where that helps, tells the end."""
+"""The supervisor's work on one run: it starts trainers, watches them, and reports the end."""
 
 from __future__ import annotations
 
@@ -149,25 +149,25 @@ class Supervisor:
 
     def _wait_for(self, locks: GpuLocks, signals: Signals) -> bool:
         """Wait until every GPU is ours; False when the run is to end before."""
-        told = ""
+        shown = ""
         while (holder := locks.acquire()) is not None:
             words = f"waiting for {holder}"
-            if words != told:
-                told = words
-                self._tell_state("queued", words)
+            if words != shown:
+                shown = words
+                self._report_state("queued", words)
             signals.wait(_QUEUE_LOOK_SECONDS)
             self._terms, self._ended_by = signals.terms, signals.last
             self._stop_ids += [request.id for request in control.take(self._run, {"stop", "stop_now"})]
             if self._terms or self._stop_ids:
                 return False
-        if told:
-            self._tell_state("preparing", "starting")
+        if shown:
+            self._report_state("preparing", "starting")
         return True
 
     def _called_off(self) -> Ending:
         return _stopped_at_once("it was waiting for a GPU") if self._stop_ids else self._preempted([])
 
-    def _tell_state(self, state: str, phase: str) -> None:
+    def _report_state(self, state: str, phase: str) -> None:
         with Journal(self._run.events_file) as journal:
             self._begun(journal, state, phase)
         status = known(self._run)
@@ -227,7 +227,7 @@ class Supervisor:
             self._view.poll(_HISTORY_BYTES)
             history.keep(self._view)
         for alarm in self._follower.news():
-            self._notifier.tell("alarm", str(alarm.get("text") or alarm.get("name")))
+            self._notifier.send("alarm", str(alarm.get("text") or alarm.get("name")))
 
     def _obey(self, trainer: subprocess.Popen[bytes]) -> None:
         asked = [request.id for request in control.take(self._run, {"stop_now"})]
@@ -286,12 +286,12 @@ class Supervisor:
         with Journal(self._run.events_file) as journal:
             journal.record(AlarmEvent(name="restarted", text=text, reason=ending.reason, **changed))
         say(text)
-        self._notifier.tell("alarm", text)
+        self._notifier.send("alarm", text)
         if "--resume" not in self._command:
             self._command.append("--resume")
         self._oom = OomWatch()
         self._hung = None
-        self._tell_state("preparing", "starting again")
+        self._report_state("preparing", "starting again")
 
     def _finish(self, ending: Ending) -> Ending:
         said = self._follower.end()
@@ -303,7 +303,7 @@ class Supervisor:
             if said is None:
                 journal.record(EndEvent(**asdict(ending)))
             self._persist(journal, ending)
-        self._notifier.tell("end", ending.cause or "finished", state=ending.state)
+        self._notifier.send("end", ending.cause or "finished", state=ending.state)
         self._notifier.close()
         return ending
 

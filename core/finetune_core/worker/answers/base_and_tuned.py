@@ -85,7 +85,7 @@ class Jury:
         step: int,
         losses_of: Callable[[int], str] = lambda _step: "",
     ) -> None:
-        """Compare, write eval/verdict.json with every answer, and tell the verdict.
+        """Compare, write eval/verdict.json with every answer, and report the verdict.
 
         The losses are those of the whole; `step` names the measurement that holds the tuned model's, row by row, and
         `losses_of` gives a hash of what a measurement has to be of.

@@ -12,7 +12,7 @@ from finetune_core.worker.rows.inputs import Data
 
 
 def run_facts(run: RunDir, data: Data, unfitting: int, *, droppable: bool = True) -> RunFacts:
-    """The run's curves as its journal tells them, and its rows; `unfitting` answers were too long for the limit.
+    """The run's curves as its journal has them, and its rows; `unfitting` answers were too long for the limit.
 
     `droppable`: whether the adapter can have dropout.
     """

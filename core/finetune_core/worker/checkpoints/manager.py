@@ -40,7 +40,7 @@ class Keeper:
         self.spare: set[int] = set()
 
     def find(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole and of this run and recipe; what is wrong with newer ones is told.
+        """The newest checkpoint that is whole and of this run and recipe; what is wrong with newer ones is reported.
 
         Raises FtError when the recipe or a library is not what it was written with.
         """
@@ -70,7 +70,7 @@ class Keeper:
             )
 
     def seal(self, trainer: TrainerOfTrl, notes: dict[str, Any]) -> str:
-        """Write a checkpoint of the present step and tell of it. Raises FtError when it cannot be written."""
+        """Write a checkpoint of the present step and report it. Raises FtError when it cannot be written."""
         step = int(trainer.state.global_step)
         begun = time.monotonic()
         try:

@@ -22,11 +22,11 @@ _LIBRARIES: Final = (*_REFUSED_WITH_ANOTHER_MAJOR, "peft", "bitsandbytes")
 
 def notes(recipe: Recipe, run: RunDir, base: Path) -> dict[str, Any]:
     """What stands in a checkpoint's manifest of where it comes from."""
-    return {"run": run_id(run), "recipe": _learnt(recipe), "base": fingerprint(base), "versions": versions()}
+    return {"run": run_id(run), "recipe": _trained_by(recipe), "base": fingerprint(base), "versions": versions()}
 
 
 def code_used(base: Path, tell: Callable[[str], None]) -> str | None:
-    """The fingerprint of the code of the base's own that runs, told with the day of the consent; None of none."""
+    """The fingerprint of the code of the base's own that runs, with the day of the consent; None of none."""
     consent = consent_to(base)
     if consent is None:
         return None
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
-def _learnt(recipe: Recipe) -> dict[str, Any]:
+def _trained_by(recipe: Recipe) -> dict[str, Any]:
     """The values that decide what is trained, by their dotted paths.
 
     Of micro-batch and accumulation only the product is fixed: after a lack of memory the same rows go through in
@@ -60,10 +60,10 @@ def check_recipe(recipe: Recipe, run: RunDir, earlier: Mapping[str, Any]) -> Non
     A field that the checkpoint does not know counts as its default: the program has become newer in between, and the
     run goes on as it began.
     """
-    noted, now = earlier.get("recipe"), _learnt(recipe)
+    noted, now = earlier.get("recipe"), _trained_by(recipe)
     if not isinstance(noted, dict):
         return
-    before = {**_learnt(Recipe()), **noted}
+    before = {**_trained_by(Recipe()), **noted}
     other = [path for path in now if before[path] != now[path]]
     if other:
         raise FtError([_edited(run, path, before[path], now[path]) for path in other])

@@ -35,7 +35,7 @@ _SHA1: Final = re.compile(r"[0-9a-f]{40}")
 Words = tuple[str, str]
 
 
-def told(error: BaseException, thing: Thing) -> Words | None:
+def explained(error: BaseException, thing: Thing) -> Words | None:
     """(cause, remedy) of what went wrong with the hub, looked for in all chained errors; None of anything else.
 
     What names most precisely speaks: a refusal before a status, a status before a connection that failed.
@@ -175,7 +175,7 @@ def _connection(error: BaseException, thing: Thing) -> Words | None:
 
 
 def full_disk(error: BaseException) -> str | None:
-    """The place that was full, `the disk` where that is not told; None of another error."""
+    """The place that was full, `the disk` where that is not said; None of another error."""
     for found in _chain(error):
         if isinstance(found, OSError) and found.errno in {errno.ENOSPC, errno.EDQUOT}:
             return one_line(str(found.filename or "the disk"), 200)
@@ -192,7 +192,7 @@ def mend_client() -> None:
     from huggingface_hub.utils._http import default_client_factory
 
     class Steady(httpx2.SyncByteStream):
-        """The bytes of an answer; a reset is told as the early end that the library knows how to go on after."""
+        """The bytes of an answer; a reset is raised as the early end that the library knows how to go on after."""
 
         def __init__(self, inner: Any) -> None:  # noqa: ANN401 - an httpx stream
             self._inner = inner

@@ -16,7 +16,7 @@ from finetune_core.models.find import hub_forbidden_by
 from finetune_core.models.hub_card import REFUSED, keep_description
 from finetune_core.models.trust import wants_code
 from finetune_core.text import one_line
-from finetune_core.worker.hub.access import full_disk, refused, told
+from finetune_core.worker.hub.access import explained, full_disk, refused
 from finetune_core.worker.hub.download import describe
 
 # The tokenizer is the largest part: the widest vocabularies take about 35 MB.
@@ -30,7 +30,7 @@ def explain(name: str, error: Exception) -> FtError:
     if (place := full_disk(error)) is not None:
         remedy = "free some space, or move the cache with HF_HUB_CACHE; then start again"
         return problem("the disk is full", where=where, why=f"{place} ran full", remedy=remedy)
-    what, remedy = told(error, "model") or (
+    what, remedy = explained(error, "model") or (
         "what describes the model cannot be fetched",
         "download its files yourself (hf download), then give the folder",
     )
@@ -54,7 +54,7 @@ def main() -> None:
         folder, weights = describe(name, revision, code=code, limit=_LIMIT)
     except FtError as error:
         _fail(name, revision, error)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is told in words
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is put into words
         _fail(name, revision, explain(name, error))
     else:
         keep_description(name, revision, commit=folder.name, weights=weights)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _fail(name: str, revision: str | None, error: FtError) -> None:
-    """Tell it, and keep it where asking again will not help."""
+    """Report it, and keep it where asking again will not help."""
     if error.problems[0].kind == REFUSED:
         keep_description(name, revision, commit=None, problem=error.problems[0])
     say(failure(error))

@@ -58,8 +58,8 @@ def download(
 def describe(source: str, revision: str | None, *, code: bool, limit: int | None) -> tuple[Path, int | None]:
     """The snapshot folder of `source` with all that describes the model, and the bytes of its weights, which stay.
 
-    With `code` its Python files come too. Raises the hub's own errors, and FtError for a repository without a model
-    that can be tuned, for a file that is not what the hub has, or for files that would take more than `limit` bytes.
+    With `code` its Python files come too. Raises the hub's own errors. Raises FtError for a repository without a model
+    that can be tuned, a file that is not what the hub has, or files that would take more than `limit` bytes.
     """
     mend_client()
     about = HfApi().model_info(source, revision=revision, timeout=_ANSWER_SECONDS, files_metadata=True)
@@ -118,7 +118,7 @@ def _verify(files: Sequence[Path]) -> None:
 
 
 def _require_model(source: str, names: Sequence[str]) -> None:
-    """Raise FtError for a repository of the hub whose files cannot be tuned, told by their names alone."""
+    """Raise FtError for a repository of the hub whose files cannot be tuned, by their names alone."""
     # An adapter is refused for what it is, by what it says of its base.
     if ("config.json" in names and {SINGLE, INDEX} & {*names}) or ADAPTER in names:
         return
@@ -155,11 +155,11 @@ def _no_room(source: str, why: str) -> FtError:
     )
 
 
-def bar(tell: Callable[[int], None]) -> type[Any]:
-    """A class of progress bars for the hub's library: shows nothing, and calls `tell` with the bytes counted."""
+def bar(count: Callable[[int], None]) -> type[Any]:
+    """A class of progress bars for the hub's library: shows nothing, and calls `count` with the bytes counted."""
 
     class Bar(tqdm):  # type: ignore[misc]
-        """A progress bar that shows nothing and tells the bytes it counts."""
+        """A progress bar that shows nothing and passes on the bytes it counts."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - tqdm's own
             kwargs.pop("name", None)
@@ -169,7 +169,7 @@ def bar(tell: Callable[[int], None]) -> type[Any]:
         def update(self, n: float | None = 1) -> None:
             super().update(n)
             if self._counts_bytes:
-                tell(int(self.n))
+                count(int(self.n))
 
     return Bar
 

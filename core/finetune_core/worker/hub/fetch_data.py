@@ -25,7 +25,7 @@ from finetune_core.errors import FtError, problem
 from finetune_core.models.find import hub_forbidden_by
 from finetune_core.paths import HOME_VARIABLE
 from finetune_core.text import one_line
-from finetune_core.worker.hub.access import full_disk, mend_client, told, verify
+from finetune_core.worker.hub.access import explained, full_disk, mend_client, verify
 from finetune_core.worker.hub.download import bar
 
 _REPOSITORY = "hf://datasets/"
@@ -117,7 +117,7 @@ def _bar(before: int, total: int) -> type[Any]:
 
 
 def _endings(path: str) -> str:
-    """What a file's name tells of its kind: `.jsonl.gz`."""
+    """What a file's name says of its kind: `.jsonl.gz`."""
     kind, last = suffix_of(Path(path)), Path(path).suffix.lower()
     return kind if kind == last else kind + last
 
@@ -162,7 +162,7 @@ def _words(error: BaseException, text: str) -> tuple[str, str, str]:
     # Said of a repository that is there: beneath lie files that were looked for in vain.
     if kinds & {"EmptyDatasetError", "DataFilesNotFoundError"}:
         return "the data set holds no files of rows", text, "choose another one"
-    if (words := told(error, "data set")) is not None:
+    if (words := explained(error, "data set")) is not None:
         return words[0], text, words[1]
     if "DatasetNotFoundError" in kinds and "gated" in text:
         remedy = "accept its licence on its page, then give a token of that account in HF_TOKEN"
@@ -190,7 +190,7 @@ def main() -> None:
         fetch(Path(folder), name, config, split)
     except FtError as error:
         say(failure(error))
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is told in words
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is put into words
         say(failure(explain(name, error)))
     else:
         say({"done": {}})

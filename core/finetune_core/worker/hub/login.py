@@ -15,7 +15,7 @@ from typing import Any
 from finetune_core.models.find import hub_forbidden_by
 from finetune_core.redaction import redact
 from finetune_core.text import one_line
-from finetune_core.worker.hub.access import mend_client, told
+from finetune_core.worker.hub.access import explained, mend_client
 
 _TOKENS_PAGE = "/settings/tokens"
 
@@ -44,7 +44,7 @@ def log_in(token: str) -> dict[str, Any]:
         if status in {401, 403}:
             remedy = f"copy it whole, or make a new one (type Read) on {page}"
             return _wrong("the hub does not accept this token", f"it answered {status}", remedy)
-        words = told(error, "model")
+        words = explained(error, "model")
         why = (
             words[0] if words else one_line(redact(f"{type(error).__name__}: {error}").replace(token, "[secret]"), 200)
         )

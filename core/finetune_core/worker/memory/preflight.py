@@ -34,10 +34,10 @@ _LONG_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Probed:
-    """What was measured; bytes. None where the device does not tell.
+    """What was measured; bytes. None where the device does not report it.
 
-    `peak` is what tensors took at the most (on a CPU what the process grew by), `reserved` what the allocator held,
-    `device_used` all that is in use on the GPU, other programs included, or the process's memory on a CPU.
+    `peak` is what tensors took at the most (on a CPU what the process grew by), `reserved` what the allocator held.
+    `device_used` is all that is in use on the GPU, other programs included, or the process's memory on a CPU.
     `tokens` are those of the longest batch, `seconds` of one forward and backward pass over it.
     """
 

@@ -40,7 +40,7 @@ class Parts:
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer that puts an adapter's weights back into the parameters it has, and tells attention of packed rows."""
+    """SFTTrainer that restores an adapter's weights in place, and gives attention the bounds of packed rows."""
 
     # Tokens the loss of the present step is taken on; None before the first.
     trained_tokens: torch.Tensor | int | None = None

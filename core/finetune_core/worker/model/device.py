@@ -99,7 +99,7 @@ def _asked() -> str:
 
 
 def _uuid(recipe: Recipe, seen: str) -> str:
-    """The name NVML knows the GPU by: the recipe's own, since torch does not tell a MIG slice from a GPU."""
+    """The name NVML knows the GPU by: the recipe's own, since torch does not distinguish a MIG slice from a GPU."""
     named = [gpu for gpu in recipe.hardware.gpus if gpu.startswith(("GPU-", "MIG-"))]
     return named[0] if named else f"GPU-{seen}"
 

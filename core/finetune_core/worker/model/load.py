@@ -52,7 +52,7 @@ def _quantization(recipe: Recipe, device: Device) -> dict[str, Any]:
             "load_in_4bit": True,
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": recipe.quantization.double,
-            # bitsandbytes computes in float32 unless told.
+            # bitsandbytes computes in float32 unless asked otherwise.
             "bnb_4bit_compute_dtype": device.autocast or device.dtype,
         }
     return {"quantization_config": BitsAndBytesConfig(**settings)}  # type: ignore[no-untyped-call]

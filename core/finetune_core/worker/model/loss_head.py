@@ -38,7 +38,7 @@ def refuse_another_loss(
             raise _refused(config, f"its fused head fails: {type(error).__name__}: {error}") from error
     own = torch.log_softmax(logits[0, :-1].float(), -1).gather(-1, ids[0, 1:, None])[:, 0]
     off = float((fused[0].float() - own).norm() / own.norm())
-    # A base that gives no numbers is another matter, which the first loss tells of.
+    # A base that gives no numbers is another matter, which the first loss shows.
     if off > (_TOLERANCE if logits.dtype == torch.float32 else _TOLERANCE_16_BITS):
         raise _refused(
             config,

@@ -62,7 +62,7 @@ def save_result(
     """Write `result/` in one step; gives (adapter or model, bytes). `base` is what the adapter's config names.
 
     A whole model has the base's own `config`: what training set in it is none of the result. Its generation config
-    names the `stops` too, tokens that end an answer as it was learnt.
+    names the `stops` too, tokens that end an answer as it was trained.
     """
     stage = run.path / ".result"
     shutil.rmtree(stage, ignore_errors=True)
@@ -86,7 +86,7 @@ def save_result(
 
 
 def _stop_at(config: Any, ends: Collection[int]) -> None:  # noqa: ANN401 - transformers' generation config
-    """Let programs that load the model stop where it has learnt to end an answer."""
+    """Let programs that load the model stop where it was trained to end an answer."""
     named = config.eos_token_id
     known = named if isinstance(named, list) else [] if named is None else [named]
     config.eos_token_id = [*known, *sorted(set(ends) - set(known))] or None

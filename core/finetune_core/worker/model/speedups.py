@@ -1,4 +1,4 @@
-"""What makes steps faster without changing what is learnt; what cannot be had is left out, with its reason."""
+"""What makes steps faster without changing what is trained; what cannot be had is left out, with its reason."""
 
 from __future__ import annotations
 

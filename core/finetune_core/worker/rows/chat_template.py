@@ -28,13 +28,13 @@ def use_template(tokenizer: PreTrainedTokenizerBase, named: str) -> PreTrainedTo
         raise problem(
             f"the tokenizer does not know {' and '.join(missing)}",
             where="model.chat_template",
-            why=f"the template `{named}` writes turns with them, and in pieces they would not be learnt as marks",
+            why=f"the template `{named}` writes turns with them, and in pieces they would not be trained as marks",
             remedy="set model.chat_template to plain, which needs no marks, or choose the instruct version",
         )
     other = copy.deepcopy(tokenizer)
     other.chat_template = text
     if named in ENDS:
-        # Who loads the result stops at the tokenizer's end token: it has to be the one that was learnt.
+        # Who loads the result stops at the tokenizer's end token: it has to be the one that was trained.
         other.eos_token = ENDS[named]
     return other
 

@@ -102,7 +102,7 @@ def _counted(
     lengths: list[int] = []
     firsts: list[int] = []
     texts: list[int] = []
-    told, refused = time.monotonic(), None
+    said_at, refused = time.monotonic(), None
     for row in rows:
         done += 1
         try:
@@ -115,9 +115,9 @@ def _counted(
             lengths.append(len(trained))
             firsts.append(trained.index(True, 1) if True in trained[1:] else len(trained))
             texts.append(int(isinstance(row, Text)))
-        if time.monotonic() - told > _SLICE_SECONDS:
+        if time.monotonic() - said_at > _SLICE_SECONDS:
             yield {"progress": [done, total]}
-            told = time.monotonic()
+            said_at = time.monotonic()
     if needed and refused is not None and not lengths:
         raise refused
     return [lengths, firsts, texts]

@@ -32,9 +32,9 @@ Progress = Callable[[int, int], None]
 class Tokens:
     """Token rows with the label of each token (-100: no loss), and what happened to the rows on the way.
 
-    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length; `of` is the place, among
-    the rows that were given, of the one it comes from (a long text comes to several), and `used` are the places of
-    those that came to any. `raw` says that all of them are raw text; `lost` are the tokens that `cut` rows lose.
+    `input_ids` and `labels` hold one array of 32-bit integers a row, both of the same length. `of` is the place of the
+    given row that it comes from (a long text comes to several), and `used` are the places of those that came to any.
+    `raw` says that all of them are raw text; `lost` are the tokens that `cut` rows lose.
     """
 
     input_ids: list[array[int]] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Whole:
         ids, trained = encoded.input_ids, encoded.trained
         if True in trained:
             self.stops.add(ids[len(trained) - 1 - trained[::-1].index(True)])
-        labels = (token if learnt else IGNORED for token, learnt in zip(ids, trained, strict=True))
+        labels = (token if counts else IGNORED for token, counts in zip(ids, trained, strict=True))
         self.input_ids.append(array("i", ids))
         self.labels.append(array("i", labels))
         self.places.append(place)
@@ -176,13 +176,13 @@ def refuse_untrainable(tokens: Tokens, recipe: Recipe) -> None:
     if len(tokens):
         return
     if tokens.refused and not tokens.without_trained:
-        # One template that fails gives every row the same problem: it is told once.
+        # One template that fails gives every row the same problem: it is reported once.
         raise FtError(list(dict.fromkeys(tokens.refused))[:20])
     raise FtError(nothing_trained(recipe, len(tokens.without_trained)))
 
 
 def to_dataset(tokens: Tokens, settings: Data) -> Dataset:
-    """The rows as SFTTrainer takes them when it is told to prepare nothing: 4 bytes a token and column.
+    """The rows as SFTTrainer takes them when it is to prepare nothing: 4 bytes a token and column.
 
     Columns `input_ids` and `labels`, and when packed `seq_lengths`, the lengths of the rows in each sequence.
     """

@@ -1,4 +1,4 @@
-"""Looks at rows as the model gets them, apart from how their mask was made: is learnt what the rows say."""
+"""Looks at rows as the model gets them, apart from how their mask was made: is what the rows say trained."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _THINKING: Final = (
 )
 _CHECKS: Final = (
     GateCheck("turns-written", "every turn is written", blocking=True, remedy=_OTHER_MODEL),
-    GateCheck("answers-learnt", "every answer that is to be learnt is learnt", blocking=True, remedy=_OTHER_MODEL),
-    GateCheck("nothing-else-learnt", "nothing but answers is learnt", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck("answers-learnt", "every answer that is to be trained is trained", blocking=True, remedy=_OTHER_MODEL),
+    GateCheck("nothing-else-learnt", "nothing but answers is trained", blocking=True, remedy=_OTHER_MODEL),
     GateCheck(
         "context-kept", "what stands before an answer is what it will be asked with", blocking=True, remedy=_OTHER_MODEL
     ),
@@ -49,14 +49,14 @@ _CHECKS: Final = (
         "earlier-turns-alike",
         "earlier turns stand as they will be asked with",
         blocking=False,
-        remedy="the template is learnt in its form for training, which writes earlier answers as they were given; "
+        remedy="the template is trained in its form for training, which writes earlier answers as they were given; "
         "rows with a single answer avoid the difference",
     ),
     GateCheck(
         "reasoning-written",
         "the reasoning of a last answer is written",
         blocking=False,
-        remedy="choose a model or template that writes it; as it is, only the answer is learnt",
+        remedy="choose a model or template that writes it; as it is, only the answer is trained",
     ),
     GateCheck(
         "something-learnt",
@@ -81,7 +81,7 @@ class Gate:
 
     `max_length`, where rows are cut, may be set until `report` is asked: it may follow from the rows.
     `ends` are the tokens at which programs stop by themselves: those of the tokenizer and the generation config.
-    `unlike` tells the answers of a row that will be asked with something else (`Encoder.unlike_prompts`): asked for
+    `unlike` gives the answers of a row that will be asked with something else (`Encoder.unlike_prompts`): asked for
     the first 1000 rows and for each further form of conversation, since it takes as long again as the tokens.
     """
 
@@ -93,10 +93,10 @@ class Gate:
         self._all = train_on == "all"
         self.max_length = max_length
         self._lengths: list[int] = []
-        # Of each row its number, and the place of its first learnt token that is predicted from something.
+        # Of each row its number, and the place of its first trained token that is predicted from something.
         self._numbers: list[int] = []
         self._firsts: list[int] = []
-        self._unlearnt: list[tuple[int, str]] = []
+        self._untrained: list[tuple[int, str]] = []
         self._counts = dict.fromkeys((check.name for check in _CHECKS), 0)
         self._examples: dict[str, list[tuple[int, str]]] = {check.name: [] for check in _CHECKS}
 
@@ -152,15 +152,15 @@ class Gate:
             place = found + len(words) if turn.role != "system" else 0
 
     def _check_mask(self, row: Conversation, encoded: Encoded) -> None:
-        learnt = stretches(encoded, trained=True)
+        texts = stretches(encoded, trained=True)
         answers = [turn for turn in row.messages if turn.role == "assistant" and turn.trained]
-        lost = next((turn for turn in answers if _words(turn) not in learnt), None)
+        lost = next((turn for turn in answers if _words(turn) not in texts), None)
         if lost is not None:
             self._fail("answers-learnt", row, _words(lost))
         allowed = "\n".join(f"{turn.content}\n{turn.reasoning}" for turn in answers)
         others = [_words(turn) for turn in row.messages if turn.role != "assistant" or not turn.trained]
         leaked = next(
-            (text for text in others if len(text) >= _TELLING and text in learnt and text not in allowed), None
+            (text for text in others if len(text) >= _TELLING and text in texts and text not in allowed), None
         )
         if leaked is not None:
             self._fail("nothing-else-learnt", row, leaked)
@@ -183,11 +183,11 @@ class Gate:
             return
         # Templates leave the reasoning of earlier turns out by design.
         thoughtful = any(turn.reasoning for turn in row.messages)
-        told: dict[str, UnlikePrompt] = {}
+        failed: dict[str, UnlikePrompt] = {}
         for one in found:
             name = _CHECK_OF[one.how]
-            told.setdefault("answer-opened" if thoughtful and name == "context-kept" else name, one)
-        for name, one in told.items():
+            failed.setdefault("answer-opened" if thoughtful and name == "context-kept" else name, one)
+        for name, one in failed.items():
             self._fail(name, row, f"turn {one.turn + 1}: {one.words}")
 
     def _check_stop(self, row: Conversation, encoded: Encoded) -> None:
@@ -201,23 +201,23 @@ class Gate:
         if encoded.input_ids[last] not in self._ends:
             # What still carries words of the answer ends nothing.
             known = token not in _words(row.messages[-1])[-len(token) :]
-            self._fail("stop-known" if known else "stop-learnt", row, f"the last learnt token is {token!r}")
+            self._fail("stop-known" if known else "stop-learnt", row, f"the last trained token is {token!r}")
 
     def _note_length(self, row: Conversation, encoded: Encoded) -> None:
         trained = encoded.trained
         self._lengths.append(len(trained))
         self._numbers.append(row.number)
         self._firsts.append(trained.index(True, 1) if True in trained[1:] else len(trained))
-        if self._firsts[-1] == len(trained) and len(self._unlearnt) < _EXAMPLES:
-            self._unlearnt.append((row.number, one_line(row.messages[-1].content, 120)))
+        if self._firsts[-1] == len(trained) and len(self._untrained) < _EXAMPLES:
+            self._untrained.append((row.number, one_line(row.messages[-1].content, 120)))
 
     def _cut(self) -> dict[str, tuple[int, list[tuple[int, str]]]]:
         """Rows that lose their end where they are cut, and those with nothing to learn before it; with examples."""
         limit = self.max_length
         rows = list(zip(self._numbers, self._lengths, self._firsts, strict=True))
         ends = [(number, f"{length} tokens") for number, length, _ in rows if limit is not None and length > limit]
-        behind = f"its first learnt token lies behind token {limit}"
-        excerpts = dict(self._unlearnt)
+        behind = f"its first trained token lies behind token {limit}"
+        excerpts = dict(self._untrained)
         nothing = [
             (number, excerpts.get(number, behind))
             for number, length, first in rows
@@ -232,11 +232,11 @@ def _text_at(encoded: Encoded, place: int) -> str:
 
 
 def stretches(encoded: Encoded, *, trained: bool) -> str:
-    """The text of the tokens that are learnt, or of the others; a newline between stretches."""
+    """The text of the tokens that are trained, or of the others; a newline between stretches."""
     parts: list[str] = []
     places = zip(encoded.trained, encoded.offsets, strict=True)
-    for learnt, run in groupby(places, key=lambda place: place[0]):
-        if learnt == trained:
+    for counts, run in groupby(places, key=lambda place: place[0]):
+        if counts == trained:
             spans = [span for _, span in run]
             parts.append(encoded.text[spans[0][0] : spans[-1][1]])
     return "\n".join(parts)

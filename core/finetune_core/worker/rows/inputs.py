@@ -142,7 +142,7 @@ def read_rows(
         raise FtError(unfit)
     hashes["rows"] = _record(rows, reporter)
     _refuse_others(recipe, hashes, earlier or {})
-    _tell_leaks(reporter, rows)
+    _report_leaks(reporter, rows)
     encoder = Encoder(tokenizer, recipe.data.train_on)
     gate = Gate(ends_of(tokenizer), recipe.data.train_on, recipe.data.max_length, encoder.unlike_prompts)
     train = dataset.encode(rows.train, encoder, controls.progress("preparing", "counting tokens", "rows"), gate)
@@ -153,7 +153,7 @@ def read_rows(
 
 
 def cut_rows(rows: Rows, recipe: Recipe, reporter: Reporter) -> Data:
-    """The rows cut as the recipe says; what is left out is told as an alarm.
+    """The rows cut as the recipe says; what is left out is reported as an alarm.
 
     FtError when none is left to train on, or when they do not pass the template gate.
     """
@@ -163,7 +163,7 @@ def cut_rows(rows: Rows, recipe: Recipe, reporter: Reporter) -> Data:
     rows.gate.max_length = longest
     _pass_gate(rows.gate.report(), recipe, reporter)
     held_out = rows.held_out.cut(longest)
-    _tell_left_out(reporter, rows.read.problems, train, held_out)
+    _report_left_out(reporter, rows.read.problems, train, held_out)
     first = rows.read.train[0]
     plain = isinstance(first, Text) or first.completion_only
     # What the template refuses must not be asked later either.
@@ -172,7 +172,7 @@ def cut_rows(rows: Rows, recipe: Recipe, reporter: Reporter) -> Data:
 
 
 def _pass_gate(report: GateReport, recipe: Recipe, reporter: Reporter) -> None:
-    """Tell what the gate found. FtError when it is not passed and the recipe does not override it."""
+    """Report what the gate found. FtError when it is not passed and the recipe does not override it."""
     reporter.event(GateEvent(**report.to_json(), overridden=bool(report.failed)))
     if report.failed and recipe.data.template_gate == "enforce":
         raise FtError(report.problems())
@@ -194,7 +194,7 @@ def _record(rows: RowSet, reporter: Reporter) -> str:
     return str(train["sha256"])
 
 
-def _tell_leaks(reporter: Reporter, rows: RowSet) -> None:
+def _report_leaks(reporter: Reporter, rows: RowSet) -> None:
     for found in rows.leaks:
         first = found.examples[0]
         reporter.alarm(
@@ -253,7 +253,7 @@ def _hashes(recipe: Recipe) -> dict[str, str]:
     return files
 
 
-def _tell_left_out(reporter: Reporter, problems: list[Problem], train: Tokens, held_out: Tokens) -> None:
+def _report_left_out(reporter: Reporter, problems: list[Problem], train: Tokens, held_out: Tokens) -> None:
     if problems:
         first = problems[0]
         reporter.alarm(

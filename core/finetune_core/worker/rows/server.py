@@ -145,7 +145,7 @@ class Asked:
         tally = _Tally(request["max_length"], count, sampled=sampled)
         encoder = self._encoder(request)
         gate = Gate(ends_of(encoder.tokenizer), request["train_on"], request["max_length"], encoder.unlike_prompts)
-        told = time.monotonic()
+        said_at = time.monotonic()
         for _, row in opened.trained(rows.chosen(chosen) if sampled else None):
             try:
                 if isinstance(row, Problem):
@@ -157,9 +157,9 @@ class Asked:
                     tally.add(self._encode(row, request, gate))
             except FtError as error:
                 tally.leave_out(error.problems[0])
-            if time.monotonic() - told > _SLICE_SECONDS:
+            if time.monotonic() - said_at > _SLICE_SECONDS:
                 yield {"progress": [tally.done, min(most, count)]}
-                told = time.monotonic()
+                said_at = time.monotonic()
         yield {**tally.result(), "gate": gate.report().to_json()}
 
 
@@ -311,7 +311,7 @@ def main() -> None:
     try:
         serve(load, 0, send)
     except BrokenPipeError:
-        # Whoever asked is gone, and nobody is left to be told.
+        # Whoever asked is gone, and nobody is left to hear of it.
         sys.exit(0)
 
 

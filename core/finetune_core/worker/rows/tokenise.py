@@ -1,4 +1,4 @@
-"""The one place that turns a conversation into token ids and the mask of what is learnt.
+"""The one place that turns a conversation into token ids and the mask of what is trained.
 
 The preview and the training use the same code, so what a person sees marked is what the loss is taken on.
 """
@@ -76,8 +76,8 @@ class _Chat:
 class UnlikePrompt:
     """An answer that will not be asked with what stands before it in the row.
 
-    Its turn; and whether the prompt `opened` the answer in another way (with a thought, say), the template has
-    `rewritten` what came before, only tokens at the seam are `joined` into others, or the training form of the
+    Its turn, and how: the prompt `opened` the answer in another way (with a thought, say); the template has
+    `rewritten` what came before; only tokens at the seam are `joined` into others; or the training form of the
     template has `formed` earlier turns in another way than the template itself.
     """
 
@@ -89,9 +89,9 @@ class UnlikePrompt:
 class Encoder:
     """Turns conversations into tokens by the tokenizer's chat template, and raw text as it stands.
 
-    With `train_on="assistant"` the answers are learnt, each with the token that ends it; with `"all"` everything.
-    Which characters are an answer is told by the template's own {% generation %} marks, else by those of the training
-    form of the template that TRL ships for it, else by rendering the conversation with and without the answer.
+    With `train_on="assistant"` the answers are trained, each with the token that ends it; with `"all"` everything.
+    Which characters are an answer follows from the template's own {% generation %} marks; else from those of the
+    training form that TRL ships for it; else from rendering the conversation with and without the answer.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, train_on: Literal["assistant", "all"] = "assistant") -> None:
@@ -154,7 +154,7 @@ class Encoder:
         before, _ = self._render(chat.upto(place))
         # Behind the turns before it, a prompt opens the answer: that is the template's own.
         how: Literal["opened", "rewritten"] = "opened" if same >= _common(prompt, before) else "rewritten"
-        return UnlikePrompt(place, how, f"asked with {prompt[same:][:40]!r}, learnt as {encoded.text[same:][:40]!r}")
+        return UnlikePrompt(place, how, f"asked with {prompt[same:][:40]!r}, trained as {encoded.text[same:][:40]!r}")
 
     def _unlike_own(self, chat: _Chat, place: int, encoded: Encoded) -> UnlikePrompt | None:
         """As `_unlike`, where rows are written by the training form of the template that programs ask by."""
@@ -164,24 +164,24 @@ class Encoder:
         same = _common(prompt, encoded.text)
         if same == len(prompt):
             return None
-        words = f"asked with {prompt[same:][:40]!r}, learnt as {encoded.text[same:][:40]!r}"
+        words = f"asked with {prompt[same:][:40]!r}, trained as {encoded.text[same:][:40]!r}"
         return UnlikePrompt(place, "formed", words)
 
     def _first_unlike(self, asked: list[int], encoded: Encoded) -> str:
         pairs = zip(asked, encoded.input_ids, strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         found = [self._tokenizer.decode(ids[same : same + 3]) for ids in (asked, encoded.input_ids)]
-        return f"asked with {found[0]!r}, learnt as {found[1]!r}"
+        return f"asked with {found[0]!r}, trained as {found[1]!r}"
 
-    # Raw text, all of it learnt.
+    # Raw text, all of it trained.
 
     def _raw(self, row: Text) -> Encoded:
         ids, offsets = self._tokens(row.text)
-        text, learnt = row.text, [True] * len(ids)
+        text, mask = row.text, [True] * len(ids)
         if self._bos:
-            text, ids, learnt = self._bos + text, [self._tokenizer.bos_token_id, *ids], [True, *learnt]
+            text, ids, mask = self._bos + text, [self._tokenizer.bos_token_id, *ids], [True, *mask]
             offsets = [(0, len(self._bos)), *_shifted(offsets, len(self._bos))]
-        return self._ended(ids, learnt, text, offsets)
+        return self._ended(ids, mask, text, offsets)
 
     # Prompt and completion, without a template.
 
@@ -190,11 +190,11 @@ class Encoder:
         ids, offsets = self._tokens(prompt + completion)
         if any(begin < len(prompt) < end for begin, end in offsets):
             ids, offsets = self._apart(prompt, completion)
-        text, learnt = prompt + completion, [self._all or begin >= len(prompt) for begin, _ in offsets]
+        text, mask = prompt + completion, [self._all or begin >= len(prompt) for begin, _ in offsets]
         if self._bos:
-            text, ids, learnt = self._bos + text, [self._tokenizer.bos_token_id, *ids], [self._all, *learnt]
+            text, ids, mask = self._bos + text, [self._tokenizer.bos_token_id, *ids], [self._all, *mask]
             offsets = [(0, len(self._bos)), *_shifted(offsets, len(self._bos))]
-        return self._ended(ids, learnt, text, offsets)
+        return self._ended(ids, mask, text, offsets)
 
     def _apart(self, prompt: str, completion: str) -> tuple[list[int], list[Span]]:
         """Tokens of the prompt, then of the completion: as the model meets them when it answers."""
@@ -219,23 +219,23 @@ class Encoder:
         if self._all:
             return self._ended(ids, [True] * len(ids), text, offsets)
         spans = self._marked(chat, text, marks) if self._has_marks else self._compared(chat, text)
-        learnt = [False] * len(ids)
+        mask = [False] * len(ids)
         for span in self._wanted(spans, conversation):
             first, last = self._token_range(ids, offsets, text, span)
-            learnt[first:last] = [True] * (last - first)
+            mask[first:last] = [True] * (last - first)
         if not conversation.messages[-1].trained:
-            return Encoded(ids, learnt, text, offsets)
-        return self._ended(ids, learnt, text, offsets)
+            return Encoded(ids, mask, text, offsets)
+        return self._ended(ids, mask, text, offsets)
 
     def _wanted(self, spans: list[Span], conversation: Conversation) -> list[Span]:
-        """The spans of the turns that are to be learnt."""
+        """The spans of the turns that are to be trained."""
         answers = [message for message in conversation.messages if message.role == "assistant"]
         if len(spans) == len(answers):
             return [span for span, message in zip(spans, answers, strict=True) if message.trained]
         if spans and all(message.trained for message in answers):
             return spans
         raise self._refused(
-            "the chat template does not tell the answers apart",
+            "the chat template does not set the answers apart",
             f"it marks {len(spans)} parts in a row with {len(answers)} answers",
             "learn from everything (data.train_on: all), or choose a model with another template",
         )
@@ -293,13 +293,13 @@ class Encoder:
             behind += 1
         return first, behind if behind > outer else last
 
-    def _ended(self, ids: list[int], learnt: list[bool], text: str, offsets: list[Span]) -> Encoded:
-        """The row, with an end token behind it (learnt) where the template writes none."""
+    def _ended(self, ids: list[int], mask: list[bool], text: str, offsets: list[Span]) -> Encoded:
+        """The row, with an end token behind it (trained) where the template writes none."""
         last = len(ids)
         while last and _is_blank(text, offsets[last - 1]):
             last -= 1
         if any(ids[i] in self._stops for i in range(max(last - 1, 0), len(ids))):
-            return Encoded(ids, learnt, text, offsets)
+            return Encoded(ids, mask, text, offsets)
         end, name = self._tokenizer.eos_token_id, str(self._tokenizer.eos_token)
         if end is None:
             raise self._refused(
@@ -307,7 +307,7 @@ class Encoder:
                 "neither the tokenizer nor the chat template has an end token",
                 "choose a model whose tokenizer names an eos_token",
             )
-        return Encoded([*ids, end], [*learnt, True], text + name, [*offsets, (len(text), len(text) + len(name))])
+        return Encoded([*ids, end], [*mask, True], text + name, [*offsets, (len(text), len(text) + len(name))])
 
     # What the template is like, found out once.
 
@@ -416,7 +416,7 @@ class Encoder:
     def _rewrites(self, index: int) -> FtError:
         return self._refused(
             "the chat template rewrites earlier turns",
-            f"turn {index + 1} looks different once more turns follow it, so what is learnt cannot be told",
+            f"turn {index + 1} looks different once more turns follow it, so what would be trained is not certain",
             "use rows with a single answer, learn from everything (data.train_on: all), or add {% generation %} marks "
             "to the model's chat template",
         )

@@ -19,7 +19,7 @@ from finetune_core.worker.report import Reporter
 from finetune_core.worker.training.setup import Setup
 
 
-def tell_plan(ready: Setup, report: Reporter) -> int:
+def report_plan(ready: Setup, report: Reporter) -> int:
     """The `plan` event: everything known before the first step. Gives the steps of the run."""
     training = ready.recipe.training
     micro, accumulation = training.micro_batch or 1, training.accumulation or 1
@@ -56,7 +56,7 @@ def tell_plan(ready: Setup, report: Reporter) -> int:
     return total
 
 
-def tell_probe(ready: Setup, found: Probed, report: Reporter) -> None:
+def report_probe(ready: Setup, found: Probed, report: Reporter) -> None:
     """Put what was measured beside the plan, and keep the speed for later plans on this device."""
     measured = {**asdict(found), "tokens_per_s": found.tokens_per_s}
     report.event(ProbeEvent(**measured))

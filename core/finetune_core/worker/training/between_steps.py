@@ -221,7 +221,7 @@ class BetweenSteps:
                 why="no rows are held out",
                 remedy="set data.held_out or data.held_out_share in the next run",
             )
-        with if_it_fits(self.step), self._controls.told_if_long() as progress:
+        with if_it_fits(self.step), self._controls.shown_if_long() as progress:
             loss = self.measure(self.step, progress)
         self._telemetry.health.evaluated(loss)
         if self.best.measured(self.step, loss):
@@ -230,7 +230,7 @@ class BetweenSteps:
         return f"held-out loss {loss:.4f}"
 
     def measure(self, step: int, progress: Progress) -> float:
-        """The held-out loss of the model as it is, told as that of `step`. `progress` may raise Stopped."""
+        """The held-out loss of the model as it is, reported as that of `step`. `progress` may raise Stopped."""
         ready, rows = self._ready, list[RowLoss]()
         begun, held_out = time.monotonic(), ready.data.held_out
         loss = held_out_loss(

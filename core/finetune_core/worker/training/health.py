@@ -1,4 +1,4 @@
-"""What looks wrong while a run trains: pure judgement over the figures of its steps, told once each time it begins."""
+"""What looks wrong while a run trains: pure judgement over the figures of its steps, reported when it begins."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class StepFigures:
 
 
 class Health:
-    """Watches a run; `tell(name, words)` is called when something begins to look wrong.
+    """Watches a run; `warn(name, words)` is called when something begins to look wrong.
 
     After it has looked right again the same alarm may come another time.
     """
 
-    def __init__(self, tell: Callable[[str, str], None]) -> None:
-        self._tell = tell
+    def __init__(self, warn: Callable[[str, str], None]) -> None:
+        self._warn = warn
         self._wrong: set[str] = set()
         self._speeds: list[float] = []
         self._recent: deque[float] = deque(maxlen=_NOW_STEPS)
@@ -66,7 +66,7 @@ class Health:
             self._wrong.discard(name)
         elif name not in self._wrong:
             self._wrong.add(name)
-            self._tell(name, words)
+            self._warn(name, words)
 
     def _numbers(self, figures: StepFigures) -> None:
         finite = math.isfinite(figures.loss)
@@ -84,7 +84,7 @@ class Health:
         self._judge("loss_zero", "the loss is exactly 0: no token may be trained" if zero else None)
         self._judge(
             "no_gradient",
-            "the gradient is exactly 0: nothing is learnt" if figures.grad_norm == 0 and not nothing else None,
+            "the gradient is exactly 0: nothing is trained" if figures.grad_norm == 0 and not nothing else None,
         )
 
     def _speed(self, tokens_per_s: float) -> None:

@@ -19,7 +19,7 @@ from finetune_core.worker.memory.preflight import Probed, evaluation_peak, probe
 from finetune_core.worker.methods.trainer import all_numbers
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.training import outcome
-from finetune_core.worker.training.announcement import tell_plan, tell_probe
+from finetune_core.worker.training.announcement import report_plan, report_probe
 from finetune_core.worker.training.base import Base
 from finetune_core.worker.training.between_steps import BetweenSteps
 from finetune_core.worker.training.setup import Setup, set_up
@@ -64,7 +64,7 @@ class Job:
         ready, found = self.ready, self.probe()
         if found is not None:
             peak = evaluation_peak(ready.model, ready.data.held_out, ready.pad, ready.autocast, ready.device)
-            tell_probe(ready, replace(found, evaluation_peak=peak), self.report)
+            report_probe(ready, replace(found, evaluation_peak=peak), self.report)
 
     def probe(self) -> Probed | None:
         """Measure memory and speed on the longest batch."""
@@ -75,13 +75,13 @@ class Job:
         """Ask the untouched base what it does on the held-out rows."""
         found = self.base.measure(probed)
         if found is not None:
-            tell_probe(self.ready, found, self.report)
+            report_probe(self.ready, found, self.report)
         self.base.ask()
         if self.resumed is None:
             self.base.first_samples()
 
     def fit(self) -> None:
-        """Train to the end, or until told to stop; then a last checkpoint, and the weights that are kept."""
+        """Train to the end, or until asked to stop; then a last checkpoint, and the weights that are kept."""
         self.report.state("training", "training")
         self.report.begun()
         if self.resumed is None:
@@ -139,6 +139,6 @@ def prepare(recipe: Recipe, report: Reporter, controls: Controls, signals: Signa
     between = BetweenSteps(ready, report, controls, signals, keeper, telemetry, samples, resumed)
     base = Base(ready, report, controls, between, samples, jury, again=resume)
     ready.trainer.add_callback(StepEnd(telemetry, between.catch_up, between.after_step))
-    total = tell_plan(ready, report)
+    total = report_plan(ready, report)
     report.position(total=total, step=step)
     return Job(report, controls, signals, ready, telemetry, between, base, jury, resumed, resume, total)

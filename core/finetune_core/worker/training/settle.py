@@ -19,14 +19,14 @@ from finetune_core.runs.events import SettledEvent
 from finetune_core.worker.report import Reporter
 from finetune_core.worker.rows.inputs import Base
 
-# Warnings of these fields are drawn anew from the counted rows; those of files stay as they were told.
+# Warnings of these fields are drawn anew from the counted rows; those of files stay as they were.
 _DRAWN_ANEW: Final = frozenset(
     {"hardware.gpus", "hardware.device", "adapter.rank", "data.held_out_share", "evaluation.questions"}
 )
 
 
 def settled(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> Recipe:
-    """The recipe the run trains with; with open fields it is resolved from the rows, written down and told, once.
+    """The recipe the run trains with; with open fields it is resolved from the rows, written down and reported, once.
 
     recipe.yaml is written before plan.json says that nothing is open: a run that is broken off in between comes to
     the same values when it goes on.
@@ -48,7 +48,7 @@ def settled(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> 
 
 
 def settled_again(recipe: Recipe, base: Base, data: DataFacts, reporter: Reporter) -> Recipe:
-    """A recipe that trying the model has changed, written down and told with the steps it now comes to."""
+    """A recipe that trying the model has changed, written down and reported with the steps it now comes to."""
     found = completed(resolve(recipe, look(), base.facts, data))
     reasons = {**recipe.reasons, **found.recipe.reasons}
     found = replace(found, recipe=found.recipe.model_copy(update={"reasons": reasons}))
@@ -74,8 +74,8 @@ def _keep(run: RunDir, before: dict[str, Any], found: Resolved, choices: list[di
     if choices is not None:
         plan["choices"] = choices
     known = [one for one in before.get("warnings") or [] if isinstance(one, dict)]
-    told = [one["what"] for one in plan["warnings"]]
-    kept = [one for one in known if one.get("where") not in _DRAWN_ANEW and one.get("what") not in told]
+    said = [one["what"] for one in plan["warnings"]]
+    kept = [one for one in known if one.get("where") not in _DRAWN_ANEW and one.get("what") not in said]
     rest = {name: value for name, value in before.items() if name != SETTLE}
     write_atomic(run.plan_file, json.dumps({**rest, **plan, "warnings": [*plan["warnings"], *kept]}, indent=1))
 

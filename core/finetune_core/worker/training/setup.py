@@ -43,7 +43,7 @@ class Setup:
     """A run ready for its first step. `trainer` is TRL's, `provenance` what its checkpoints note of it.
 
     `recipe` has no value open any more; `facts` are the rows before they were cut.
-    `code` is the fingerprint of the base's own code, `stops` the tokens that end a trained turn, and `speedups` says of
+    `code` is the fingerprint of the base's own code, `stops` the tokens that end a trained turn. `speedups` says of
     each way to faster steps whether it is on, or why not.
     """
 

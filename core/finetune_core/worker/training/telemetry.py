@@ -1,4 +1,4 @@
-"""Between two steps: the step's figures are told, and what is due is done."""
+"""Between two steps: the step's figures are reported, and what is due is done."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Telemetry:
             torch.cuda.reset_peak_memory_stats()
 
     def step(self, state: TrainerState, logs: dict[str, Any]) -> None:
-        """Tell one step; raises FtError after five losses in a row that are no numbers."""
+        """Report one step; raises FtError after five losses in a row that are no numbers."""
         seconds = max(time.monotonic() - self._mark, 1e-9)
         # TRL counts since the start of this process.
         tokens = self._earlier_tokens + int(logs.get("num_tokens", 0))
@@ -140,7 +140,7 @@ def _metrics(logs: dict[str, Any]) -> dict[str, float]:
 
 
 class StepEnd(TrainerCallback):
-    """Calls `begin()` before the first step, and `after_step(state)` once the figures of a step are told.
+    """Calls `begin()` before the first step, and `after_step(state)` once the figures of a step are reported.
 
     A True from the latter ends the training.
 
@@ -171,7 +171,7 @@ class StepEnd(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: object,
     ) -> TrainerControl:
-        """Tell the step, do what is due, begin the next."""
+        """Report the step, do what is due, begin the next."""
         del args
         if logs is None or "loss" not in logs:
             return control

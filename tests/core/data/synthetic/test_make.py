@@ -228,7 +228,7 @@ async def test_tokens_the_endpoint_does_not_tell_are_estimated_and_said_so(own_f
 
     with endpoint(silent) as server:
         done = await Job(server, own_file, out).run(1)
-    assert done.untold == 2
+    assert done.unreported == 2
     assert done.tokens_in > 100
     assert done.tokens_out > 10
 

@@ -48,15 +48,15 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
     MapColumns #map-result { margin-top: 1; }
     """
 
-    def __init__(self, rows: Sequence[Row], choice: Choice, told: Choice) -> None:
-        """`choice` is what the recipe says now; `told` is what holds: the same, or what was told from the rows."""
+    def __init__(self, rows: Sequence[Row], choice: Choice, inferred: Choice) -> None:
+        """`choice` is what the recipe says now; `inferred` is what holds: the same, or what the rows show."""
         super().__init__(classes="dialog-screen")
         self._rows = [row for row in rows if row.value is not None]
         self._fixes = choice.fixes
-        self._shape = choice.shape if choice.shape != AUTO else told.shape
-        self._told = told
+        self._shape = choice.shape if choice.shape != AUTO else inferred.shape
+        self._inferred = inferred
         self._was_auto = choice.shape == AUTO and not choice.mapping
-        self._mapping = dict(choice.mapping or told.mapping)
+        self._mapping = dict(choice.mapping or inferred.mapping)
         self._columns = [
             name
             for name, _ in Counter(name for row in self._rows for name in row.value or ()).most_common(_COLUMNS_SHOWN)
@@ -113,8 +113,8 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
         """The columns as they were recognised; for another shape as their names and what they hold suggest."""
         if self._shape == AUTO:
             return {}
-        if self._shape == self._told.shape:
-            return dict(self._told.mapping)
+        if self._shape == self._inferred.shape:
+            return dict(self._inferred.mapping)
         ways, optional = PARTS[self._shape]
         row = self._rows[0].value if self._rows else None
         guesses = [guess_mapping(way, optional, self._columns, row or {}) for way in ways]
@@ -156,7 +156,7 @@ class MapColumns(Dialog[tuple[str, dict[str, str]] | None]):
             return
         choice = self._choice
         # What was recognised, taken as it is, stays automatic.
-        same = self._was_auto and (choice.shape, choice.mapping) == (self._told.shape, self._told.mapping)
+        same = self._was_auto and (choice.shape, choice.mapping) == (self._inferred.shape, self._inferred.mapping)
         self.dismiss((AUTO, {}) if same else (choice.shape, dict(choice.mapping)))
 
     def action_leave(self) -> None:
@@ -184,7 +184,7 @@ def result_words(rows: Sequence[Row], choice: Choice) -> tuple[Content, bool]:
     for part in said[:_TURNS_SHOWN]:
         lines += [
             "\n",
-            (f"  {part.role}{' (learnt)' if part.learnt else ''}: ", "$text-accent"),
+            (f"  {part.role}{' (trained)' if part.trained else ''}: ", "$text-accent"),
             one_line(part.text, 300),
         ]
     if len(said) > _TURNS_SHOWN:

@@ -32,7 +32,7 @@ from finetune_tui.widgets.share_bars import Share, ShareBars
 from finetune_tui.widgets.words import Line, Words
 from finetune_tui.wizard.draft import number_text, text_of
 from finetune_tui.wizard.row_facts import SUFFIXES
-from finetune_tui.wizard.step import tell_failure
+from finetune_tui.wizard.step import report_failure
 
 PROPOSED_SHARE: Final = 15.0
 _TYPING_PAUSE: Final = 0.2
@@ -142,7 +142,7 @@ class MixRows(Dialog[dict[str, str] | None]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
-        tell_failure(self, event)
+        report_failure(self, event)
 
     # What was typed
 

@@ -26,7 +26,7 @@ from finetune_tui.widgets.field_form import problem_words
 from finetune_tui.widgets.line_input import LineInput
 from finetune_tui.widgets.pager import Pager
 from finetune_tui.widgets.words import Line, Words
-from finetune_tui.wizard.step import tell_failure
+from finetune_tui.wizard.step import report_failure
 
 
 class TrustCode(Dialog[bool]):
@@ -86,7 +86,7 @@ class TrustCode(Dialog[bool]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
-        tell_failure(self, event)
+        report_failure(self, event)
 
     @work(thread=True, exclusive=True, group="code", exit_on_error=False)
     def _look(self) -> None:

@@ -160,7 +160,7 @@ class DataStep(Step):
         self.open_named()
 
     def _check_again(self) -> None:
-        """Look at every row, and for rows of the held-out file that are learnt too."""
+        """Look at every row, and for rows of the held-out file that are trained on too."""
         held_out = self.session.recipe.data.held_out
         asked = (self._opened, held_out)
         if self._opened is not None and asked != self._checked_for:
@@ -205,7 +205,7 @@ class DataStep(Step):
         def progress(rows: int) -> None:
             self.post_message(RowsChecked(opened.source, None, f"Looking at every row … {rows:,}"))
 
-        # Rows that cannot be read any more are told by the look at them.
+        # Rows that cannot be read any more are reported by the look at them.
         with suppress(FtError):
             opened.far.find_all(progress, lambda: worker.is_cancelled)
         if opened.shape is not None:
@@ -311,10 +311,10 @@ class DataStep(Step):
         opened = self._opened
         if opened is None or self._is_left():
             return
-        told = opened.choice
+        inferred = opened.choice
         if opened.shape is not None:
-            told = replace(told, shape=opened.shape.name, mapping=opened.shape.mapping)
-        self.app.push_screen(MapColumns(opened.first, opened.choice, told), self._read_as)
+            inferred = replace(inferred, shape=opened.shape.name, mapping=opened.shape.mapping)
+        self.app.push_screen(MapColumns(opened.first, opened.choice, inferred), self._read_as)
 
     def mix_rows(self) -> None:
         """Choose what is held out and what is mixed in."""
@@ -342,7 +342,7 @@ class DataStep(Step):
         elif message.problems:
             self._template_problems = message.problems
             if self.built:
-                self.query_one(RowPages).tell_problems(message.problems)
+                self.query_one(RowPages).show_problems(message.problems)
         self._say_lengths()
 
     def on_tokens_counted(self, message: TokensCounted) -> None:

@@ -100,7 +100,7 @@ class HardwareStep(Step):
         self.post_message(self.Seen(look()))
 
     def on_hardware_step_seen(self, message: Seen) -> None:
-        """New figures: tell the wizard when a choice could come out differently, else only this page."""
+        """New figures: inform the wizard when a choice could come out differently, else only this page."""
         self._looking = False
         old, self.session.hardware = self.session.hardware, message.hardware
         if self._tried is None and message.hardware.gpus:

@@ -100,8 +100,8 @@ class ModelStep(Step):
         problems: tuple[Problem, ...]
 
     @dataclass
-    class Learnt(Message):
-        """The model with what was learnt of it, and in words what that is or why it is not known."""
+    class LookedUp(Message):
+        """The model with what was found of it, and in words what that is or why it is not known."""
 
         asked: tuple[str, str | None]
         model: ModelFacts
@@ -223,11 +223,11 @@ class ModelStep(Step):
     def _describe(self, asked: tuple[str, str | None], model: ModelFacts) -> None:
         """Have the hub say what this model is, before anything is decided about it."""
         worker = get_current_worker()
-        self.post_message(self.Learnt(asked, model, _ASKING.format(name=one_line(model.source, 100))))
+        self.post_message(self.LookedUp(asked, model, _ASKING.format(name=one_line(model.source, 100))))
         try:
             described = describe(model, lambda: worker.is_cancelled)
         except FtError as error:
-            self.post_message(self.Learnt(asked, model, not_described(model, error), failed=True))
+            self.post_message(self.LookedUp(asked, model, not_described(model, error), failed=True))
             return
         if described is None:
             return
@@ -238,17 +238,17 @@ class ModelStep(Step):
 
     def _trace(self, asked: tuple[str, str | None], model: ModelFacts) -> None:
         """Have the layers traced of an architecture that the formula does not know."""
-        self.post_message(self.Learnt(asked, model, _TRACING.format(name=one_line(model.model_type or "", 60))))
+        self.post_message(self.LookedUp(asked, model, _TRACING.format(name=one_line(model.model_type or "", 60))))
         try:
             traced = replace(model, figures=figures_of(model))
         except FtError as error:
             words = f"{error.problems[0].what}: {error.problems[0].why}. {_AS_A_LLAMA}"
-            self.post_message(self.Learnt(asked, model, words, failed=True))
+            self.post_message(self.LookedUp(asked, model, words, failed=True))
         else:
-            self.post_message(self.Learnt(asked, traced, _TRACED.format(name=one_line(model.model_type or "", 60))))
+            self.post_message(self.LookedUp(asked, traced, _TRACED.format(name=one_line(model.model_type or "", 60))))
 
-    def on_model_step_learnt(self, message: Learnt) -> None:
-        """Take the model with what was learnt of it, unless another one was named meanwhile."""
+    def on_model_step_looked_up(self, message: LookedUp) -> None:
+        """Take the model with what was found of it, unless another one was named meanwhile."""
         if message.asked == self._asked:
             self.session.model = message.model
             self._ask_again = message.failed and message.model.kind == "hub"

@@ -40,7 +40,7 @@ Question = tuple[Recipe, TokenCount | None]
 
 
 class ReviewStep(Step):
-    """A dry run of the recipe, told in words; the recipe; the command that does the same."""
+    """A dry run of the recipe, in words; the recipe; the command that does the same."""
 
     NUMBER: ClassVar[int] = REVIEW
     DEFAULT_CSS = """
@@ -137,11 +137,11 @@ class ReviewStep(Step):
     def _measure(self, prepared: Resolved) -> None:
         worker = get_current_worker()
 
-        def told(phase: str) -> None:
+        def report(phase: str) -> None:
             self.post_message(self.Measured(prepared, f"Measuring: {phase} …"))
 
         try:
-            found = preflight(prepared.recipe, told, lambda: worker.is_cancelled)
+            found = preflight(prepared.recipe, report, lambda: worker.is_cancelled)
             words = measured_words(plan_data(prepared), found) if found else ""
             self.post_message(self.Measured(prepared, words[:1].upper() + words[1:], done=bool(found)))
         except FtError as error:

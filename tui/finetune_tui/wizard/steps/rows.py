@@ -18,7 +18,7 @@ from finetune_tui.widgets.row_view import PAGE, RowView, preview_content, tokens
 from finetune_tui.wizard.data_news import Asked, Found, PageRead, Previewed
 from finetune_tui.wizard.data_words import token_words
 from finetune_tui.wizard.row_facts import Opened
-from finetune_tui.wizard.step import tell_failure
+from finetune_tui.wizard.step import report_failure
 from finetune_tui.wizard.token_link import TokenLink
 
 _BY_ONE = frozenset({"left_square_bracket", "right_square_bracket"})
@@ -26,7 +26,7 @@ _STARTING = "Starting the tokenizer: the first time takes some seconds …"
 
 
 class RowPages(Vertical):
-    """A view of rows that reads what is gone to, and asks the tokenizer about the row one stands on."""
+    """A view of rows that reads what is looked at, and asks the tokenizer about the row one stands on."""
 
     DEFAULT_CSS = "RowPages { height: auto; }"
 
@@ -52,7 +52,7 @@ class RowPages(Vertical):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A thread ended."""
-        tell_failure(self, event)
+        report_failure(self, event)
 
     @property
     def view(self) -> RowView:
@@ -148,7 +148,7 @@ class RowPages(Vertical):
         self._asked, self._without = asked, without
         self._ask()
 
-    def tell_problems(self, problems: tuple[Problem, ...]) -> None:
+    def show_problems(self, problems: tuple[Problem, ...]) -> None:
         """Rows cannot be shown as the model sees them."""
         self._problems = problems
         self._say()

@@ -27,10 +27,10 @@ def kind_of(problem: Problem) -> str:
 
 
 class Checker:
-    """Takes rows one by one with `add`; `finish` then tells what was found.
+    """Takes rows one by one with `add`; `finish` then gives what was found.
 
     The parts of a file may be looked at by a checker each, in processes of their own (checkers can be pickled), and
-    then put together with `merge`: what is told of rows beside all others is found in `finish`. A million rows of
+    then put together with `merge`: what concerns rows beside all others is found in `finish`. A million rows of
     1 kB take about 300 MB, and 400 while they are compared. `seed` is that of the sketches by
     which rows are found to be nearly the same.
     """

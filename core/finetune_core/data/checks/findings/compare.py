@@ -47,11 +47,11 @@ def groups(facts: Facts) -> dict[int, int]:
 
 
 def leakage(train: Facts, held_out: Facts) -> list[Finding]:
-    """Held-out rows that are learnt too, or nearly, or of which the question is; row numbers are held-out ones."""
+    """Held-out rows that are trained on too, or nearly, or of which the question is; row numbers are held-out ones."""
     exact, near = Finding(KINDS["leakage-exact"]), Finding(KINDS["leakage-near"])
     whole, plain = _first_places(train.whole), _first_places(train.plain)
     questions = _first_places(train.questions)
-    alike = _near_learnt(train, held_out)
+    alike = _near_trained(train, held_out)
     for place, number in enumerate(held_out.numbers):
         same = whole.get(held_out.whole[place])
         question = held_out.questions[place]
@@ -181,7 +181,7 @@ def _cut_at_one_length(facts: Facts) -> Finding:
     return found
 
 
-def _near_learnt(train: Facts, held_out: Facts) -> dict[int, int]:
+def _near_trained(train: Facts, held_out: Facts) -> dict[int, int]:
     """From the place of a held-out row to that of the first row to learn from that is nearly the same."""
     pairs = near_matches(train.sketches.matrix(), held_out.sketches.matrix()).tolist()
     return {held_out.sketches.places[other]: train.sketches.places[one] for one, other in reversed(pairs)}

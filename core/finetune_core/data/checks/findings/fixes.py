@@ -62,11 +62,11 @@ def silent(_done: int, _total: int) -> None:
 
 
 def apply(rows: Iterable[T], report: Report, fixes: Mapping[str, str]) -> tuple[Iterator[T], LeftOut]:
-    """The rows as the fixes leave them, one by one, and which are left out: filled while the rows are gone through.
+    """The rows as the fixes leave them, one by one, and which are left out: filled while the rows are walked through.
 
-    `report` is what a `Checker` found in these very rows. Only findings named in `fixes` change anything: `drop`
-    leaves the row out (of duplicates the first stays), `trim` takes off what the finding is about and blanks at the
-    ends of its texts, `merge` joins neighbouring turns of one role, `keep` does nothing. A row that trimming leaves
+    `report` is what a `Checker` found in these very rows. Only findings named in `fixes` change anything. `drop`
+    leaves the row out (of duplicates the first stays); `trim` takes off what the finding is about, and blanks at the
+    ends of its texts; `merge` joins neighbouring turns of one role; `keep` does nothing. A row that trimming leaves
     without an answer stays as it was. FtError when a fix is not known.
     """
     problems = fix_problems(fixes)

@@ -35,8 +35,8 @@ class Kind:
 
 _ALL: Final = (
     # Rows that cannot be used as they are.
-    Kind("unreadable-row", "error", "the row cannot be read", "nothing can be learnt from it", ("drop",)),
-    Kind("wrong-type", "error", "a field holds what it should not", "only text can be learnt", ("drop",)),
+    Kind("unreadable-row", "error", "the row cannot be read", "nothing can be learned from it", ("drop",)),
+    Kind("wrong-type", "error", "a field holds what it should not", "only text can be trained", ("drop",)),
     Kind("missing-answer", "error", "an answer is missing or empty", "the model would learn to say nothing", ("drop",)),
     Kind("role-order", "error", "turns stand in a wrong order", "templates write turns in order", ("drop", "merge")),
     Kind("unknown-role", "error", "a role is not known", "templates leave unknown roles out", ("drop",)),
@@ -48,8 +48,8 @@ _ALL: Final = (
         ("drop", "trim"),
     ),
     Kind("invalid-tool-json", "error", "tools or calls are no JSON", "the model would learn broken calls", ("drop",)),
-    Kind("bad-answer", "error", "the answer is one not to be learnt", "it is labelled or rejected as bad", ("drop",)),
-    Kind("multimodal", "error", "the row shows an image, video or sound", "only text is learnt", ("drop",)),
+    Kind("bad-answer", "error", "the answer is one not to be trained", "it is labelled or rejected as bad", ("drop",)),
+    Kind("multimodal", "error", "the row shows an image, video or sound", "only text is trained", ("drop",)),
     Kind("tokenised", "error", "the row holds tokens", "they fit one tokenizer only", ("drop",)),
     # Rows that can be used and perhaps should not.
     Kind("empty-turn", "warning", "a turn says nothing", "an answer to nothing teaches to answer anything"),
@@ -73,8 +73,8 @@ _ALL: Final = (
     Kind("contradiction", "warning", "the same question with another answer", "the model cannot learn both",
          proposed="keep"),
     Kind("equal-sides", "warning", "the better and the worse answer are the same", "there is nothing to prefer"),
-    Kind("leakage-exact", "warning", "a held-out row is learnt too", "what was learnt by heart measures nothing"),
-    Kind("leakage-near", "warning", "a held-out row is nearly one that is learnt", "it measures memory, not skill"),
+    Kind("leakage-exact", "warning", "a held-out row is trained on too", "what was memorised measures nothing"),
+    Kind("leakage-near", "warning", "a held-out row is nearly one that is trained on", "it measures memory, not skill"),
     # What the rows are as a whole.
     Kind("language-mix", "note", "few rows are in another script than the others", "often they were left by mistake",
          proposed="keep"),

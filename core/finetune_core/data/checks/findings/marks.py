@@ -1,4 +1,4 @@
-"""Marks in a text that nobody meant to be learnt: those of chat templates, and placeholders never filled in."""
+"""Marks in a text that nobody meant to be trained: those of chat templates, and placeholders never filled in."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def without_marks(text: str) -> str:
 def placeholder(text: str, role: str, others: Callable[[], str]) -> re.Match[str] | None:
     """The first placeholder outside code; None where the row is about placeholders. `others`: the row's other texts.
 
-    Raw text is full of code without fences: there double braces and TODO are not told.
+    Raw text is full of code without fences: there double braces and TODO are not reported.
     """
     braces = "{{" in text and role != "text"
     if not braces and not _FILL_SIGNS.search(text):

@@ -1,7 +1,7 @@
 """Rows found that are nearly the same: a sketch of 128 bytes for each row, compared only where a stretch of it agrees.
 
-The sketch is a MinHash over triples of words of which one byte each is kept (b-bit MinHash, Li and Koenig 2010), so
-that sketches of a million rows fit in 128 MB and stretches of eight bytes are the keys of the buckets (LSH).
+The sketch is a MinHash over triples of words, of which one byte each is kept (b-bit MinHash, Li and Koenig 2010).
+Sketches of a million rows fit in 128 MB, and stretches of eight bytes are the keys of the buckets (LSH).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def word_hashes(text: str) -> array[int]:
 
 
 class Sketches:
-    """Sketches of rows in the order they were added; `places` tells which rows these are. Short rows have none."""
+    """Sketches of rows in the order they were added; `places` says which rows these are. Short rows have none."""
 
     def __init__(self, seed: int) -> None:
         self.places = array("I")

@@ -45,7 +45,7 @@ class Facts:
     """Facts of rows in the order they were added: each column has one entry a row, a hash of 0 standing for none.
 
     `whole` is the hash of all that a row says, `plain` the same whatever case and blanks; `questions` and `answers`
-    those of its two halves, such that two rows with one question and two answers cannot both be learnt. Lengths are
+    those of its two halves, such that two rows with one question and two answers cannot both be trained. Lengths are
     in characters. `scripts` holds 0 for too few letters, 1 for Latin, else a place in the table of scripts and 2.
     """
 
@@ -70,7 +70,7 @@ class Facts:
         """Keep the facts of one row; `parts` are its `row_parts`. With `shown` its first words are kept too."""
         parts = list(row_parts(row)) if parts is None else parts
         words = [word_hashes(part.text) for part in parts]
-        learnt = "".join(part.text for part in parts if part.learnt)
+        answered = "".join(part.text for part in parts if part.trained)
         self.sketches.add(len(self.numbers), sum(words, array("Q")))
         self.numbers.append(row.number)
         more = _beside_text(row)
@@ -80,10 +80,10 @@ class Facts:
         self.questions.append(question)
         self.answers.append(answer)
         self.lengths.append(min(sum(len(part.text) for part in parts), _LONG))
-        self.answer_lengths.append(min(len(learnt), _LONG))
-        self.scripts.append(_script(learnt))
-        self.open_ends.append(_OPEN_END.search(learnt[-8:]) is not None)
-        first = next((part.text for part in parts if not part.learnt), learnt) if shown else ""
+        self.answer_lengths.append(min(len(answered), _LONG))
+        self.scripts.append(_script(answered))
+        self.open_ends.append(_OPEN_END.search(answered[-8:]) is not None)
+        first = next((part.text for part in parts if not part.trained), answered) if shown else ""
         self.beginnings += _fixed_width(first)
 
     def extend(self, other: Facts, offset: int = 0) -> None:
@@ -118,13 +118,13 @@ def script_name(script: int) -> str:
 
 
 def _halves(row: CanonicalRow, said: Sequence[Said], more: bytes) -> tuple[int, int]:
-    """Hashes of what a row asks and of what is to be learnt as its answer; (0, 0) where nothing can contradict."""
+    """Hashes of what a row asks and of what is to be trained as its answer; (0, 0) where nothing can contradict."""
     match row:
         case Conversation():
-            asked = [pair for pair in said if not pair[0].learnt]
-            told = [pair for pair in said if pair[0].learnt]
+            asked = [pair for pair in said if not pair[0].trained]
+            answer = [pair for pair in said if pair[0].trained]
             # Without a word that is asked there is no question.
-            return (_hash(asked, more), _hash(told)) if told and any(words for _, words in asked) else (0, 0)
+            return (_hash(asked, more), _hash(answer)) if answer and any(words for _, words in asked) else (0, 0)
         case Preference():
             sides = [_turns_hash(row.chosen), _turns_hash(row.rejected)]
             asked_of = _turns_hash(row.prompt).to_bytes(8, "big")
@@ -146,7 +146,7 @@ def _hash(said: Iterable[Said], more: bytes = b"") -> int:
 
 
 def _beside_text(row: CanonicalRow) -> bytes:
-    """What tells rows of the same texts apart: a label, or the tools that may be called."""
+    """What distinguishes rows of the same texts: a label, or the tools that may be called."""
     if isinstance(row, UnpairedPreference):
         return b"good" if row.label else b"bad"
     return json.dumps(row.tools, sort_keys=True, default=str).encode() if isinstance(row, Conversation) else b""
@@ -172,7 +172,7 @@ def _script(text: str) -> int:
         return 0
     counts = [len(pattern.findall(text)) for _, pattern in _SCRIPTS]
     if counts[_KANA] > 0.1 * letters:
-        # Japanese mixes two scripts: it is told by its own one.
+        # Japanese mixes two scripts: it is recognised by its own one.
         return _KANA + 2
     most = max(range(len(counts)), key=counts.__getitem__)
     return most + 2 if counts[most] > 0.3 * letters else 1

@@ -1,4 +1,4 @@
-"""What is wrong with the texts of one row, told from the row alone."""
+"""What is wrong with the texts of one row, found in the row alone."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _hits(part: Passage, parts: Sequence[Passage]) -> Iterator[Hit]:
     if part.role == CALL:
         return
     yield from _marks(part, parts)
-    if part.learnt and part.role == "assistant":
+    if part.trained and part.role == "assistant":
         yield from _answer_hits(part)
 
 
@@ -154,7 +154,7 @@ def _answer_hits(part: Passage) -> Iterator[Hit]:
 def is_cut(text: str) -> bool:
     """Whether prose stops in mid-sentence, or a block of code is never closed. Lists never count.
 
-    In a text of a few words only a word that has to be followed by another one tells so.
+    In a text of a few words only a word that has to be followed by another one shows it.
     """
     if text.count("```") % 2:
         return True
