@@ -18,8 +18,7 @@ from finetune_core.data.files.base import RowFile
 from finetune_core.data.files.chunks import OpenEndError
 from finetune_core.data.files.sniff import open_file
 from finetune_core.data.scan.parts import parts
-from finetune_core.data.shapes.convert import convert_all
-from finetune_core.data.shapes.recognise import recognise
+from finetune_core.data.usable import recognised
 from finetune_core.errors import FtError
 from finetune_core.models.inspect import inspect_folder
 from finetune_core.models.weights import read_weights
@@ -253,7 +252,8 @@ def _read_all(file: RowFile) -> None:
         with suppress(OpenEndError):
             part.scan().finish()
     with suppress(FtError):
-        convert_all(rows, recognise(rows))
+        for _ in recognised(file).canonical():
+            pass
 
 
 def _archived(kind: str) -> Callable[[Random], bytes]:

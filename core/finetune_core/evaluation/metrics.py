@@ -31,11 +31,6 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def valid_json(text: str) -> bool:
-    """Whether the whole text is one strict JSON object or array."""
-    return parse_json(text) is not None
-
-
 def json_like(text: str, reference: str) -> bool:
     """Whether the text is JSON as the reference is: an object with the same keys, or an array."""
     found, wanted = parse_json(text), parse_json(reference)

@@ -27,7 +27,6 @@ VERSION = 1
 ACTIVE = frozenset({"queued", "preparing", "training", "evaluating", "saving", "paused"})
 ENDED = frozenset({"done", "stopped", "preempted", "failed"})
 CRASHED = "crashed"
-STATES = frozenset({"created"}) | ACTIVE | ENDED
 _LARGEST = 256 * 1024
 # A run on another machine (shared file system) cannot be looked up in /proc; its heartbeat speaks for it.
 _HEARTBEAT_SECONDS = 5.0
@@ -169,7 +168,7 @@ def _restored(run: RunDir, before: Status, found: Recorded) -> Status:
         status = before
     steps = sealed_steps(run)
     if status.state == "created" and (steps or run.result.is_dir()):
-        # Its processes are gone, as `state_of` then finds.
+        # Its processes are gone, as `state_in` then finds.
         status = status.changed(state="training", step=max(status.step, *steps) if steps else status.step)
     return status
 
@@ -314,8 +313,3 @@ def read_settled(run: RunDir, kept: Status | None = None) -> tuple[Status, str]:
 def state_in(run: RunDir, status: Status) -> str:
     """The state to show for a run with this status: `crashed` when it says it works but nobody is alive to do so."""
     return CRASHED if status.state in ACTIVE and not _is_at_work(run, status) else status.state
-
-
-def state_of(status: Status) -> str:
-    """As `state_in`, as far as a status alone shows: without a look at the run's locks."""
-    return CRASHED if status.state in ACTIVE and not is_live(status) else status.state

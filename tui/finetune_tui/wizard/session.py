@@ -20,7 +20,6 @@ from finetune_core.plan.situation import Choice, DataFacts, TokenCount
 from finetune_core.plan.steps import Steps
 from finetune_core.recipe.fields import AUTO, FieldGuide
 from finetune_core.recipe.schema import GUIDES, Data, Recipe
-from finetune_core.text import memory_text
 from finetune_tui.widgets.field_form import FieldView
 from finetune_tui.wizard.draft import Draft, Reading, by_field, read_draft, shown_text
 
@@ -193,13 +192,6 @@ class Session:
             return "the CPU", 0, 0
         host = self.hardware.host
         return "the CPU", host.memory_total, host.memory_available
-
-    def memory_problem(self) -> str:
-        """In words, why the run will not fit; empty when it does or cannot be said."""
-        name, total, _ = self.device_memory()
-        if self.memory is None or not total or self.memory.total <= total:
-            return ""
-        return f"needs {memory_text(self.memory.total)}, {name} has {memory_text(total)}"
 
     def problems(self) -> dict[str, tuple[Problem, ...]]:
         """All problems by the field they belong to; what belongs to no field stands under its own place."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from finetune_core.data.files.open import Row
@@ -68,19 +68,6 @@ def convert(row: Row, shape: Shape, fixes: Fixes = NO_FIXES) -> CanonicalRow | P
         return _CONVERTERS[shape.name](row, shape.mapping, fixes)
     except BadRowError as bad:
         return Problem(bad.what, f"{row.where} {bad.field}", bad.why, bad.remedy, kind=bad.kind, field=bad.field)
-
-
-def convert_all(rows: Iterable[Row], shape: Shape, fixes: Fixes = NO_FIXES) -> tuple[list[CanonicalRow], list[Problem]]:
-    """Rows in canonical form, and the problems of those that have none."""
-    good: list[CanonicalRow] = []
-    problems: list[Problem] = []
-    for row in rows:
-        converted = convert(row, shape, fixes)
-        if isinstance(converted, Problem):
-            problems.append(converted)
-        else:
-            good.append(converted)
-    return good, problems
 
 
 # One row of each shape

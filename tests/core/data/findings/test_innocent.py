@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_core.data.checks.findings.texts import row_hits
 from finetune_core.data.rows import Conversation, Message, Text, ToolCall
+from tests.core.data.findings.hits import hits_of
 
 
 def kinds(answer: str, question: str = "What is it?") -> set[str]:
-    return {hit.kind for hit in row_hits(Conversation(1, (Message("user", question), Message("assistant", answer))))}
+    return {hit.kind for hit in hits_of(Conversation(1, (Message("user", question), Message("assistant", answer))))}
 
 
 WORDS = [
@@ -102,11 +102,11 @@ def test_a_placeholder_that_the_row_is_about_is_meant() -> None:
 
 
 def test_raw_text_may_be_code_without_fences() -> None:
-    assert list(row_hits(Text(1, "{% for a in b %}{{ a }}{% endfor %}\nTODO: more"))) == []
-    assert list(row_hits(Text(1, "<p>{{ name }}</p>"))) == []
+    assert list(hits_of(Text(1, "{% for a in b %}{{ a }}{% endfor %}\nTODO: more"))) == []
+    assert list(hits_of(Text(1, "<p>{{ name }}</p>"))) == []
 
 
 def test_a_call_of_a_tool_is_not_judged_as_prose_is() -> None:
     call = ToolCall("render", {"template": "{{ name }} <|im_end|>"})
     turns = (Message("user", "Do."), Message("assistant", "", tool_calls=(call,)), Message("tool", "", name="render"))
-    assert list(row_hits(Conversation(1, (*turns, Message("assistant", "Done."))))) == []
+    assert list(hits_of(Conversation(1, (*turns, Message("assistant", "Done."))))) == []

@@ -5,8 +5,9 @@ import pytest
 from finetune_core.data.checks.findings.fixes import trimmed
 from finetune_core.data.checks.findings.kinds import KINDS, fix_problems
 from finetune_core.data.checks.findings.personal import is_card, is_iban, masked
-from finetune_core.data.checks.findings.texts import is_cut, row_hits
+from finetune_core.data.checks.findings.texts import is_cut
 from finetune_core.data.rows import Conversation, Message, Preference
+from tests.core.data.findings.hits import hits_of
 
 PROSE = (
     "The river rises in the hills. It crosses the plain and takes in many brooks on its way. Then it reaches the sea"
@@ -16,7 +17,7 @@ PROSE = (
 def hits(answer: str, question: str = "What is it?") -> dict[str, str]:
     """Kinds found in a row, with the field of each."""
     row = Conversation(1, (Message("user", question), Message("assistant", answer)))
-    return {hit.kind: hit.field for hit in row_hits(row)}
+    return {hit.kind: hit.field for hit in hits_of(row)}
 
 
 @pytest.mark.parametrize(
@@ -104,17 +105,17 @@ def test_a_question_is_not_judged_as_an_answer_is() -> None:
 
 def test_a_turn_that_is_context_only_is_not_judged_as_an_answer() -> None:
     turns = (Message("user", "a"), Message("assistant", "I cannot assist.", trained=False))
-    assert not list(row_hits(Conversation(1, (*turns, Message("user", "b"), Message("assistant", "Yes.")))))
+    assert not list(hits_of(Conversation(1, (*turns, Message("user", "b"), Message("assistant", "Yes.")))))
 
 
 def test_pairs_of_equal_sides_are_found() -> None:
     side = (Message("assistant", "a"),)
-    assert [hit.kind for hit in row_hits(Preference(1, (Message("user", "q"),), side, side))] == ["equal-sides"]
+    assert [hit.kind for hit in hits_of(Preference(1, (Message("user", "q"),), side, side))] == ["equal-sides"]
 
 
 def test_what_is_personal_is_never_shown_whole() -> None:
     row = Conversation(1, (Message("user", "jane.doe@acme-corp.com"), Message("assistant", "sk-" + "a1b2c3d4" * 4)))
-    shown = " ".join(hit.excerpt for hit in row_hits(row))
+    shown = " ".join(hit.excerpt for hit in hits_of(row))
     assert "jane" not in shown
     assert "a1b2c3d4" not in shown
     assert masked("abcdefghijkl") == "ab***kl"

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from finetune_core.data.checks.findings.invisible import bidi_mark, garbled, invisible
 from finetune_core.data.checks.findings.marks import CODE, placeholder, template_mark
 from finetune_core.data.checks.findings.personal import masked_in, personal, secrets
-from finetune_core.data.checks.findings.row_texts import CALL, row_parts
+from finetune_core.data.checks.findings.row_texts import CALL
 from finetune_core.data.rows import CanonicalRow, Passage, Preference
 
 _AROUND: Final = 30
@@ -58,13 +58,8 @@ class Hit(NamedTuple):
     excerpt: str
 
 
-def row_hits(row: CanonicalRow) -> Iterator[Hit]:
-    """Everything that is wrong with the texts of one row, each kind at most once for each text."""
-    return parts_hits(row, list(row_parts(row)))
-
-
 def parts_hits(row: CanonicalRow, parts: Sequence[Passage]) -> Iterator[Hit]:
-    """`row_hits` of a row whose `row_parts` are known."""
+    """Everything that is wrong with the texts of one row (its `row_parts`), each kind at most once for each text."""
     for part in parts:
         yield from _hits(part, parts)
     if isinstance(row, Preference) and _equal(row):
