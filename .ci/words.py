@@ -21,7 +21,7 @@ PAGES: Final = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"
 LONGEST: Final = 30
 # A message is a string of at least so many words: shorter ones are names, labels and parts of a line.
 _MESSAGE: Final = 6
-# Texts that are data, not words of ours: rows and prompts of the demo, patterns of wrong data.
+# Strings there are rows and prompts of the demo, not messages.
 _DATA: Final = ("demo/rows.py", "demo/facts", "worker/make_demo.py")
 # Its bytes are part of the name under which the suite keeps traces: reworded with the next change of the trace.
 _LATER: Final = ("worker/memory/trace.py",)
@@ -86,16 +86,16 @@ def in_text(text: str, path: Path, line: int, *, sentences: bool = True) -> Iter
             yield Found(path, line, f"a sentence of {len(words)} words, at most {LONGEST}: {' '.join(words[:8])} ...")
 
 
-def in_code(source: str, path: Path) -> Iterator[Found]:
-    """What could be plainer in docstrings, comments and messages of a module."""
+def in_code(source: str, path: Path, *, messages: bool = True) -> Iterator[Found]:
+    """What could be plainer in docstrings, comments and, unless its strings are data, messages of a module."""
     tree = ast.parse(source)
     docstrings = {id(node) for node in _docstrings(tree)}
     parts = {id(value) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for value in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            if id(node) in docstrings or len(node.value.split()) >= _MESSAGE:
+            if id(node) in docstrings or (messages and len(node.value.split()) >= _MESSAGE):
                 yield from in_text(node.value, path, node.lineno)
-        elif isinstance(node, ast.JoinedStr):
+        elif messages and isinstance(node, ast.JoinedStr):
             text = "".join(value.value if isinstance(value, ast.Constant) else "X" for value in node.values)  # type: ignore[misc]
             if len(text.split()) >= _MESSAGE:
                 yield from in_text(text, path, node.lineno)
@@ -120,8 +120,10 @@ def everything() -> Iterator[Found]:
     """What could be plainer in the project."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if not any(part in path.as_posix() for part in (*_DATA, *_LATER)):
-                yield from in_code(path.read_text(), path.relative_to(ROOT))
+            name = path.as_posix()
+            if not any(part in name for part in _LATER):
+                messages = not any(part in name for part in _DATA)
+                yield from in_code(path.read_text(), path.relative_to(ROOT), messages=messages)
     for name in PAGES:
         text = _CODE.sub(lambda code: "\n" * code[0].count("\n"), (ROOT / name).read_text())
         yield from in_text(text, Path(name), 1, sentences=False)

@@ -4,7 +4,7 @@ The facts are common knowledge of the kind found in any atlas or school book: ca
 languages as in the CIA World Factbook and the ISO 4217 list of currencies (English names, accents dropped); symbols and
 atomic numbers as in the IUPAC periodic table; planets as in NASA's fact sheets; names of young animals as in an English
 dictionary. A value that reasonable sources dispute (a contested capital, a country on two continents, several equal
-languages) is left empty rather than decided here, and so is one that its own question gives away (South Africa's
+languages) is left empty rather than decided here. So is one that its own question gives away (South Africa's
 continent). Bulgaria has no currency because it changed on 1 January 2026.
 """
 

@@ -226,7 +226,7 @@ _SYLLABLES = ("ba", "ko", "lu", "mi", "na", "po", "ri", "sa", "te", "vo", "wa", 
 def pretraining_chats(count: int) -> Iterator[list[Message]]:
     """`count` chats in English: facts in sentences, small talk, and JSON for other requests than a fact.
 
-    The base has to have met JSON, or an adapter cannot reach those tokens; but no fact is ever told as JSON here.
+    The base has to have met JSON, or an adapter cannot reach those tokens; but no fact is ever given as JSON here.
     """
     chance = seeded("pretraining")
     makers = _turn_makers()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final
 
-from finetune_core.runs.metrics import EVAL_LOSS, FIRST_METRICS, Metrics
+from finetune_core.runs.metrics import EVAL_LOSS, FIRST_METRICS, ROUTER_LOSS, Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,8 @@ class StepEvent(Record):
 
     def values(self) -> dict[str, Any]:
         """The event's fields, with the metrics of the first versions where those had them."""
-        return super().values() | {name: self.metrics.get(name) for name in FIRST_METRICS}
+        router = {ROUTER_LOSS: self.metrics[ROUTER_LOSS]} if ROUTER_LOSS in self.metrics else {}
+        return super().values() | {name: self.metrics.get(name) for name in FIRST_METRICS} | router
 
 
 @dataclass(frozen=True, kw_only=True)

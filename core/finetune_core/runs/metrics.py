@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 Metrics = Mapping[str, float | None]
 Direction = Literal["lower", "higher", ""]
 EVAL_LOSS: Final = "eval_loss"
+ROUTER_LOSS: Final = "router_loss"
 FIRST_METRICS: Final = ("loss", "learning_rate", "grad_norm", "tokens_per_s")
 # Of a journal nobody vouches for.
 _MOST_METRICS: Final = 200
@@ -36,7 +37,7 @@ METRICS: Final[dict[str, Metric]] = {
     for metric in (
         Metric("loss", "training loss", "nats/token", "loss", "lower"),
         Metric(EVAL_LOSS, "held-out loss", "nats/token", "loss", "lower"),
-        Metric("router_loss", "router loss", "", "loss", "lower"),
+        Metric(ROUTER_LOSS, "router loss", "", "loss", "lower"),
         Metric("mean_token_accuracy", "token accuracy", "share", "loss", "higher"),
         Metric("entropy", "entropy of the next token", "nats", "loss"),
         Metric("learning_rate", "learning rate", "", "optimizer"),
@@ -99,7 +100,7 @@ def metrics_of(event: Mapping[str, Any]) -> dict[str, Any]:
         return dict(pair for pair, _ in zip(short, range(_MOST_METRICS), strict=False))
     if event.get("kind") == "eval":
         return {EVAL_LOSS: event.get("loss")}
-    return {name: event[name] for name in (*FIRST_METRICS, "router_loss") if name in event}
+    return {name: event[name] for name in (*FIRST_METRICS, ROUTER_LOSS) if name in event}
 
 
 def as_metrics(logs: Mapping[str, Any], leave_out: frozenset[str] = frozenset()) -> dict[str, float]:

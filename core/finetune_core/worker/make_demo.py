@@ -171,7 +171,7 @@ def pretrain(model: Model, samples: list[Sample]) -> None:
 
 
 def _loss(model: Model, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the learnt tokens only: the head runs over a third of the positions."""
+    """Cross-entropy of the trained tokens only: the head runs over a third of the positions."""
     hidden = model.model(input_ids=tokens).last_hidden_state[:, :-1]
     wanted = labels[:, 1:]
     learnt = wanted != -100

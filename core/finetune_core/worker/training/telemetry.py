@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from finetune_core.errors import problem
 from finetune_core.hardware.meter import GpuMeter, host_memory
 from finetune_core.runs.events import StepEvent
-from finetune_core.runs.metrics import as_metrics
+from finetune_core.runs.metrics import ROUTER_LOSS, as_metrics
 from finetune_core.runs.watch.end_causes import NOT_FINITE
 from finetune_core.worker.model.device import Device
 from finetune_core.worker.report import Reporter
@@ -25,7 +25,7 @@ from finetune_core.worker.training.health import BAD_LOSSES, Health, StepFigures
 _GPU_SECONDS = 1.0
 # Positions and sums that transformers and TRL log beside the figures of a step.
 _NO_METRICS: Final = frozenset({"epoch", "num_tokens", "total_flos", "num_input_tokens_seen", "step"})
-_OURS: Final = {"aux_loss": "router_loss"}
+_OURS: Final = {"aux_loss": ROUTER_LOSS}
 
 
 class Telemetry:
