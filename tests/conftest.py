@@ -53,6 +53,7 @@ _SLOW = (
     "tui/test_trust_code.py",
     "tui/test_typeahead.py",
     "tui/test_wizard",
+    "tui/wizard/",
 )
 
 # Machines are shared: a slow example is no fault. In CI the examples are the same each time; elsewhere they vary.
