@@ -23,8 +23,6 @@ LONGEST: Final = 30
 _MESSAGE: Final = 6
 # Strings there are rows and prompts of the demo, not messages.
 _DATA: Final = ("demo/rows.py", "demo/facts", "worker/make_demo.py")
-# Its bytes are part of the name under which the suite keeps traces: reworded with the next change of the trace.
-_LATER: Final = ("worker/memory/trace.py",)
 
 # Each word or phrase, as a pattern, with what is plainer.
 PLAINER: Final = {
@@ -121,9 +119,8 @@ def everything() -> Iterator[Found]:
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             name = path.as_posix()
-            if not any(part in name for part in _LATER):
-                messages = not any(part in name for part in _DATA)
-                yield from in_code(path.read_text(), path.relative_to(ROOT), messages=messages)
+            messages = not any(part in name for part in _DATA)
+            yield from in_code(path.read_text(), path.relative_to(ROOT), messages=messages)
     for name in PAGES:
         text = _CODE.sub(lambda code: "\n" * code[0].count("\n"), (ROOT / name).read_text())
         yield from in_text(text, Path(name), 1, sentences=False)

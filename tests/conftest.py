@@ -70,14 +70,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _PROOF = ("core/worker/test_demo_run.py", "e2e/test_demo_command.py", "test_chaos.py", "test_crash_points.py")
 
 
+# Files that take a minute or more each.
+_LONGEST = ("e2e", "core/worker/test_levers.py", "core/worker/test_out_of_memory.py", "core/test_limits.py")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests and the proofs, before any are chosen by their marks."""
+    """Mark the slow tests and the proofs, before any are chosen by their marks, and begin with the longest."""
     for mark, names in ((pytest.mark.slow, _SLOW), (pytest.mark.proof, _PROOF)):
         places = tuple(str(Path(__file__).parent / name) for name in names)
         for item in items:
             if str(item.path).startswith(places):
                 item.add_marker(mark)
+    # What takes longest begins first, so that no worker is left with it at the end.
+    longest = tuple(str(Path(__file__).parent / name) for name in _LONGEST)
+    items.sort(key=lambda item: not str(item.path).startswith(longest))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

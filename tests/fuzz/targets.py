@@ -114,7 +114,7 @@ def _words(data: bytes, folder: Path) -> None:
     follower = Follower(run, said.append)
     follower.view.poll()
     follower.print_news()
-    follower._tell_end()
+    follower._print_end()
     json.dumps(follower.result())
     said += _status_lines(follower.view)
     event_lines(follower.view, 60)

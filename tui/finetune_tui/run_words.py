@@ -89,32 +89,6 @@ def state_style(state: str) -> str:
     return _STATES.get(state, _UNKNOWN).style
 
 
-class Measure(NamedTuple):
-    """One figure of a verdict: its name for people, whether more is better, whether it is a share of the rows."""
-
-    words: str
-    more_is_better: bool
-    is_share: bool
-
-
-MEASURES: Final = {
-    "valid_json": Measure("valid JSON", more_is_better=True, is_share=True),
-    "right_fact": Measure("right fact", more_is_better=True, is_share=True),
-    "accuracy": Measure("right label", more_is_better=True, is_share=True),
-    "macro_f1": Measure("macro F1", more_is_better=True, is_share=True),
-    "chrf": Measure("likeness (chrF)", more_is_better=True, is_share=True),
-    "exact": Measure("exactly the row's answer", more_is_better=True, is_share=True),
-    "sound": Measure("sound answers", more_is_better=True, is_share=True),
-    "bits_per_byte": Measure("bits per byte", more_is_better=False, is_share=False),
-    "held_out_loss": Measure("held-out loss", more_is_better=False, is_share=False),
-}
-
-
-def measure(name: str) -> Measure:
-    """The measure of this name; one of a later version is shown by its name."""
-    return MEASURES.get(name) or Measure(one_line(name.replace("_", " "), 40), more_is_better=True, is_share=False)
-
-
 # What answers of a verdict nobody could use.
 FAULTS: Final = {
     "empty": "empty answers",

@@ -10,6 +10,7 @@ from typing import Final
 from finetune_core.evaluation.chrf import chrf
 from finetune_core.evaluation.faults import Answer, fault
 from finetune_core.evaluation.losses import RowLosses, bits_change, loss_change
+from finetune_core.evaluation.measure_names import HELD_OUT_LOSS
 from finetune_core.evaluation.metrics import exact, json_like, label, labels_of, parse_json, right_fact
 from finetune_core.evaluation.statistics import (
     LEVEL,
@@ -171,9 +172,9 @@ def loss_measures(base: RowLosses | float | None, tuned: RowLosses | float | Non
         return ()
     old, new = (one.mean if isinstance(one, RowLosses) else one for one in (base, tuned))
     if not isinstance(base, RowLosses) or not isinstance(tuned, RowLosses):
-        return (replace(_loss(Measure("held_out_loss", old, new, 0), None), decides=False),)
+        return (replace(_loss(Measure(HELD_OUT_LOSS, old, new, 0), None), decides=False),)
     rows, bits = len(base.nats), (base.bits_per_byte, tuned.bits_per_byte)
-    found = replace(_loss(Measure("held_out_loss", old, new, rows), loss_change(base, tuned)), decides=False)
+    found = replace(_loss(Measure(HELD_OUT_LOSS, old, new, rows), loss_change(base, tuned)), decides=False)
     if bits[0] is None or bits[1] is None:
         return (found,)
     return found, _loss(Measure("bits_per_byte", bits[0], bits[1], rows), bits_change(base, tuned))

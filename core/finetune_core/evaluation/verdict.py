@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from finetune_core.evaluation.faults import FAULTS, Answer, faults, unrelated
 from finetune_core.evaluation.losses import RowLosses
+from finetune_core.evaluation.measure_names import HELD_OUT_LOSS
 from finetune_core.evaluation.measures import Measure, answer_measures, loss_measures
 from finetune_core.evaluation.statistics import LEVEL, least_chance, smallest_gain
 
@@ -159,7 +160,7 @@ def many_faults(found: Verdict) -> bool:
 
 def taken_back(found: Verdict) -> Measure | None:
     """The measure beside the deciding ones, of the answers, that clearly got worse; None when there is none."""
-    beside = (one for one in found.measures if not one.decides and one.name != "held_out_loss")
+    beside = (one for one in found.measures if not one.decides and one.name != HELD_OUT_LOSS)
     return next((one for one in beside if one.sign < 0), None)
 
 

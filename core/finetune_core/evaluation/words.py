@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import floor, isfinite
 from typing import Final
 
+from finetune_core.evaluation.measure_names import HELD_OUT_LOSS, measure_name
 from finetune_core.evaluation.measures import Measure
 from finetune_core.evaluation.statistics import LEVEL
 from finetune_core.evaluation.verdict import (
@@ -22,17 +23,6 @@ from finetune_core.evaluation.verdict import (
 )
 from finetune_core.text import counted, plural
 
-_NAMES: Final = {
-    "valid_json": "valid JSON",
-    "right_fact": "right facts",
-    "exact": "answers equal to the reference",
-    "accuracy": "right labels",
-    "macro_f1": "macro F1",
-    "chrf": "likeness to the reference (chrF)",
-    "held_out_loss": "held-out loss",
-    "bits_per_byte": "bits per byte",
-}
-_LOSSES: Final = frozenset({"held_out_loss", "bits_per_byte"})
 # Of one answer, and of several.
 _FAULTS: Final = {
     "empty": ("is empty", "are empty"),
@@ -107,21 +97,21 @@ def _not_better(found: Verdict) -> str:
         return "no measure clearly changed"
     if back.name == "sound":
         return "more answers than before are empty, endless, unreadable or repeat themselves"
-    return f"the answers are less like the rows' own ({_NAMES['chrf']} {_from_to(back)})"
+    return f"the answers are less like the rows' own ({measure_name('chrf').phrase} {_from_to(back)})"
 
 
 def _figures(found: Verdict) -> list[str]:
-    shown = [one for one in found.measures if one.decides or one.name == "held_out_loss"]
+    shown = [one for one in found.measures if one.decides or one.name == HELD_OUT_LOSS]
     if found.raw:
         shown = [one for one in shown if one.decides]
     if found.outcome == NOT_USABLE:
-        shown = [one for one in shown if one.sign or one.name in _LOSSES]
+        shown = [one for one in shown if one.sign or measure_name(one.name).is_loss]
     return [figure_words(one) for one in shown]
 
 
 def figure_words(one: Measure) -> str:
     """`valid JSON rose from 0 % to 100 %`; what chance can bring is said to be within chance."""
-    name = _NAMES.get(one.name, one.name)
+    name = measure_name(one.name).phrase
     if not isfinite(one.base) or not isfinite(one.tuned):
         return f"{name} is not a number"
     before, after = figure(one.name, one.base), figure(one.name, one.tuned)
@@ -148,7 +138,7 @@ def _from_to(one: Measure) -> str:
 
 def figure(name: str, value: float) -> str:
     """A measure's value as people read it: a loss in three digits, all else in per cent."""
-    return f"{value:.3g}" if name in _LOSSES else _percent(value)
+    return f"{value:.3g}" if measure_name(name).is_loss else _percent(value)
 
 
 def _percent(value: float) -> str:

@@ -9,7 +9,8 @@ from finetune_core.errors import Problem
 from finetune_core.methods.cpt import CPT
 from finetune_core.methods.method import Method
 from finetune_core.methods.sft import SFT
-from finetune_core.recipe.fields import AUTO
+from finetune_core.recipe.fields import AUTO, FieldGuide
+from finetune_core.recipe.schema import GUIDES, Recipe
 
 METHODS: Final = {method.name: method for method in (SFT, CPT)}
 
@@ -37,3 +38,24 @@ def refusal(name: str, row: CanonicalRow) -> Problem | None:
         f"set training.method to auto or {fitting.name}, or choose other rows",
         field="training.method",
     )
+
+
+def without_effect(recipe: Recipe, name: str) -> tuple[Problem, ...]:
+    """Warnings for fields that are set by hand although the run's method has no use for them."""
+    method = METHODS[name]
+    found = [guide for guide in GUIDES.values() if not used(guide, name) and recipe.get(guide.path) != guide.default]
+    return tuple(
+        Problem(
+            f"{guide.path} has no effect",
+            guide.path,
+            f"the rows are {method.rows}, and {method.title} has no use for it",
+            f"leave {guide.path} out",
+            field=guide.path,
+        )
+        for guide in found
+    )
+
+
+def used(guide: FieldGuide, name: str | None) -> bool:
+    """Whether a method uses a field of the recipe; while the method is not known, every field may be used."""
+    return name is None or not guide.methods or name in guide.methods

@@ -18,7 +18,7 @@ from finetune_core.data.shapes.recognise import AUTOMATIC, Choice
 from finetune_core.data.split import split
 from finetune_core.data.usable import usable
 from finetune_core.errors import FtError, Problem, gather
-from finetune_core.methods import method_of, refusal
+from finetune_core.methods import method_of, refusal, without_effect
 from finetune_core.plan.situation import DataFacts, RowTokens, TokenCount
 from finetune_core.recipe.schema import Data, Recipe
 
@@ -83,6 +83,8 @@ def count_rows(recipe: Recipe, counted: TokenCount | None = None) -> tuple[DataF
     )
     facts = facts if counted is None else facts.with_count(counted)
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
+    if facts.method is not None:
+        warnings += without_effect(recipe, facts.method)
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
 
 

@@ -168,10 +168,12 @@ class Data(Section):
         "assistant",
         "Tokens the loss is taken on: the assistant's turns (or the completion), or everything.",
         level="first",
+        methods=("sft",),
     )
     template_gate: Literal["enforce", "override"] = setting(
         "enforce",
         "No run starts when the chat template loses turns, or teaches other than the answers; `override` starts it.",
+        methods=("sft",),
     )
 
 
@@ -284,10 +286,11 @@ class Evaluation(Section):
         unit="rows",
         ge=0,
         le=10_000,
+        methods=("sft",),
     )
-    max_new_tokens: int = setting(256, "Longest answer in the verdict.", unit="tokens", ge=1, le=8192)
+    max_new_tokens: int = setting(256, "Longest answer in the verdict.", unit="tokens", ge=1, le=8192, methods=("sft",))
     fact_field: Text | None = setting(
-        None, "Column of the held-out rows that holds the text a right answer must contain."
+        None, "Column of the held-out rows that holds the text a right answer must contain.", methods=("sft",)
     )
 
 

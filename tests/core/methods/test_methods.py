@@ -80,3 +80,21 @@ def test_of_raw_text_every_held_out_row_counts_however_few_questions_are_asked()
     few = with_values(Recipe(), {"evaluation.questions": 3})
     assert verdict_warning(with_values(few, {"training.method": "sft"}), 200) is not None
     assert verdict_warning(with_values(few, {"training.method": "cpt"}), 200) is None
+
+
+def test_a_field_that_the_method_has_no_use_for_is_a_warning_where_it_is_set_by_hand(tmp_path: Path) -> None:
+    values = {"model.source": "demo", "data.source": str(rows_file(tmp_path, "text")), "evaluation.questions": 7}
+    warned = prepare(with_values(Recipe(), values)).warnings
+    found = [one for one in warned if one.field == "evaluation.questions"]
+    assert [one.what for one in found] == ["evaluation.questions has no effect"]
+    assert "the rows are raw text" in found[0].why
+    talks = {**values, "data.source": str(rows_file(tmp_path, "talk"))}
+    assert not any("no effect" in one.what for one in prepare(with_values(Recipe(), talks)).warnings)
+    plain = {name: value for name, value in values.items() if name != "evaluation.questions"}
+    assert not any("no effect" in one.what for one in prepare(with_values(Recipe(), plain)).warnings)
+
+
+def test_every_method_that_a_field_names_is_there() -> None:
+    named = {name for guide in GUIDES.values() for name in guide.methods}
+    assert named
+    assert named <= set(METHODS)

@@ -59,7 +59,7 @@ def test_an_answer_that_is_asked_with_a_thought_and_learnt_without_one_is_told()
     report = gate_of(shipped_template("deepseek_r1_distill"))
     found = next(check for check in report.checks if check.name == "answer-opened")
     assert (found.rows, report.passed) == (1, True)
-    assert "asked with '<think>\\n', learnt as 'It is a fox." in found.examples[0][1]
+    assert "asked with '<think>\\n', trained as 'It is a fox." in found.examples[0][1]
 
 
 COUNTING = "{{ messages | length }} turns\n" + CHATML

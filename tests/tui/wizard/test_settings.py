@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from finetune_core.recipe.schema import GUIDES
 from finetune_tui.widgets.field_form import FieldRow
 from finetune_tui.widgets.fold import Fold
@@ -88,3 +90,22 @@ async def test_every_field_of_the_recipe_can_be_reached_and_has_its_help() -> No
             "all are laid out",
         )
         assert_inside(app)
+
+
+async def test_fields_that_the_method_has_no_use_for_are_not_shown(here: Path) -> None:
+    (here / "prose.txt").write_text("".join(f"Sentence {place} is about the sea.\n\n" for place in range(40)))
+    app = WizardApp("wizard", recipe=demo_recipe())
+
+    def shown() -> bool:
+        rows = app.screen.query(FieldRow).results()
+        return any(row.guide.path == "data.train_on" and row.display for row in rows)
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        await until(pilot, shown, "the field")
+        await pilot.press("3")
+        await put(pilot, "data.source", "prose.txt")
+        await until(pilot, lambda: session(pilot)._method() == "cpt", "raw text")
+        await pilot.press("escape", "4")
+        await until(pilot, lambda: not shown(), "the field is gone")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from finetune_core.errors import FtError, problem
+from finetune_core.evaluation.measure_names import MEASURES
 from finetune_core.runs.journal import number
 from finetune_core.runs.start.hand_on import hand_on
 from finetune_core.runs.status import ACTIVE, CRASHED, ENDED, live
@@ -17,7 +18,7 @@ from finetune_core.runs.view.tail_view import Glance, is_long
 from finetune_core.runs.view.verdict import change_of, words_of
 from finetune_core.text import bytes_text, counted, duration_text, one_line
 from finetune_tui.commands import interrupts, output
-from finetune_tui.run_words import FAULTS, MEASURES, cost_words, loading_lines, measured_words
+from finetune_tui.run_words import FAULTS, cost_words, loading_lines, measured_words
 
 if TYPE_CHECKING:
     from finetune_core.runs.directory import RunDir
@@ -285,7 +286,7 @@ def verdict_table(verdict: dict[str, Any]) -> str:
     """Base beside tuned, a line a measure, and the sentence that sums it up."""
     base, tuned = (_side(verdict.get(side)) for side in ("base", "tuned"))
     names = [name for name in MEASURES if name in base or name in tuned]
-    rows = [(MEASURES[name].words, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
+    rows = [(MEASURES[name].title, _measure(name, base.get(name)), _measure(name, tuned.get(name))) for name in names]
     before, after = _fault_counts(verdict)
     rows += [(words, str(before.get(name, 0)), str(after.get(name, 0))) for name, words in _faults(verdict)]
     count = number(verdict.get("rows"))

@@ -80,14 +80,14 @@ def _lines(view: RunView) -> list[str]:
 
 def _row(measure: Mapping[str, Any]) -> tuple[str, ...]:
     """One measure: figures of both models with their intervals, and how likely chance brings such a change."""
+    from finetune_core.evaluation.measure_names import measure_name
     from finetune_core.runs.journal import number
     from finetune_core.text import one_line
-    from finetune_tui import run_words
 
     name = str(measure.get("name"))
     chance = number(measure.get("p_corrected"))
     return (
-        one_line(run_words.measure(name).words, 40),
+        one_line(measure_name(name).title, 40),
         _figure(name, measure.get("base")),
         _interval(name, measure.get("base_interval")),
         _figure(name, measure.get("tuned")),
@@ -102,10 +102,10 @@ def _interval(name: str, ends: object, between: str = "-") -> str:
 
 
 def _figure(name: str, value: object) -> str:
+    from finetune_core.evaluation.measure_names import measure_name
     from finetune_core.runs.journal import number
-    from finetune_tui.run_words import measure
 
     figure = number(value)
     if figure is None:
         return "-"
-    return f"{figure:.1%}" if measure(name).is_share else f"{figure:.4f}"
+    return f"{figure:.1%}" if measure_name(name).is_share else f"{figure:.4f}"

@@ -56,11 +56,15 @@ def set_text(control: Input, text: str) -> None:
 
 @dataclass(frozen=True)
 class FieldView:
-    """What a form shows beside one field: the value that holds now, why, and what is wrong with it."""
+    """What a form shows beside one field: the value that holds now, why, and what is wrong with it.
+
+    A field that is `hidden` is not shown: the run has no use for it.
+    """
 
     value: str
     reason: str
     problems: tuple[Problem, ...] = ()
+    hidden: bool = False
 
 
 @dataclass
@@ -243,4 +247,7 @@ class FieldForm(Vertical):
     def show(self, texts: dict[str, str], viewer: Callable[[FieldGuide], FieldView]) -> None:
         """Bring every row up to date."""
         for row in self._rows:
-            row.show(texts.get(row.guide.path, ""), viewer(row.guide))
+            view = viewer(row.guide)
+            row.display = not view.hidden
+            if not view.hidden:
+                row.show(texts.get(row.guide.path, ""), view)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from finetune_core.evaluation.measure_names import HELD_OUT_LOSS, MEASURES, measure_name
 from finetune_core.runs.journal import Event, number
 from finetune_core.runs.view.run_view import RunView
 from finetune_core.runs.view.verdict import change_of, outcome_of, words_of
 from finetune_core.text import bytes_text, one_line
 from finetune_tui.run_rows import when
-from finetune_tui.run_words import FAULTS, MEASURES, glyph, loading_lines, measure, verdict_looks
+from finetune_tui.run_words import FAULTS, glyph, loading_lines, verdict_looks
 from finetune_tui.widgets.axis import number_text
 from finetune_tui.widgets.cells import Line, Span, fitted, folded, line_width, wrapped
 from finetune_tui.widgets.log_tail import log_lines
@@ -19,7 +20,6 @@ from finetune_tui.widgets.states import state_span
 _LABEL: Final = 26
 _FIGURE: Final = 9
 _LOG_LINES: Final = 12
-_LOSS: Final = "held_out_loss"
 
 
 def outcome_lines(view: RunView, log: tuple[str, ...], width: int, height: int) -> list[Line]:
@@ -107,10 +107,10 @@ def _change(verdict: Event, name: str, base: float | None, tuned: float | None) 
     elif base is None or tuned is None or verdict.get("better") is None or _figure(name, base) == _figure(name, tuned):
         sign = 0
     else:
-        sign = 1 if (tuned > base) == measure(name).more_is_better else -1
+        sign = 1 if (tuned > base) == measure_name(name).more_is_better else -1
     if not sign:
         return "", ""
-    if name == _LOSS:
+    if name == HELD_OUT_LOSS:
         # A loss says nothing of the answers: what it did is all that is said.
         return ("  lower", "") if sign > 0 else ("  higher", "warn")
     return ("  better", "good") if sign > 0 else ("  worse", "warn")
@@ -127,7 +127,7 @@ def _changes(names: list[str], base: dict[str, float], tuned: dict[str, float], 
     arrow = glyph("→", "->")
     lines: list[Line] = [()]
     for name in names:
-        words = measure(name).words
+        words = measure_name(name).title
         found: Line = ((f"{words} ", "dim"), (f"{_figure(name, base.get(name))} {arrow} ", ""),
                        (_figure(name, tuned.get(name)), "strong"))  # fmt: skip
         if not lines[-1]:
@@ -157,7 +157,7 @@ def _label(width: int) -> int:
 
 def _row(name: str, base: float | None, tuned: float | None, change: Span, label: int) -> Line:
     return (
-        *fitted(((measure(name).words, ""),), label),
+        *fitted(((measure_name(name).title, ""),), label),
         (_figure(name, base).rjust(_FIGURE), ""),
         (_figure(name, tuned).rjust(_FIGURE), "strong"),
         change,
@@ -167,7 +167,7 @@ def _row(name: str, base: float | None, tuned: float | None, change: Span, label
 def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    if not measure(name).is_share or not 0 <= value <= 1:
+    if not measure_name(name).is_share or not 0 <= value <= 1:
         return number_text(value)
     return f"{value * 100:.1f}".removesuffix(".0") + " %"
 

@@ -12,6 +12,7 @@ from finetune_core.data.tokens.client import Lengths
 from finetune_core.errors import FtError, Problem
 from finetune_core.hardware.choose import choose_device
 from finetune_core.hardware.look import Gpu, Hardware
+from finetune_core.methods import used
 from finetune_core.models.facts import ModelFacts
 from finetune_core.plan.advice.few_rows import rank_warning
 from finetune_core.plan.memory.estimate import MemoryEstimate
@@ -254,6 +255,8 @@ class Session:
 
     def _view(self, guide: FieldGuide, problems: tuple[Problem, ...]) -> FieldView:
         path = guide.path
+        if not problems and not used(guide, self._method()) and self.recipe.get(path) == guide.default:
+            return FieldView("", "", hidden=True)
         warning = self._rank_words() if path == "adapter.rank" else ""
         typed = self.draft.texts.get(path, "").strip()
         choice = self.choices.get(path)
@@ -269,6 +272,14 @@ class Session:
         usual = AUTO if guide.takes_auto else shown_text(path, guide.default)
         yours = f"Yours; {'clear it for auto' if usual == 'auto' else f'the default is {usual}'}"
         return FieldView("", f"{yours}. {warning}" if warning else yours, problems)
+
+    def _method(self) -> str | None:
+        """The method of training, from the rows or the recipe; None while neither says."""
+        facts = self.data.facts if self.data is not None else None
+        if facts is not None and facts.method is not None:
+            return facts.method
+        chosen = self.recipe.training.method
+        return None if chosen == AUTO else chosen
 
     def _rank_words(self) -> str:
         """Why the adapter's rank is too high for the rows; empty when it is not."""

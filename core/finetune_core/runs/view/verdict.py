@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from finetune_core.evaluation.measure_names import HELD_OUT_LOSS
 from finetune_core.evaluation.next_change import NextChange, from_json
 from finetune_core.evaluation.verdict import BETTER, OUTCOMES, TOO_FEW, WORSE
 
-_LOSS: Final = "held_out_loss"
 _EARLIER: Final = "Judged by an earlier version, by the loss alone: that shows no better answers."
 
 
@@ -44,8 +44,8 @@ def _by_loss_alone(event: Mapping[str, Any]) -> bool:
     """Whether only the loss changed. An even earlier version did not say what did; its measures then say it."""
     changes = event.get("changes")
     if isinstance(changes, Mapping):
-        return not any(sign for name, sign in changes.items() if name != _LOSS)
+        return not any(sign for name, sign in changes.items() if name != HELD_OUT_LOSS)
     base, tuned = event.get("base"), event.get("tuned")
     if not isinstance(base, Mapping) or not isinstance(tuned, Mapping):
         return False
-    return all(base.get(name) == tuned.get(name) for name in {*base, *tuned} - {_LOSS})
+    return all(base.get(name) == tuned.get(name) for name in {*base, *tuned} - {HELD_OUT_LOSS})

@@ -12,6 +12,7 @@ from finetune_core.data.rows import Conversation
 from finetune_core.evaluation import losses
 from finetune_core.evaluation.faults import Answer
 from finetune_core.evaluation.losses import RowLosses
+from finetune_core.evaluation.measure_names import HELD_OUT_LOSS
 from finetune_core.evaluation.next_change import next_change
 from finetune_core.evaluation.verdict import Verdict, judge
 from finetune_core.evaluation.words import words
@@ -134,7 +135,7 @@ def as_event(verdict: Verdict) -> dict[str, Any]:
     `base`, `tuned` and `changes` give each measure's two figures and its sign, `measures` all that is known of it:
     intervals, p values, and the smallest change that would have been called.
     """
-    shown = [one for one in verdict.measures if one.decides or one.name == "held_out_loss"]
+    shown = [one for one in verdict.measures if one.decides or one.name == HELD_OUT_LOSS]
     return {
         "outcome": verdict.outcome,
         "better": verdict.better,

@@ -8,7 +8,6 @@ with checkpointing. `finetune_core.plan.memory.estimate` computes with what they
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from peft import get_peft_model
@@ -30,6 +29,7 @@ from finetune_core.worker.memory.trace import (
     shallow,
 )
 from finetune_core.worker.model.adapter import lora_config
+from finetune_core.worker.types import Model
 
 # Tokens of the traced steps: enough for every kernel's blocks, and all that is kept grows with them.
 _TOKENS = 512
@@ -89,7 +89,7 @@ def _counted(config: PretrainedConfig, recipe: Recipe) -> dict[str, int]:
     """Parameters of the whole model, of its layers' matrices and of adapters on them."""
     folder = folder_of(config)
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        model: Model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, trust_remote_code=is_trusted(folder)
         )
     layers = language_layers(model)

@@ -46,6 +46,7 @@ from finetune_core.worker.foreign_code import use_private_modules
 from finetune_core.worker.memory.fake_4bit import fake_4bit
 from finetune_core.worker.model.adapter import lora_config
 from finetune_core.worker.model.router_loss import name_experts, with_router
+from finetune_core.worker.types import Model
 
 # CUDA's caching allocator gives out multiples of this (kMinBlockSize in c10/cuda/CUDACachingAllocator.cpp).
 _ROUNDED_TO = 512
@@ -214,7 +215,7 @@ def _traced(config: PretrainedConfig, layers: int, recipe: Recipe, device: str) 
 
 
 def _mark_layers(tally: Tally, model: torch.nn.Module) -> None:
-    """Tell the backward pass of the last layer, which comes first, from that of the first one."""
+    """Distinguish the backward pass of the last layer, which comes first, from that of the first one."""
     layers = language_layers(model)
 
     def mark(moment: str) -> Any:  # noqa: ANN401 - a hook
@@ -292,7 +293,7 @@ def folder_of(config: PretrainedConfig) -> Path:
     return Path(config.name_or_path or os.devnull)
 
 
-def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTensorMode) -> Any:  # noqa: ANN401
+def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTensorMode) -> Model:
     """The model as the worker builds it: weights, packed where the recipe says so, the fused head, the adapter.
 
     It is put together of meta tensors, which PEFT can move about, and becomes fake then.
@@ -302,7 +303,7 @@ def _build(config: PretrainedConfig, recipe: Recipe, device: str, fake: FakeTens
     folder = folder_of(config)
     with unset_fake_temporarily():
         with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            model: Model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
                 config, dtype=weights_dtype(recipe, device), trust_remote_code=is_trusted(folder)
             )
         adapter = lora_config(recipe, model)
@@ -360,7 +361,7 @@ def _scales(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
         yield from (state.absmax, state.code, *inner)
 
 
-def _train(tally: Tally, model: Any, recipe: Recipe, device: str) -> int:  # noqa: ANN401
+def _train(tally: Tally, model: Model, recipe: Recipe, device: str) -> int:
     """Two steps: the first makes the optimiser's states, the second is measured. Gives the bytes between them."""
     static = 0
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -385,7 +386,7 @@ def _train(tally: Tally, model: Any, recipe: Recipe, device: str) -> int:  # noq
     return static
 
 
-def _states_in_8_bits(trained: list[torch.nn.Parameter], model: Any) -> Iterator[torch.Tensor]:  # noqa: ANN401
+def _states_in_8_bits(trained: list[torch.nn.Parameter], model: Model) -> Iterator[torch.Tensor]:
     """What bitsandbytes' Adam keeps: two bytes, and a float32 for 256 of each; of embeddings float32 moments."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     for parameter in trained:
@@ -403,7 +404,7 @@ def _optimiser(trained: list[torch.nn.Parameter], recipe: Recipe, device: str) -
     return torch.optim.AdamW(trained, lr=1e-4, fused=device == "cuda", foreach=False if device != "cuda" else None)
 
 
-def _forward_backward(model: Any, recipe: Recipe, device: str) -> None:  # noqa: ANN401
+def _forward_backward(model: Model, recipe: Recipe, device: str) -> None:
     rows, length = _sizes(model.config, recipe)
     ids = torch.zeros(rows, length, dtype=torch.long)
     inputs: dict[str, Any] = {"input_ids": ids, "labels": ids, "position_ids": torch.arange(length)[None]}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from peft import LoraConfig
 
@@ -11,9 +9,10 @@ from finetune_core.errors import FtError
 from finetune_core.plan.advice.targets import experts_drop_nothing, unknown_targets
 from finetune_core.recipe.schema import ALL_LINEAR, Recipe
 from finetune_core.worker.model.adapter_targets import all_linear, named, stacked_experts
+from finetune_core.worker.types import Model
 
 
-def lora_config(recipe: Recipe, model: Any) -> LoraConfig | None:  # noqa: ANN401 - a transformers model
+def lora_config(recipe: Recipe, model: Model) -> LoraConfig | None:
     """The adapter of the recipe on this model; None for full fine-tuning."""
     adapter = recipe.adapter
     if adapter.kind == "none":
@@ -31,7 +30,7 @@ def lora_config(recipe: Recipe, model: Any) -> LoraConfig | None:  # noqa: ANN40
     )
 
 
-def refuse_dropped_experts(recipe: Recipe, model: Any) -> None:  # noqa: ANN401 - a transformers model
+def refuse_dropped_experts(recipe: Recipe, model: Model) -> None:
     """Raise FtError where stacked experts would get an adapter with dropout, which PEFT refuses in its own words."""
     adapter = recipe.adapter
     if adapter.kind == "none" or not adapter.dropout:

@@ -17,6 +17,7 @@ from peft.utils import transformers_weight_conversion as conversion
 from transformers.pytorch_utils import Conv1D
 
 from finetune_core.recipe.schema import ALL_LINEAR
+from finetune_core.worker.types import Model
 
 # What PEFT can put a LoRA adapter on, quantised layers being kinds of Linear.
 ADAPTABLE: Final = (
@@ -27,7 +28,7 @@ _ROUTERS: Final = frozenset(("gate", "router"))
 _EXPERTS: Final = "experts"
 
 
-def all_linear(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a transformers model
+def all_linear(model: Model) -> dict[str, Any]:
     """PEFT's arguments for an adapter on every linear layer that rows reach: `target_modules` and `exclude_modules`."""
     linear = [name for name, module in model.named_modules() if isinstance(module, _LINEAR)]
     heads = {name for name, module in model.named_modules() if module is model.get_output_embeddings()}
@@ -83,7 +84,7 @@ def in_words(adapters: Mapping[str, int], none: list[str]) -> str:
     return f"adapters on {listed}" + (f"; none on {', '.join(none)}" if none else "")
 
 
-def _language_part(model: Any) -> str:  # noqa: ANN401 - as above
+def _language_part(model: Model) -> str:
     """The prefix of the names of its modules; empty where the whole model is it."""
     if model.config.get_text_config() is model.config:
         return ""
@@ -99,7 +100,7 @@ def _routers(model: torch.nn.Module) -> set[str]:
     return {name for name in names if _leaf(name) in _ROUTERS and name.rpartition(".")[0] in beside}
 
 
-def stacked_experts(model: Any) -> set[str]:  # noqa: ANN401 - as above
+def stacked_experts(model: Model) -> set[str]:
     """The names PEFT knows stacked experts by, where it knows those of this architecture."""
     kind = vars(conversion)["_MODEL_TO_CONVERSION_PATTERN"].get(model.config.model_type)
     known = vars(conversion)["_MOE_TARGET_MODULE_MAPPING"].get(kind, {})

@@ -11,6 +11,7 @@ import torch
 from finetune_core.errors import problem
 from finetune_core.text import one_line
 from finetune_core.worker.model.undisturbed import undisturbed
+from finetune_core.worker.types import Model
 
 # How configs call the number of experts, and of those that a token meets; TRL reads the first name of each.
 _NAMES: Final = (
@@ -37,7 +38,7 @@ def with_router(inputs: dict[str, Any], weight: float) -> dict[str, Any]:
 
 
 def refuse_without_router(
-    model: Any,  # noqa: ANN401 - a transformers model with a fused head
+    model: Model,
     autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     """Raise FtError when the model gives no loss of its router, tried with a row of two tokens."""
