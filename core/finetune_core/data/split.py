@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from finetune_core.data.rows import CanonicalRow, Text, passages
+from finetune_core.data.rows import CanonicalRow, Conversation, Text, passages
 
 T = TypeVar("T", bound=CanonicalRow)
 NO_GROUPS: Mapping[int, Hashable] = {}
+# Columns that say which conversation, or which group of rows, a row is of.
+_CONVERSATION_IDS: Final = frozenset(
+    "conversation_id conversationid conv_id chat_id session_id thread_id dialogue_id dialog_id group_id".split()  # noqa: SIM905
+)
 
 
 def split(
@@ -18,8 +22,9 @@ def split(
 ) -> tuple[list[T], list[T]]:
     """Part rows into (training, held out): `share` of them, at least one of two or more, chosen by the seed.
 
-    Both keep the order of the file. Rows that ask the same, and rows of one group (`groups` goes from row number to
-    group, such as that of near-duplicates), stay on one side; where all rows are one group, they are parted all the
+    Both keep the order of the file. Rows that ask the same stay on one side. So do rows of one conversation: one begins
+    with the turns of the other, or a column such as `conversation_id` says so. So do rows of one group (`groups` goes
+    from row number to group, such as that of near-duplicates). Where all rows are one group, they are parted all the
     same. A row's place depends on seed and row number alone, so that a file that has grown keeps nearly the same rows
     held out; the same on every machine and version of Python.
     """
@@ -34,6 +39,23 @@ def question_key(row: CanonicalRow) -> str:
     """What a row asks, whatever its case and spacing; of a text all of it."""
     asked = [part.text for part in passages(row) if not part.trained or isinstance(row, Text)]
     return " ".join(" ".join(asked).casefold().split())
+
+
+def prefixes(row: CanonicalRow) -> list[bytes]:
+    """A hash for each beginning of a conversation, one turn longer each; the last is that of the whole."""
+    found: list[bytes] = []
+    digest = hashlib.sha256()
+    for turn in row.messages if isinstance(row, Conversation) else ():
+        said = " ".join(f"{turn.role} {turn.content}".casefold().split())
+        digest.update(said.encode(errors="replace") + b"\0")
+        found.append(digest.copy().digest())
+    return found
+
+
+def _ids(row: CanonicalRow) -> list[Hashable]:
+    """What names the conversation or group of a row."""
+    named = [(name, value) for name, value in row.extra.items() if name.lower() in _CONVERSATION_IDS]
+    return [(name, str(value)) for name, value in named if isinstance(value, str | int) and str(value).strip()]
 
 
 def _whole_families(ranked: Sequence[int], families: Sequence[int], count: int) -> set[int]:
@@ -61,8 +83,12 @@ def _families(rows: Sequence[CanonicalRow], groups: Mapping[int, Hashable]) -> l
         return place
 
     first: dict[Hashable, int] = {}
+    whole = {begun[-1] for row in rows if (begun := prefixes(row))}
     for place, row in enumerate(rows):
         ties: list[Hashable] = [("question", hashlib.sha256(question_key(row).encode(errors="replace")).digest())]
+        ties += _ids(row)
+        # Rows that grow turn by turn are one conversation.
+        ties += [begun for begun in prefixes(row) if begun in whole]
         if row.number in groups:
             ties.append(("group", groups[row.number]))
         for tie in ties:

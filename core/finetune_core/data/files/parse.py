@@ -78,15 +78,27 @@ def _parse_slowly(data: bytes) -> dict[str, object] | Fault:
         return _TOO_DEEP
     if isinstance(value, dict):
         return value
+    if _is_turns(value):
+        # A line, or an element, that is a conversation by itself.
+        return {"messages": value}
     kind = {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number or true/false")
     return Fault(f"the row is {kind}, not an object", "rows have named fields", 'write the row as {"name": value, ...}')
+
+
+def _is_turns(value: object) -> bool:
+    """Whether a value is a list of turns: objects that each say who speaks."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, dict) and ("role" in turn or "from" in turn) for turn in value)
+    )
 
 
 def not_text(data: bytes, error: UnicodeDecodeError) -> Fault:
     """The fault of bytes that are not UTF-8."""
     byte = error.start + 1 + (len(BOM) if data.startswith(BOM) else 0)
     why = f"byte {byte} of the row is not UTF-8"
-    return Fault("the row is not text", why, "save the file as UTF-8 (iconv -f latin1 -t utf-8 does it)")
+    return Fault("the row is not text", why, "save the file as UTF-8 (if Windows wrote it: iconv -f cp1252 -t utf-8)")
 
 
 class _RepeatedError(Exception):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from finetune_core.data.files.base import Compression, Container, Kind, RowFile, listed, refused, unreadable
 from finetune_core.data.files.one_object import check_not_one_object
@@ -40,10 +42,17 @@ _FOREIGN = (
     (b"\x89HDF", "an HDF5 file", "write its rows as Parquet or JSON Lines"),
     (b"%PDF", "a PDF document", "take its text out: pdftotext FILE"),
     (b"\x80\x04\x95", "a Python pickle, which may run code when it is read", "write its rows as JSON Lines"),
+    (b"version https://git-lfs", "a Git LFS pointer, which stands for the file", "fetch the file itself: git lfs pull"),
+    (b"<!DOCTYPE", "an HTML page", "download the file itself rather than the page about it"),
+    (b"<!doctype", "an HTML page", "download the file itself rather than the page about it"),
+    (b"<html", "an HTML page", "download the file itself rather than the page about it"),
     (b"\xff\xfe\0\0", "UTF-32 text", _ICONV.format("utf-32")),
     (b"\xff\xfe", "UTF-16 text", _ICONV.format("utf-16")),
     (b"\xfe\xff", "UTF-16 text", _ICONV.format("utf-16")),
 )
+
+
+_EXCEL: Final = re.compile(rb"sep=[^\r\n]\r?\n")
 
 
 def open_file(path: Path) -> RowFile:
@@ -101,6 +110,8 @@ def _layout(path: Path, source: Source, head: bytes, compression: Compression) -
     text = head.removeprefix(BOM).lstrip()
     start = Mark(1, 1, len(BOM) if head.startswith(BOM) else 0)
     kind = "md" if suffix == _MARKDOWN else _TEXTS.get(suffix)
+    if text.startswith(b"[") and kind is None and _lines_are_lists(text):
+        return Layout(Container("jsonl", compression), start)
     if text.startswith(b"[") and (kind is None or text[1:].lstrip().startswith(b"{")):
         offset = len(head) - len(text) + 1
         start = Mark(1, head.count(b"\n", 0, offset) + 1, offset)
@@ -116,6 +127,15 @@ def _layout(path: Path, source: Source, head: bytes, compression: Compression) -
         return Layout(Container("jsonl", compression), start)
     why = f"its name ends in {one_line(suffix, 20) or 'nothing'}, and it does not begin as JSON"
     raise refused(path, "this is no file of rows", f"{why}; {_READ}", _RENAME, "not-rows")
+
+
+def _lines_are_lists(text: bytes) -> bool:
+    """Whether the first lines are a list each, rather than parts of one."""
+    lines = text.splitlines()[:2]
+    try:
+        return len(lines) > 1 and lines[1].startswith(b"[") and isinstance(json.loads(lines[0]), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _first_line_is_object(text: bytes) -> bool:
@@ -135,6 +155,10 @@ def _table(path: Path, source: Source, head: bytes, start: Mark, container: Cont
     if b"\r" in head and b"\n" not in head:
         remedy = f"tr '\\r' '\\n' < {shlex.quote(one_line(path.name, 60))} > NEW"
         raise refused(path, "the lines of the table end in an old way", "by a carriage return alone", remedy)
+    if (said := _EXCEL.match(head.removeprefix(BOM))) is not None:
+        # Excel's own line, which names the delimiter.
+        begin = start.offset + len(said[0])
+        start, head = Mark(1, 2, begin), head[begin:]
     delimiter = _delimiter(head.removeprefix(BOM), "\t" if container.kind == "tsv" else ",")
     frames = csv_frames(source, start, delimiter)
     frame, first = next(frames), next(frames, None)

@@ -288,7 +288,8 @@ def plain_value(value: object) -> object:
     if isinstance(value, float):
         return value if isfinite(value) else (None if isnan(value) else str(value))
     if isinstance(value, dict):
-        return {str(name): plain_value(inner) for name, inner in value.items()}
+        # The type of a column gives each of its objects every field that any of them has: what is null was not there.
+        return {str(name): plain_value(inner) for name, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
         return [plain_value(inner) for inner in value]
     if isinstance(value, bytes):
