@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from finetune_core.data.files.base import Row
 from finetune_core.data.files.open import RowFile, open_rows
 from finetune_core.data.rows import CanonicalRow, Conversation, Text, TrainingRow
+from finetune_core.data.shapes.ambiguities import to_decide
 from finetune_core.data.shapes.convert import convert
 from finetune_core.data.shapes.recognise import AUTOMATIC, Choice, Shape, recognise, training_refusal
 from finetune_core.errors import FtError, Problem
@@ -26,8 +27,8 @@ class Conversion:
 
     @property
     def refusal(self) -> Problem | None:
-        """Why rows of this shape are not trained on; None where they are."""
-        return training_refusal(self.shape)
+        """Why rows of this shape are not trained on, or what has to be decided first; None where they are."""
+        return training_refusal(self.shape) or (to_decide(self.shape.question) if self.shape.question else None)
 
     def of(self, row: Row) -> CanonicalRow | Problem:
         """The row in canonical form, of whatever kind, or what is wrong with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from finetune_core.data.filters import filter_reason, nothing_left
 from finetune_core.data.rows import Text, TrainingRow, passages
 from finetune_core.data.scan.row_index import count_rows_of
 from finetune_core.data.shapes.recognise import AUTOMATIC, Choice
+from finetune_core.data.shapes.unused import Unused, unused_words
 from finetune_core.data.split import split
 from finetune_core.data.usable import usable
 from finetune_core.errors import FtError, Problem, gather
@@ -45,6 +47,7 @@ class _File:
     good: tuple[TrainingRow, ...]
     problems: tuple[Problem, ...]
     filtered: int
+    unused: tuple[Unused, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -85,6 +88,9 @@ def count_rows(recipe: Recipe, counted: TokenCount | None = None) -> tuple[DataF
     warnings = (*_left_out(source, recipe.data.source), *_left_out(held_out, recipe.data.held_out or ""))
     if facts.method is not None:
         warnings += without_effect(recipe, facts.method)
+    unused = tuple(one for one in source.unused if one.column != recipe.evaluation.fact_field)
+    if unused:
+        warnings += (_not_used(unused, recipe.data.source),)
     return facts, warnings, not all(isinstance(row, Text) or row.completion_only for row in source.good)
 
 
@@ -146,7 +152,7 @@ def _look(source: str, choice: Choice, *, held_out: bool) -> _File:
     if not good:
         raise FtError(bad[:_SHOWN])
     rows = len(found) if len(found) < _LOOKED_AT else count_rows_of(source, opened.file, held_out=held_out)
-    return _File(rows, len(found), good, bad, 0)
+    return _File(rows, len(found), good, bad, 0, opened.shape.unused)
 
 
 def _filtered(file: _File, path: str, data: Data) -> _File:
@@ -203,6 +209,16 @@ def _in_tokens(row: TrainingRow) -> tuple[int, int, bool]:
 
 def _bound(rows: Sequence[TrainingRow]) -> int:
     return max(_size(row) + _turns(row) * _MOST_PER_TURN for row in rows) + _MOST_PER_ROW
+
+
+def _not_used(columns: tuple[Unused, ...], source: str) -> Problem:
+    parts = [f"{one.part}: {json.dumps(one.column, ensure_ascii=False)}" for one in columns if one.part]
+    return Problem(
+        unused_words(columns),
+        source,
+        "no part of the rows that is trained comes from there",
+        f"go on without, or give one of them a part in data.mapping{', such as ' + parts[0] if parts else ''}",
+    )
 
 
 def _left_out(file: _File | None, source: str) -> tuple[Problem, ...]:

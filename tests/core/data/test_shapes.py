@@ -111,7 +111,7 @@ CHOICE = {"prompt": "p", "chosen": "a", "rejected": "b"}
         ({"prompt": "p"}, "prompt-only", {"prompt": "prompt"}),
         ({"prompt": TURNS[:1], "answer_key": 4}, "prompt-only", {"prompt": "prompt"}),
         ({"messages": TURNS[:1]}, "prompt-only", {"prompt": "messages"}),
-        ({"question": "2+2?", "answer": 4}, "prompt-only", {"prompt": "question"}),
+        ({"question": "2+2?", "answer_key": 4}, "prompt-only", {"prompt": "question"}),
         ({"text": "once upon a time"}, "text", {"text": "text"}),
         ({"content": "once", "path": "a.txt"}, "text", {"text": "content"}),
     ],

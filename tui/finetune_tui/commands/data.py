@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from finetune_core.data.checks.check import DataReport
     from finetune_core.data.rows import CanonicalRow
     from finetune_core.data.shapes.ambiguities import Question
-    from finetune_core.data.shapes.recognise import Choice
+    from finetune_core.data.shapes.recognise import Choice, Shape
     from finetune_core.data.tokens.client import Preview, TokenSpan
     from finetune_core.recipe.schema import Data
 
@@ -361,9 +361,7 @@ def _print_report(report: DataReport, tokens: dict[str, Any] | None) -> None:
     assert shape is not None
     container = report.container.words if report.container is not None else ""
     output.data(f"{report.source}: {report.rows:,} {plural(report.rows, 'row')}, {container}")
-    output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
-    if shape.question:
-        _print_question(shape.question)
+    _print_shape(shape)
     for name, counts in (("turns a row", dict(report.tally.turn_groups())), ("turns by role", report.tally.roles)):
         if counts and report.tally.roles:
             output.data(f"{name}: " + ", ".join(f"{word}: {count:,}" for word, count in counts.items()))
@@ -390,11 +388,22 @@ def _print_report(report: DataReport, tokens: dict[str, Any] | None) -> None:
     output.data(f"{report.usable:,} {plural(report.usable, 'row')} can be used, {report.errors:,} cannot")
 
 
+def _print_shape(shape: Shape) -> None:
+    """What the rows are, what of them is not used, and what is to be decided."""
+    from finetune_core.data.shapes.unused import unused_words
+
+    output.data(f"shape: {shape.name} ({shape.evidence}), trainable as {shape.trainable_as}")
+    if shape.unused:
+        output.data(unused_words(shape.unused))
+    if shape.question:
+        _print_question(shape.question)
+
+
 def _print_question(question: Question) -> None:
     output.data(f"to decide: {question.text}")
     for answer in question.answers:
         ways = "".join(f" --map {part}={column}" for part, column in answer.mapping.items())
-        taken = " (so until you decide)" if answer is question.answers[0] else ""
+        taken = " (proposed)" if answer is question.answers[0] else ""
         output.data(f"    {answer.words}{taken}: --shape {answer.shape}{ways}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -57,6 +57,7 @@ class DataReport:
             "shape": shape.name if shape else None,
             "evidence": shape.evidence if shape else None,
             "question": shape.question.to_json() if shape and shape.question else None,
+            "unused": [asdict(one) for one in shape.unused] if shape else [],
             "container": None if self.container is None else self.container.name,
             "shards": None if self.container is None else self.container.shards,
             "rows": self.rows,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from finetune_core.data.shapes.refusals import MULTIMODAL, TOKENISED, TREE, Refusal
+from finetune_core.data.shapes.labels import grade
+from finetune_core.data.shapes.paths import value_at
+from finetune_core.data.shapes.refusals import MULTIMODAL, ONE_TURN, TOKENISED, TREE, Refusal
 
 MESSAGES, ALPACA, SHAREGPT, PROMPT_COMPLETION = "messages", "alpaca", "sharegpt", "prompt-completion"
 PREFERENCE, UNPAIRED, PROMPT_ONLY, TEXT = "preference", "unpaired-preference", "prompt-only", "text"
@@ -44,23 +47,37 @@ _EXCHANGES = (
     ("text", "summary"),
     ("content", "summary"),
 )
+# What earlier turns beside a question and its answer are called.
+HISTORIES = ("history", "conversation_history", "chat_history", "previous_messages", "message_history")
+_SYSTEM = (
+    ("system", "system"),
+    ("system", "system_prompt"),
+    ("system", "systemInstruction"),
+    ("system", "system_instruction"),
+)
 _OPTIONAL = {
     ALPACA: (
         ("input", "input"),
         ("input", "context"),
         ("system", "system"),
         ("system", "system_prompt"),
-        ("history", "history"),
+        *(("history", name) for name in HISTORIES),
         ("tools", "tools"),
     ),
-    MESSAGES: (("system", "system"), ("tools", "tools"), ("tools", "functions")),
-    SHAREGPT: (("system", "system"), ("tools", "tools"), ("tools", "functions")),
+    MESSAGES: (*_SYSTEM, ("tools", "tools"), ("tools", "functions")),
+    SHAREGPT: (*_SYSTEM, ("tools", "tools"), ("tools", "functions")),
+    PROMPT_COMPLETION: _SYSTEM,
     PREFERENCE: (("input", "input"), ("system", "system")),
     UNPAIRED: (("input", "input"), ("system", "system")),
     PROMPT_ONLY: (("system", "system"),),
 }
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
-_NO_CONVERSATIONS = ("prompt", "history", "tools", "functions", "chosen", "rejected")
+_NO_CONVERSATIONS = (
+    *("prompt", "tools", "functions", "chosen", "rejected", "input", "output", "examples", "few_shot", "tools_used"),
+    *HISTORIES,
+)
+# Columns of answers to a prompt that is a list of turns.
+_COMPLETIONS = ("completion", "response", "output", "answer", "ideal", "reply", "target", "expected", "expected_output")
 PAIRS = (
     ("chosen", "rejected"),
     ("chosen_messages", "rejected_messages"),
@@ -80,7 +97,6 @@ ANSWERING = (
     "output", "response", "answer", "completion", "solution", "answers", "target", "targets", "assistant", "highlights",
     "summary", "reply",
 )  # fmt: skip
-_BAD = ("0", "0.0", "false", "no", "bad")
 TEXTS = ("text", "content", "raw_content", "document", "body", "article")
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios", "pixel_values")
 _MEDIA_MARKS = ("<image>", "<video>", "<audio>", "<|vision_start|>", "<|image_pad|>", "</img>")
@@ -93,6 +109,7 @@ _TURN_KEYS = (
     ("role", "text"),
     ("from", "text"),
     ("speaker", "text"),
+    ("role", "parts"),
 )
 PAIR_KEYS = (("human", "assistant"), ("user", "assistant"), ("input", "output"))
 _ANSWERING = ("assistant", "gpt", "model", "bot", "chatgpt", "bing", "bard", "function_call", "tool_call")
@@ -128,8 +145,15 @@ def refusal(value: Value) -> Refusal | None:
         return TOKENISED
     if "parent_id" in value and isinstance(value.get("text"), str) and value.get("role") in ("prompter", "assistant"):
         return TREE
+    if isinstance(value.get("role"), str) and isinstance(value.get("content"), str) and not _more_than_a_turn(value):
+        return ONE_TURN
     media = any(value.get(name) for name in _MEDIA) or any(map(_holds_media, value.values()))
     return MULTIMODAL if media else None
+
+
+def _more_than_a_turn(value: Value) -> bool:
+    """Whether a row with a role has an answer or a conversation besides."""
+    return any(name in value for name in (*CONVERSATIONS, *ANSWERING, *(good for good, _ in PAIRS)))
 
 
 def is_preference(value: Value) -> bool:
@@ -139,7 +163,7 @@ def is_preference(value: Value) -> bool:
 
 def bad_label(value: Value, mapping: Mapping[str, str]) -> bool:
     """Whether a label beside the row's answer, or the column of the part `label`, calls the answer a bad one."""
-    if "label" in mapping and str(value.get(mapping["label"])).strip().casefold() in _BAD:
+    if "label" in mapping and grade(value_at(value, mapping["label"])) is False:
         return True
     return any(value.get(name) is False for name in LABELS if name not in mapping.values())
 
@@ -149,12 +173,28 @@ def turn_keys(value: object) -> tuple[str, str] | None:
 
     One of `PAIR_KEYS` stands for the old form in which each turn is a pair {"human": ..., "assistant": ...}.
     """
+    value = listed(value)
     if not isinstance(value, list) or not value or not isinstance(first := value[0], dict):
         return None
     for keys in (*_TURN_KEYS, *PAIR_KEYS):
         if keys[0] in first and keys[1] in first:
             return keys
     return ("role", "content") if "role" in first else None
+
+
+def listed(value: object) -> object:
+    """Turns that are written otherwise as a list: JSON in a text, or an object of two lists of the same length."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and any(f'"{who}"' in value[:400] for who, _ in _TURN_KEYS):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    if isinstance(value, dict):
+        for keys in _TURN_KEYS:
+            columns = [value.get(name) for name in keys]
+            if all(isinstance(one, list) and one for one in columns) and len({len(one) for one in columns}) == 1:  # type: ignore[arg-type]
+                return [dict(zip(value, row, strict=False)) for row in zip(*value.values(), strict=False)]
+    return value
 
 
 def optional_parts(reading: Reading, values: list[Value]) -> dict[str, str]:
@@ -208,7 +248,12 @@ def answered(value: Value) -> Reading | None:
     """A row of questions and answers by itself, whatever labels stand beside them."""
     if _is_text_or_turns(value.get("prompt")) and _is_text_or_turns(value.get("completion")):
         return Reading(PROMPT_COMPLETION, (("prompt", "prompt"), ("completion", "completion")))
+    if (completed := _completed(value)) is not None:
+        return completed
     column = _conversation(value)
+    if column is not None and column not in CONVERSATIONS and _exchange(value) is not None:
+        # Any list of turns may stand beside a question and its answer.
+        column = None
     if column is not None and _is_answered(value[column]):
         keys = turn_keys(value[column]) or ("", "")
         if keys[0] == "role":
@@ -216,6 +261,23 @@ def answered(value: Value) -> Reading | None:
         return Reading(SHAREGPT, (("conversations", column),))
     exchange = _exchange(value)
     return Reading(ALPACA, (("instruction", exchange[0]), ("output", exchange[1]))) if exchange else None
+
+
+def _completed(value: Value) -> Reading | None:
+    """A prompt of turns that end with a question, and its answer in a column beside."""
+    for asking in _PROMPTS:
+        turns = listed(within(value.get(asking)))
+        keys = turn_keys(turns)
+        if keys is None or keys in PAIR_KEYS or not isinstance(turns, list) or _answers(turns[-1], keys[0]):
+            continue
+        answer = next((name for name in _COMPLETIONS if name != asking and _is_text_or_turns(value.get(name))), None)
+        if answer is not None:
+            return Reading(PROMPT_COMPLETION, (("prompt", asking), ("completion", answer)))
+    return None
+
+
+def _answers(turn: object, who: str) -> bool:
+    return isinstance(turn, dict) and str(turn.get(who)).strip().lower() in _ANSWERING
 
 
 def _conversation(value: Value) -> str | None:
@@ -247,7 +309,7 @@ def _exchange(value: Value) -> tuple[str, str] | None:
 
 
 def _may_be_answer(value: object) -> bool:
-    return value is None or isinstance(value, str | list)
+    return value is None or isinstance(value, str | list | int | float | dict)
 
 
 def _asking(value: Value) -> Reading | None:
@@ -265,10 +327,10 @@ def _text(value: Value) -> Reading | None:
 
 def _is_answered(turns: object) -> bool:
     """Whether any turn is an assistant's, or the turns are pairs."""
-    keys = turn_keys(turns)
+    keys, turns = turn_keys(turns), listed(turns)
     if keys is None or not isinstance(turns, list) or keys in PAIR_KEYS:
         return keys is not None
-    return any(isinstance(turn, dict) and str(turn.get(keys[0])).lower() in _ANSWERING for turn in turns)
+    return any(_answers(turn, keys[0]) for turn in turns)
 
 
 def _is_text_or_turns(value: object) -> bool:

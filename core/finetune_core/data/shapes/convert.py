@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from finetune_core.data.files.open import Row
@@ -27,8 +29,11 @@ from finetune_core.data.shapes.columns import (
     bad_label,
     is_preference,
     refusal,
+    turn_keys,
     within,
 )
+from finetune_core.data.shapes.labels import grade
+from finetune_core.data.shapes.paths import root, value_at
 from finetune_core.data.shapes.recognise import Shape
 from finetune_core.data.shapes.turns import (
     FILL,
@@ -80,8 +85,12 @@ def _check_worth(value: Value, shape: Shape) -> None:
     if not shape.by_hand and is_preference(value):
         why = "the other rows are not, and taken as one of them it could teach the rejected answer"
         raise BadRowError("bad-answer", "", "this row is a preference pair", why, "take it out, or write it like them")
+    column = shape.mapping.get("label", "label")
+    if "label" in shape.mapping and grade(label := value_at(value, column)) is None:
+        what = "the row has no label" if label is None else f"the label {one_line(repr(label), 40)} is not known"
+        why = "it says neither that the answer is good nor that it is bad"
+        raise BadRowError("wrong-type", column, what, why, "write true or false, or leave label out of data.mapping")
     if bad_label(value, shape.mapping):
-        column = shape.mapping.get("label", "label")
         raise BadRowError("bad-answer", column, "the answer is labelled bad", "what is labelled false is not trained")
 
 
@@ -98,8 +107,10 @@ def _alpaca(row: Row, columns: Columns, fixes: Fixes) -> Conversation:
     value = _value(row)
     prompt = _asked(value, columns, "instruction")
     tools = tools_of(value.get(columns["tools"]), columns["tools"]) if "tools" in columns else ()
-    said, column = _get(value, columns["output"]), columns["output"]
+    said, column = _written(_get(value, columns["output"])), columns["output"]
     answer = answer_or_calls(said, column) if tools else Message("assistant", answer_text(said, column))
+    if reasoning := _optional(value, columns, "reasoning"):
+        answer = replace(answer, reasoning=reasoning)
     turns = (*_system(value, columns), *_history(value, columns), *prompt, answer)
     return Conversation(row.number, checked(turns, fixes), _extra(value, columns), tools=tools)
 
@@ -108,14 +119,15 @@ def _prompt_completion(row: Row, columns: Columns, fixes: Fixes) -> Conversation
     value, asking, answering = _value(row), columns["prompt"], columns["completion"]
     prompt, completion = _get(value, asking), _get(value, answering)
     extra = _extra(value, columns)
-    if isinstance(prompt, str) and isinstance(completion, str):
+    system = _system(value, columns)
+    if isinstance(prompt, str) and isinstance(completion, str) and not system:
         plain = Message("user", text_of(prompt, asking)), Message("assistant", answer_text(completion, answering))
         return Conversation(row.number, plain, extra, completion_only=True)
     if isinstance(completion, str) and not isinstance(prompt, str):
         completion = [{"role": "assistant", "content": completion}]
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
-    asked = tuple(Message(turn.role, turn.content, trained=False) for turn in turns_of(prompt, asking))
+    asked = tuple(replace(turn, trained=False) for turn in system + turns_of(within(prompt), asking))
     answers = turn_or_turns(completion, answering)
     # A completion that repeats the whole conversation, as the chosen side of pairs often does, is taken as that.
     begun = answers[: len(asked)] if len(answers) > len(asked) else ()
@@ -198,20 +210,25 @@ def _value(row: Row) -> Value:
 
 
 def _extra(value: Value, columns: Columns) -> dict[str, object]:
-    used = set(columns.values())
+    used = {column if column in value else root(column) for column in columns.values()}
     return {name: item for name, item in value.items() if name not in used}
 
 
 def _get(value: Value, column: str) -> object:
-    if value.get(column) is None:
+    found = value_at(value, column)
+    if found is None:
         what = f"the field `{one_line(column, 40)}` is missing"
         raise BadRowError("wrong-type", column, what, "the other rows have it")
-    return value[column]
+    return found
 
 
 def _optional(value: Value, columns: Columns, part: str) -> str:
     column = columns.get(part)
-    return "" if column is None or value.get(column) is None else text_of(value[column], column)
+    found = None if column is None else value_at(value, column)
+    if isinstance(found, list) and all(isinstance(text, str) for text in found):
+        # Passages are texts of their own.
+        return "\n\n".join(found)
+    return "" if column is None or found is None else text_of(found, column)
 
 
 def _system(value: Value, columns: Columns) -> tuple[Message, ...]:
@@ -237,10 +254,19 @@ def _asked(value: Value, columns: Columns, part: str) -> tuple[Message, ...]:
     return (Message("user", question),)
 
 
+def _written(answer: object) -> object:
+    """An answer that is no text, written as JSON writes it: a number, true or false, an object."""
+    return json.dumps(answer, ensure_ascii=False) if isinstance(answer, int | float | dict) else answer
+
+
 def _history(value: Value, columns: Columns) -> tuple[Message, ...]:
     """Earlier exchanges of an alpaca row: a list of pairs [question, answer]."""
-    column = columns.get("history", "")
-    pairs = value.get(column) or []
+    column = columns.get("history")
+    if column is None:
+        return ()
+    pairs = value_at(value, column) or []
+    if turn_keys(pairs) is not None:
+        return tuple(replace(turn, trained=False) for turn in turns_of(pairs, column))
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         why = "it has to be [[question, answer], ...]"
         raise BadRowError("wrong-type", column, "the history is no list of pairs", why)

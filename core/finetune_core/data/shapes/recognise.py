@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from finetune_core.data.files.open import HEAD_ROWS, Row
 from finetune_core.data.rows import TrainableAs
-from finetune_core.data.shapes.ambiguities import Question, question_of
+from finetune_core.data.shapes.ambiguities import Answer, Question, as_settings, deeper, question_of
 from finetune_core.data.shapes.columns import (
     ALPACA,
     MESSAGES,
@@ -25,7 +25,9 @@ from finetune_core.data.shapes.columns import (
     optional_parts,
     read,
 )
+from finetune_core.data.shapes.paths import root, value_at
 from finetune_core.data.shapes.refusals import Refusal
+from finetune_core.data.shapes.unused import Unused, unused_columns
 from finetune_core.errors import FtError, Problem
 from finetune_core.recipe.schema import Data
 from finetune_core.text import counted, one_line, plural
@@ -40,8 +42,8 @@ KNOWN_SHAPES = (
 PARTS: Final[dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]]] = {
     MESSAGES: ((("messages",),), ("system", "tools", "label")),
     SHAREGPT: ((("conversations",),), ("system", "tools", "label")),
-    ALPACA: ((("instruction", "output"),), ("input", "system", "history", "tools", "label")),
-    PROMPT_COMPLETION: ((("prompt", "completion"),), ("label",)),
+    ALPACA: ((("instruction", "output"),), ("input", "system", "history", "reasoning", "tools", "label")),
+    PROMPT_COMPLETION: ((("prompt", "completion"),), ("system", "label")),
     PREFERENCE: ((("chosen", "rejected"), ("prompt", "pair")), ("prompt", "input", "system")),
     UNPAIRED: ((("prompt", "completion", "label"), ("messages", "label")), ("input", "system")),
     PROMPT_ONLY: ((("prompt",),), ("system",)),
@@ -54,6 +56,15 @@ _KINDS: Final = {
     PROMPT_ONLY: "prompts without answers, for GRPO",
     TEXT: "raw text, for continued pre-training",
 }
+
+
+_MOST_OFFERED: Final = 3
+_NO_ANSWERS: Final = frozenset(
+    {"id", "uuid", "title", "source", "url", "context", "system", "category", "language", "task"}
+)
+_LIKELY_ANSWERS: Final = frozenset(
+    "answers completions responses generations outputs canonical_solution sql query code solution reply pos".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,8 @@ class Shape:
     """A shape of rows: its name, how it was recognised, and which column plays which part (see `PARTS`).
 
     `question` is what a person should decide where the rows allow two readings; `by_hand` says that one did. The part
-    `label` of rows with answers names a column that marks bad ones (0 or false), which are left out.
+    `label` of rows with answers names a column that marks bad ones (0 or false), which are left out. `others` are
+    columns besides that hold texts, where rows seem to have no answer; `unused` are those that nothing is trained on.
     """
 
     name: str
@@ -89,6 +101,8 @@ class Shape:
     mapping: dict[str, str]
     question: Question | None = None
     by_hand: bool = False
+    others: tuple[str, ...] = ()
+    unused: tuple[Unused, ...] = ()
 
     @property
     def trainable_as(self) -> TrainableAs:
@@ -118,14 +132,42 @@ def training_refusal(shape: Shape) -> Problem | None:
         UNPAIRED: "to learn the good answers only, set data.shape to "
         + ("messages" if "messages" in shape.mapping else "prompt-completion")
         + "; rows labelled false are then left out",
-        PROMPT_ONLY: "add the answers in a column `completion`; or name the column that holds them in data.mapping",
+        PROMPT_ONLY: _other_answers(shape),
     }
     why = "this version trains on answers and on text"
     return Problem(f"the rows are {_KINDS[shape.name]}", "data.source", why, remedies[shape.name], kind="not-offered")
 
 
+def _other_answers(shape: Shape) -> str:
+    """What may hold the answers of rows that seem to be prompts alone."""
+    prompt = shape.mapping.get("prompt", "")
+    ways = [as_settings(Answer("", ALPACA, {"instruction": prompt, "output": path})) for path in shape.others]
+    if not ways:
+        return "add the answers in a column `completion`; or name the column that holds them in data.mapping"
+    return f"if one of these is the answer: {'; or '.join(ways[:_MOST_OFFERED])}"
+
+
+def _filled(values: Sequence[Value], taken: Iterable[str]) -> tuple[str, ...]:
+    """Columns and paths besides that hold a text in most rows, the likeliest answer first."""
+    used, found = set(taken), Counter[str]()
+    for value in values:
+        for name, held in value.items():
+            path = deeper(held, name) if name not in used and not _is_id(name) else None
+            if path is not None:
+                found[path] += 1
+    likely = [path for path, count in found.items() if 2 * count > len(values)]
+    return tuple(sorted(likely, key=lambda path: root(path) not in _LIKELY_ANSWERS))
+
+
+def _is_id(name: str) -> bool:
+    return name.lower() in _NO_ANSWERS or name.lower().endswith(("_id", "_url"))
+
+
 def _chosen_answers(shape: Shape) -> str:
-    good, prompt = shape.mapping.get("chosen"), shape.mapping.get("prompt")
+    good, prompt, pair = (shape.mapping.get(part) for part in ("chosen", "prompt", "pair"))
+    if pair is not None and prompt is not None:
+        first = as_settings(Answer("", ALPACA, {"instruction": prompt, "output": f"{pair}[0]"}))
+        return f"where both answers are right, or the first is the better one: {first}"
     if good is None:
         return "to learn the better answers only, write each row as messages: the prompt, then the better answer"
     if prompt is None:
@@ -151,7 +193,10 @@ def _inferred(values: Sequence[Value], source: str) -> Shape:
     reading = Counter(readings).most_common(1)[0][0]
     needed, more = dict(reading.mapping), optional_parts(reading, list(values))
     evidence = _evidence(name, needed, more, readings.count(reading), len(values))
-    return Shape(name, evidence, needed | more, question_of(reading, values, needed | more))
+    mapping = needed | more
+    others = _filled(values, needed.values()) if name == PROMPT_ONLY else ()
+    unused = unused_columns(values, mapping, PARTS[name][1])
+    return Shape(name, evidence, mapping, question_of(reading, values, mapping), others=others, unused=unused)
 
 
 def _evidence(name: str, needed: Mapping[str, str], more: Mapping[str, str], count: int, total: int) -> str:
@@ -176,7 +221,11 @@ def _chosen(values: Sequence[Value], choice: Choice) -> Shape:
     known = {part for needed in sets for part in needed} | set(optional)
     seen = Counter(column for value in values for column in value)
     problems = [_unknown_part(part, name, known) for part in choice.mapping if part not in known]
-    problems += [_no_column(part, column, seen) for part, column in choice.mapping.items() if column not in seen]
+    problems += [
+        _no_column(part, column, seen)
+        for part, column in choice.mapping.items()
+        if column not in seen and not any(value_at(value, column) is not None for value in values)
+    ]
     # A column called `label` may mark anything: it is taken for that only where it is asked for.
     mapping = {**{part: part for part in known if part in seen and _is_plain(part, name)}, **choice.mapping}
     if not any(set(needed) <= set(mapping) for needed in sets) and not problems:
@@ -185,7 +234,8 @@ def _chosen(values: Sequence[Value], choice: Choice) -> Shape:
         problems += [_no_part(part, name, seen) for part in missing]
     if problems:
         raise FtError(problems)
-    return Shape(name, f"chosen by hand: {_columns(mapping)}", mapping, by_hand=True)
+    unused = unused_columns(values, mapping, PARTS[name][1])
+    return Shape(name, f"chosen by hand: {_columns(mapping)}", mapping, by_hand=True, unused=unused)
 
 
 def _is_plain(part: str, name: str) -> bool:
@@ -242,8 +292,8 @@ def _seen(counts: Mapping[str, int]) -> str:
 def _no_good_rows(rows: Sequence[Row]) -> list[Problem]:
     problems = [row.problem for row in rows[:5] if row.problem is not None]
     where = rows[0].source if rows else "data.source"
-    why = "the first of them are listed above" if problems else "the file holds none"
-    remedy = f"write rows in one of: {KNOWN_SHAPES}"
+    why = f"{problems[0].where}: {problems[0].what}: {problems[0].why}" if problems else "the file holds none"
+    remedy = problems[0].remedy if problems else f"write rows in one of: {KNOWN_SHAPES}"
     return [*problems, Problem("no row of the file can be read", where, why, remedy, kind="unreadable")]
 
 

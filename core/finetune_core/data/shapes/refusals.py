@@ -27,6 +27,13 @@ MULTIMODAL = Refusal(
     "only text is trained, and an answer about a picture nobody shows teaches the model to make things up",
     "keep the rows without media, or take the media columns, parts and marks such as <image> out",
 )
+ONE_TURN = Refusal(
+    "not-rows",
+    "single turns (role and content), not conversations",
+    "trained one by one they would teach questions and answers alike, each without what stood before it",
+    "put the turns of each conversation into one row: "
+    "jq -sc 'group_by(.conversation_id)[] | {messages: map({role, content})}' turns.jsonl > rows.jsonl",
+)
 TREE = Refusal(
     "not-rows",
     "single messages of a tree (parent_id), not conversations",

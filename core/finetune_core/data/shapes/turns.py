@@ -8,7 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from finetune_core.data.rows import Message, Role, ToolCall
-from finetune_core.data.shapes.columns import PAIR_KEYS, turn_keys
+from finetune_core.data.shapes.columns import PAIR_KEYS, listed, turn_keys
+from finetune_core.data.shapes.parts import CALL_PARTS as _CALL_PARTS
+from finetune_core.data.shapes.parts import REASONING_PARTS as _REASONING_PARTS
+from finetune_core.data.shapes.parts import call_of, in_turns
 from finetune_core.text import one_line
 
 FILL: Final = "fill it in, or remove the row"
@@ -37,8 +40,6 @@ _ROLES: Final[dict[str, Role]] = {
 }
 _CALLING: Final = ("function_call", "tool_call")
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
-_REASONING_PARTS: Final = ("reasoning", "thinking")
-_CALL_PARTS: Final = ("tool_call", "function_call")
 _TRANSCRIPT: Final = re.compile(r"(?:^|\n\n+)(Human|HUMAN|User|USER|Assistant|ASSISTANT):\s?")
 
 
@@ -52,6 +53,8 @@ class BadRowError(Exception):
 
 def text_of(value: object, field: str) -> str:
     """A text as it stands, or the texts of a list of parts joined. BadRowError when it is none."""
+    if isinstance(value, dict) and isinstance(value.get("parts"), list):
+        value = value["parts"]
     if isinstance(value, list):
         return "".join(_part(part, f"{field}[{i}]") for i, part in enumerate(value))
     if not isinstance(value, str):
@@ -69,13 +72,14 @@ def text_of(value: object, field: str) -> str:
 def _part(part: object, field: str) -> str:
     if not isinstance(part, dict):
         return text_of(part, field)
-    if part.get("type") in (*_REASONING_PARTS, *_CALL_PARTS):
+    if part.get("type") in (*_REASONING_PARTS, *_CALL_PARTS) or call_of(part) is not None:
         return ""
     return text_of(part.get("text", part.get("value")), field)
 
 
 def turns_of(value: object, column: str) -> tuple[Message, ...]:
     """A list of turns in any of the known forms. BadRowError when it is none."""
+    value = listed(value)
     keys = turn_keys(value)
     if keys is None or not isinstance(value, list):
         why = 'it has to be a list of turns such as {"role": "user", "content": "..."}'
@@ -85,7 +89,8 @@ def turns_of(value: object, column: str) -> tuple[Message, ...]:
         system = [{"role": "system", "content": pair["system"]} for pair in pairs[:1] if pair.get("system")]
         value = system + [{"role": role, "content": pair.get(role)} for pair in pairs for role in keys]
         keys = ("role", "content")
-    return tuple(_turn(turn, keys, f"{column}[{i}]") for i, turn in enumerate(value))
+    parts = [(i, part) for i, turn in enumerate(value) for part in in_turns(turn, keys)]
+    return tuple(_turn(part, keys, f"{column}[{i}]") for i, part in parts)
 
 
 def turn_or_turns(value: object, column: str) -> tuple[Message, ...]:
@@ -125,7 +130,7 @@ def _turn(turn: object, keys: tuple[str, str], field: str) -> Message:
     if not isinstance(turn, dict):
         raise BadRowError("wrong-type", field, "this turn is no object", f"a turn has `{keys[0]}` and `{keys[1]}`")
     name = turn.get(keys[0])
-    role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
         what = f"the role `{one_line(str(name), 30)}` is not known"
         why = "roles are system, user (human), assistant (gpt) and tool"
@@ -138,6 +143,8 @@ def _turn(turn: object, keys: tuple[str, str], field: str) -> Message:
 
 
 def _tool_text(content: object, field: str, key: str, role: str) -> str:
+    if role == "tool" and content is None:
+        return ""
     if role == "tool" and isinstance(content, dict):
         return json.dumps(content, ensure_ascii=False)
     return text_of(content, f"{field}.{key}")
@@ -164,9 +171,16 @@ def _reasoning(turn: Mapping[str, object], content: object, field: str) -> str:
 
 
 def _is_trained(turn: Mapping[str, object], field: str) -> bool:
+    if turn.get("masked") is not None:
+        return not _is_on(turn["masked"], field)
     weight = next((turn[name] for name in ("weight", "loss_weight", "train", "loss") if turn.get(name) is not None), 1)
-    if weight in (0, 1):
-        return bool(weight)
+    return _is_on(weight, field)
+
+
+def _is_on(weight: object, field: str) -> bool:
+    known = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}.get(str(weight).lower())
+    if known is not None:
+        return known
     what, why = "the turn has a weight between or beyond 0 and 1", "a turn is trained or not"
     raise BadRowError("wrong-type", field, what, why, "use 0 or 1")
 
@@ -188,6 +202,8 @@ def _tool(tool: dict[str, object], field: str) -> dict[str, object]:
     inner = tool.get("function", tool)
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
         raise _bad_tool(field, "the tool has no name", 'it has to be {"name": ..., "parameters": {...}}')
+    if "input_schema" in tool:
+        tool = {("parameters" if name == "input_schema" else name): held for name, held in tool.items()}
     return tool if "function" in tool else {"type": "function", "function": tool}
 
 
@@ -207,8 +223,8 @@ def _calls(turn: Mapping[str, object], field: str) -> tuple[ToolCall, ...]:
 def _call_parts(content: object, field: str) -> tuple[ToolCall, ...]:
     """The calls among the parts of a turn."""
     parts = content if isinstance(content, list) else []
-    found = [part for part in parts if isinstance(part, dict) and part.get("type") in _CALL_PARTS]
-    return tuple(call for part in found for call in _called(part.get("value", part.get("text")), field))
+    found = [call_of(part) for part in parts if isinstance(part, dict)]
+    return tuple(call for one in found if one is not None for call in _called(one, field))
 
 
 def answer_or_calls(value: object, field: str) -> Message:
