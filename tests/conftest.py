@@ -67,11 +67,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Trainings that prove a result, and runs broken many times: minutes each, after the suite.
-_PROOF = ("core/worker/test_demo_run.py", "e2e/test_demo_command.py", "test_chaos.py", "test_crash_points.py")
+_PROOF = (
+    *("core/worker/test_demo_run.py", "e2e/test_demo_command.py", "test_chaos.py", "test_crash_points.py"),
+    *("core/worker/test_levers.py", "core/worker/test_out_of_memory.py", "core/worker/test_other_methods.py"),
+    "e2e/test_warm.py",
+)
 
 
 # Files that take a minute or more each.
-_LONGEST = ("e2e", "core/worker/test_levers.py", "core/worker/test_out_of_memory.py", "core/test_limits.py")
+_LONGEST = ("e2e", "core/test_limits.py", "core/worker/test_own_code_hub.py", "core/worker/test_download.py")
 
 
 @pytest.hookimpl(tryfirst=True)
