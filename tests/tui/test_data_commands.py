@@ -195,3 +195,18 @@ def test_rows_that_are_nearly_the_same_are_parted_to_one_side(tmp_path: Path) ->
     sides = [{json.loads(line)["messages"][0]["content"].split()[0] for line in lines} for lines in texts]
     assert list(map(len, texts)) == [8, 2]
     assert not sides[0] & sides[1]
+
+
+def test_what_is_to_be_decided_is_asked_and_exits_as_refused(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    words = ("accepted", "rejected") * 2
+    values = [{"prompt": f"p{place}", "completion": "c", "status": word} for place, word in enumerate(words)]
+    source.write_text("".join(json.dumps(value) + "\n" for value in values))
+    asked = ft("check", str(source))
+    assert asked.exit_code == 2
+    assert "to decide: does rejected in `status` mark a bad answer?" in asked.output
+    assert "yes: rows with rejected are left out (proposed): --shape prompt-completion" in asked.output
+    assert "4 rows can be used, 0 cannot, once it is decided how they are read" in asked.output
+    ways = ("--map", "prompt=prompt", "--map", "completion=completion", "--map", "label=status")
+    decided = ft("check", str(source), "--shape", "prompt-completion", *ways)
+    assert "2 rows can be used, 2 cannot" in decided.output

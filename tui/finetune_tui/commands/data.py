@@ -96,7 +96,8 @@ def check(
         output.data_json({**report.to_json(), "tokens": tokens})
     else:
         _print_report(report, tokens)
-    ctx.exit(REFUSED if report.refused else WITH_ERRORS if report.errors else USABLE)
+    refused = report.refused is not None or report.to_decide
+    ctx.exit(REFUSED if refused else WITH_ERRORS if report.errors else USABLE)
 
 
 @data_group.command(
@@ -372,7 +373,7 @@ def _print_report(report: DataReport, tokens: dict[str, Any] | None) -> None:
             place = f" {example.field}" if example.field else ""
             output.data(f"    row {example.row}{place}: {example.excerpt}")
         output.data(f"    why: {found.kind.why}\n    fix: {found.fix}")
-    if report.not_offered is not None:
+    if report.not_offered is not None and not report.to_decide:
         output.show_problems([report.not_offered], kind="note")
     if tokens is not None:
         figures = ", ".join(f"{name} {count_text(tokens[name])}" for name in ("min", "p50", "p95", "max", "total"))
@@ -385,7 +386,8 @@ def _print_report(report: DataReport, tokens: dict[str, Any] | None) -> None:
             output.data(
                 f"gate {mark}: {one['words']}" + ("" if one["ok"] else f": not in {counted(one['rows'], 'row')}")
             )
-    output.data(f"{report.usable:,} {plural(report.usable, 'row')} can be used, {report.errors:,} cannot")
+    end = ", once it is decided how they are read" if report.to_decide else ""
+    output.data(f"{report.usable:,} {plural(report.usable, 'row')} can be used, {report.errors:,} cannot{end}")
 
 
 def _print_shape(shape: Shape) -> None:

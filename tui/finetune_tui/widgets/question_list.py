@@ -59,7 +59,7 @@ class QuestionList(VerticalGroup):
         answers = self.query_one(_Answers)
         answers.clear_options()
         answers.add_options(
-            Option(Content(clean(one.words) + ("" if place else "  (so until you decide)")), id=str(place))
+            Option(Content(clean(one.words) + ("" if place else "  (proposed)")), id=str(place))
             for place, one in enumerate(question.answers)
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_core.data.files.hub import fetch_all
 from finetune_core.data.files.open import SUFFIXES, Row, RowFile, open_rows
@@ -54,4 +54,7 @@ def open_source(
     except FtError as error:
         return Opened(source, choice, file, shown, None, error.problems, far)
     refused = conversion.refusal
+    if refused is not None and conversion.shape.question is not None:
+        # The question stands below with its answers, which say the same as settings of a command line.
+        refused = replace(refused, remedy="answer the question below")
     return Opened(source, choice, file, shown, conversion.shape, () if refused is None else (refused,), far)

@@ -48,6 +48,11 @@ class DataReport:
         """How many rows cannot be used."""
         return sum(found.count for found in self.findings if found.kind.severity == "error")
 
+    @property
+    def to_decide(self) -> bool:
+        """Whether somebody has to decide first how the rows are read."""
+        return self.not_offered is not None and self.not_offered.kind == "to-decide"
+
     def to_json(self) -> dict[str, object]:
         """The report as `ft-tui data check --json` prints it, without tokens."""
         shape = self.shape

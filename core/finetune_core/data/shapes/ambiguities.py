@@ -180,7 +180,9 @@ def _graded(name: str, column: str, bad: str, mapping: Mapping[str, str]) -> Que
     shown = one_line(column, 40)
     answers = [Answer("no: every answer is a good one", name, mapping)]
     if grade(bad) is False:
-        answers.append(Answer(f"yes: rows with {bad} are left out", name, {**mapping, "label": column}))
+        # A word says more than a number, which may count anything.
+        place = 1 if bad.lstrip("-").replace(".", "").isdigit() else 0
+        answers.insert(place, Answer(f"yes: rows with {bad} are left out", name, {**mapping, "label": column}))
     return Question(f"does {one_line(bad, 20)} in `{shown}` mark a bad answer?", tuple(answers))
 
 
