@@ -36,6 +36,8 @@ ROW_FIELDS = (
 _BYTES_PER_TOKEN, _TOKENS_PER_TURN = 4, 5
 # Templates write up to about this much round a turn, and a system prompt or date line before the first.
 _MOST_PER_TURN, _MOST_PER_ROW = 16, 64
+# What templates say of tools before the first of them: Llama 3.1 and Qwen 3 take some 800 characters.
+_MOST_OF_TOOLS = 2_048
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,18 @@ def _filtered(file: _File, path: str, data: Data) -> _File:
 
 
 def _size(row: TrainingRow) -> int:
-    return sum(len(passage.text.encode(errors="replace")) for passage in passages(row))
+    return sum(len(passage.text.encode(errors="replace")) for passage in passages(row)) + _tools_size(row, None)
+
+
+def _tools_size(row: TrainingRow, indent: int | None) -> int:
+    """Bytes of the functions a row offers and of the calls in it, written as JSON."""
+    if isinstance(row, Text):
+        return 0
+    called = [(call.name, call.arguments) for turn in row.messages for call in turn.tool_calls]
+    if not row.tools and not called:
+        return 0
+    written = (json.dumps(one, ensure_ascii=False, indent=indent, default=str) for one in (*row.tools, *called))
+    return sum(len(text.encode(errors="replace")) for text in written)
 
 
 def _turns(row: TrainingRow) -> int:
@@ -208,7 +221,13 @@ def _in_tokens(row: TrainingRow) -> tuple[int, int, bool]:
 
 
 def _bound(rows: Sequence[TrainingRow]) -> int:
-    return max(_size(row) + _turns(row) * _MOST_PER_TURN for row in rows) + _MOST_PER_ROW
+    return max(map(_most, rows)) + _MOST_PER_ROW
+
+
+def _most(row: TrainingRow) -> int:
+    """No template writes a row in more tokens: one for each byte, JSON indented, and what it says of tools."""
+    tools = _tools_size(row, 4)
+    return _size(row) + tools + (_MOST_OF_TOOLS if tools else 0) + _turns(row) * _MOST_PER_TURN
 
 
 def _not_used(columns: tuple[Unused, ...], source: str) -> Problem:

@@ -323,3 +323,17 @@ def test_the_line_that_excel_puts_first_is_passed_over(tmp_path: Path) -> None:
     source.write_bytes(b"sep=;\r\nquestion;answer\r\nWhat?;This.\r\n")
     found = list(recognised(open_rows(str(source))).canonical())
     assert [said(row)[-1][1] for _, row in found] == ["This."]
+
+
+def test_no_row_is_longer_than_the_bound_although_it_offers_tools(tmp_path: Path) -> None:
+    from finetune_core.plan.rows import count_rows
+    from finetune_core.recipe.schema import Data, Recipe
+
+    tools = [{"name": f"tool_{place}", "description": "Says what the weather is.", "parameters": {"type": "object"}}
+             for place in range(12)]  # fmt: skip
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"messages": TURNS, "tools": tools}) + "\n" for _ in range(8)))
+    bound = count_rows(Recipe(data=Data(source=str(source), held_out_share=0.0)))[0].bound
+    assert bound is not None
+    # Qwen's template writes each function as JSON on a line, behind some 500 characters of instructions.
+    assert bound > 500 + len("\n".join(map(json.dumps, tools))) + sum(len(turn["content"]) for turn in TURNS)

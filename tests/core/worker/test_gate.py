@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import processors
 
-from finetune_core.data.rows import Conversation, Message
+from finetune_core.data.rows import Conversation, Message, ToolCall
 from finetune_core.data.tokens.gate_report import GateReport
 from finetune_core.errors import FtError
 from finetune_core.worker.rows.chat_template import use_template
@@ -310,3 +310,23 @@ def test_a_template_that_never_ends_ends_the_run_and_names_the_row(
     run = tiny.make_run(tmp_path, recipe)
     assert tiny.train(run) != 0
     assert "row 4 took too long to turn into tokens" in tiny.ended(run)["cause"]
+
+
+@pytest.mark.parametrize("name", ["llama3_1", "qwen3", "gptoss"])
+@pytest.mark.parametrize("answer", ['{"tide": "high", "at": "noon"}', 'It says "noon".\nThat is high.', "At noon."])
+def test_a_tools_answer_counts_as_written_in_a_text_of_json_too(name: str, answer: str) -> None:
+    call = ToolCall("tide", {"at": "Ostend"})
+    tool = {"type": "function", "function": {"name": "tide", "description": "The tide.", "parameters": {
+        "type": "object", "properties": {"at": {"type": "string", "description": "Where."}}}}}  # fmt: skip
+    turns = (
+        Message("user", "When is high tide?"),
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", answer, name="tide"),
+        Message("assistant", "The tide is high when the sun stands highest."),
+    )
+    report = gate_of(shipped_template(name), Conversation(1, turns, tools=(tool,)))
+    assert "turns-written" not in failing(report)
+    lost = Conversation(1, (*turns[:2], replace(turns[2], content="Something else"), turns[3]), tools=(tool,))
+    gate = Gate(ends_of(tokenizer := make_tokenizer(shipped_template(name))), "assistant", None, lambda *_: iter(()))
+    gate.look(lost, Encoder(tokenizer).encode(Conversation(1, turns, tools=(tool,))))
+    assert "turns-written" in failing(gate.report())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -143,13 +145,13 @@ class Gate:
     def _check_written(self, row: Conversation, encoded: Encoded) -> None:
         place = 0
         for turn in row.messages:
-            words = _words(turn)
-            found = encoded.text.find(words, place)
-            if found < 0:
-                self._fail("turns-written", row, f"{turn.role}: {words}")
+            found = [(begin, form) for form in _forms(turn) if (begin := encoded.text.find(form, place)) >= 0]
+            if not found:
+                self._fail("turns-written", row, f"{turn.role}: {_words(turn)}")
                 return
+            begin, form = min(found)
             # A system turn may be moved into the first question, behind its words.
-            place = found + len(words) if turn.role != "system" else 0
+            place = begin + len(form) if turn.role != "system" else 0
 
     def _check_mask(self, row: Conversation, encoded: Encoded) -> None:
         texts = stretches(encoded, trained=True)
@@ -250,6 +252,18 @@ def ends_of(tokenizer: PreTrainedTokenizerBase) -> set[int]:
         named = None
     config = named if isinstance(named, list) else [named]
     return {token for token in (tokenizer.eos_token_id, *config) if isinstance(token, int)}
+
+
+def _forms(turn: Message) -> set[str]:
+    """How a turn may be written: as it is; a tool's answer also within a text of JSON, or as JSON written anew."""
+    words = _words(turn)
+    if turn.role != "tool":
+        return {words}
+    forms = {words, json.dumps(words)[1:-1], json.dumps(words, ensure_ascii=False)[1:-1]}
+    with suppress(ValueError, RecursionError):
+        held = json.loads(words)
+        forms |= {json.dumps(held), json.dumps(held, ensure_ascii=False)}
+    return forms
 
 
 def _words(turn: Message) -> str:
