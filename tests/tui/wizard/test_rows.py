@@ -18,6 +18,7 @@ from finetune_core.recipe.yaml_io import load
 from finetune_tui.widgets.field_form import Typed
 from finetune_tui.widgets.row_view import PAGE, RowView
 from finetune_tui.wizard.screen import WizardScreen
+from finetune_tui.wizard.steps.data import DataStep
 from tests.tui.sizes import assert_inside, plain
 from tests.tui.walking import send_keys
 from tests.tui.wizard_driver import (
@@ -289,3 +290,20 @@ async def test_a_thread_that_dies_of_a_defect_is_told_and_nothing_waits_in_silen
     async with WizardApp("wizard").run_test(size=(80, 24), notifications=True) as pilot:
         await sees(pilot, "RuntimeError('[/]')")
         await sees(pilot, "defect")
+
+
+async def test_a_file_that_is_gone_is_still_described_until_the_disk_is_looked_at(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune_tui.wizard.screen.WATCH_SECONDS", 600.0)
+    file = rows_file(here, "a", "b", "c")
+    app = WizardApp("wizard")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        await put(pilot, "data.source", "rows.jsonl")
+        await sees(pilot, "3 rows, ")
+        file.unlink()
+        step = app.screen.query_one(DataStep)
+        step.show()
+        assert "3 rows, " in step._summary().plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from finetune_core.data.files.base import unreadable
 from finetune_core.data.files.hub import fetch_all
 from finetune_core.data.files.open import SUFFIXES, Row, RowFile, open_rows
 from finetune_core.data.scan.row_index import FarRows
@@ -20,7 +21,7 @@ class Opened:
     """A file that could be opened: its rows are read from it as one walks through them.
 
     `problems` say why its rows cannot be trained on; `choice` is what the recipe says of them by hand; `far` goes to
-    rows wherever they are.
+    rows wherever they are. `size` is the file's in bytes when it was opened: it may be gone since.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Opened:
     shape: Shape | None
     problems: tuple[Problem, ...]
     far: FarRows
+    size: int
 
 
 def open_source(
@@ -47,14 +49,16 @@ def open_source(
     """
     fetch_all([source], progress, cancel)
     file = open_rows(source)
-    shown = tuple(file.first(page))
     far = FarRows(source, file)
     try:
+        shown, size = tuple(file.first(page)), file.size
         conversion = recognised(file, choice).conversion
+    except OSError as error:
+        raise unreadable(file.path, error) from error
     except FtError as error:
-        return Opened(source, choice, file, shown, None, error.problems, far)
+        return Opened(source, choice, file, shown, None, error.problems, far, size)
     refused = conversion.refusal
     if refused is not None and conversion.shape.question is not None:
         # The question stands below with its answers, which say the same as settings of a command line.
         refused = replace(refused, remedy="answer the question below")
-    return Opened(source, choice, file, shown, conversion.shape, () if refused is None else (refused,), far)
+    return Opened(source, choice, file, shown, conversion.shape, () if refused is None else (refused,), far, size)

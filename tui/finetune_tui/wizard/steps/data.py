@@ -400,7 +400,7 @@ class DataStep(Step):
         facts = self.session.data.facts if self.session.data is not None else None
         held = f" {facts.rows} to learn from, {facts.held_out_rows} held out." if facts is not None else ""
         held += f" {facts.mixed_in} of them are mixed in." if facts is not None and facts.mixed_in else ""
-        size = f"{bytes_text(opened.file.size)} of {opened.file.container.words}"
+        size = f"{bytes_text(opened.size)} of {opened.file.container.words}"
         return Content(clean(one_line(f"{rows}, {size}{shape}.{held}", 700)))
 
     def _asked(self) -> Asked | None:
