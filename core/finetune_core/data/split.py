@@ -83,12 +83,13 @@ def _families(rows: Sequence[CanonicalRow], groups: Mapping[int, Hashable]) -> l
         return place
 
     first: dict[Hashable, int] = {}
-    whole = {begun[-1] for row in rows if (begun := prefixes(row))}
+    begun = [prefixes(row) for row in rows]
+    whole = {found[-1] for found in begun if found}
     for place, row in enumerate(rows):
         ties: list[Hashable] = [("question", hashlib.sha256(question_key(row).encode(errors="replace")).digest())]
         ties += _ids(row)
         # Rows that grow turn by turn are one conversation.
-        ties += [begun for begun in prefixes(row) if begun in whole]
+        ties += [found for found in begun[place] if found in whole]
         if row.number in groups:
             ties.append(("group", groups[row.number]))
         for tie in ties:

@@ -7,7 +7,7 @@ refuses is what the next one trains on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune_core.data.files.base import Row
 from finetune_core.data.files.open import RowFile, open_rows
@@ -82,5 +82,5 @@ def usable(source: str, choice: Choice = AUTOMATIC, *, held_out: bool = False) -
     """
     found = recognised(open_rows(source, held_out=held_out), choice)
     if (refused := found.conversion.refusal) is not None:
-        raise FtError(refused)
+        raise FtError(replace(refused, why=f"{found.file.name}: {refused.why}") if found.shape.question else refused)
     return found

@@ -82,6 +82,7 @@ def test_what_can_mean_two_things_is_asked_and_nothing_is_trained_before(
         usable(str(source))
     (found,) = refused.value.problems
     assert (found.kind, found.what) == ("to-decide", f"to decide: {question.text}")
+    assert found.why.startswith("rows.jsonl: ")
     for answer in question.answers:
         assert as_settings(answer) in found.remedy
         chosen = usable(str(source), Choice(answer.shape, answer.mapping))
@@ -96,6 +97,8 @@ def test_what_can_mean_two_things_is_asked_and_nothing_is_trained_before(
         [{"content": "a", "title": "b"}],
         [{"prompt": "p", "completion": "c", "status": "done"}],
         [{"messages": TURNS, "likes": count} for count in range(40)],
+        [{"prompt": "p", "response": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
+        [{"role": "editor", "content": "A long article."}],
     ],
 )
 def test_what_means_one_thing_is_not_asked(values: list[dict[str, Any]]) -> None:
@@ -115,6 +118,13 @@ def test_the_chosen_answer_alone_is_trained() -> None:
     labelled = decided(1, {"text": "Good film.", "label": 1})
     assert [turn[:2] for turn in said(labelled)] == [("user", "Good film."), ("assistant", "1")]
     assert said(decided(-1, {"instruction": "i", "output": {"sum": 3}}))[-1][1] == '{"sum": 3}'
+
+
+def test_a_number_is_an_answer_and_what_is_none_is_not() -> None:
+    given = rows({"question": "q", "answer": 2}, {"question": "q", "answer": float("nan")})
+    shape = recognise(given)
+    assert said(convert(given[0], shape))[-1][1] == "2"
+    assert isinstance(convert(given[1], shape), Problem)
 
 
 def test_bad_answers_are_left_out_and_an_unknown_label_is_an_error() -> None:

@@ -24,27 +24,16 @@ from finetune_core.errors import Problem
 from finetune_core.text import one_line
 
 # Columns beside a text that may be the answer to it.
-_ANSWERS_TO_TEXT: Final = (
-    *(
-        "label",
-        "labels",
-        "category",
-        "class",
-        "intent",
-        "sentiment",
-        "topic",
-        "code",
-        "target",
-        "targets",
-        "translation",
-    ),
-    *("headline", "highlights", "summary", "answer", "output", "response", "completion", "solution", "reply"),
+_ANSWERS_TO_TEXT: Final = tuple(
+    "label labels category class intent sentiment topic code target targets translation headline highlights summary"  # noqa: SIM905
+    " answer output response completion solution reply".split()
 )
 _OPTIONS: Final = ("choices", "options", "endings", "candidates")
 # Keys under which answers lie in objects, and how deep they are looked for.
-_ANSWER_KEYS: Final = (
-    *("content", "text", "response", "answer", "output", "completion", "message", "choices", "generation", "value"),
+_ANSWER_KEYS: Final = tuple(
+    "content text response answer output completion message choices generation value".split()  # noqa: SIM905
 )
+_OF_MIXED: Final = "Of a file in data.mix take the column out instead: these settings are for data.source"
 _DEEPEST: Final = 5
 _WRITTEN_OUT: Final = ("### ", "[INST]", "<|im_start|>", "<|start_header_id|>", "<start_of_turn>")
 _PART: Final = {MESSAGES: "messages", SHAREGPT: "conversations"}
@@ -79,7 +68,7 @@ def to_decide(question: Question) -> Problem:
         f"to decide: {question.text}",
         "data.source",
         "the rows can be read in more than one way, and a guess could train on the wrong words",
-        "; or ".join(ways),
+        f"{'; or '.join(ways)}. {_OF_MIXED}",
         kind="to-decide",
         field="data.mapping",
     )
@@ -147,13 +136,19 @@ def _several(values: Sequence[Value], mapping: Mapping[str, str]) -> Question | 
         ways = [Answer(f"the text in `{path}`", ALPACA, {**mapping, "output": path})] if path else []
         whole = Answer("each object, written as JSON", ALPACA, mapping)
         return Question(f"`{shown}` holds objects: what is trained?", (*ways, whole))
-    if any(isinstance(one, list) and len(one) > 1 for one in found):
-        path = deeper(next(one for one in found if isinstance(one, list) and one), column) or f"{column}[0]"
+    several = next((one for one in found if isinstance(one, list) and len(one) > 1 and not _is_parts(one)), None)
+    if several is not None:
+        path = deeper(several, column) or f"{column}[0]"
         return Question(
             f"`{shown}` holds several answers: which one is trained?",
             (Answer("the first one", ALPACA, {**mapping, "output": path}),),
         )
     return None
+
+
+def _is_parts(value: list[object]) -> bool:
+    """Whether a list holds the parts of one answer, each with its type."""
+    return all(isinstance(part, dict) and "type" in part for part in value)
 
 
 def _names_an_option(value: object) -> bool:

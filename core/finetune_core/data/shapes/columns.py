@@ -112,6 +112,7 @@ _TURN_KEYS = (
     ("role", "parts"),
 )
 PAIR_KEYS = (("human", "assistant"), ("user", "assistant"), ("input", "output"))
+_ASKING_ROLES = ("user", "human", "system", "developer", "prompter", "tool", "function")
 _ANSWERING = ("assistant", "gpt", "model", "bot", "chatgpt", "bing", "bard", "function_call", "tool_call")
 
 
@@ -145,7 +146,8 @@ def refusal(value: Value) -> Refusal | None:
         return TOKENISED
     if "parent_id" in value and isinstance(value.get("text"), str) and value.get("role") in ("prompter", "assistant"):
         return TREE
-    if isinstance(value.get("role"), str) and isinstance(value.get("content"), str) and not _more_than_a_turn(value):
+    speaks = str(value.get("role")).strip().lower() in (*_ANSWERING, *_ASKING_ROLES)
+    if speaks and isinstance(value.get("content"), str) and not _more_than_a_turn(value):
         return ONE_TURN
     media = any(value.get(name) for name in _MEDIA) or any(map(_holds_media, value.values()))
     return MULTIMODAL if media else None

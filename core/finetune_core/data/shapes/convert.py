@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Final
 
 from finetune_core.data.files.open import Row
@@ -256,6 +257,8 @@ def _asked(value: Value, columns: Columns, part: str) -> tuple[Message, ...]:
 
 def _written(answer: object) -> object:
     """An answer that is no text, written as JSON writes it: a number, true or false, an object."""
+    if isinstance(answer, float) and not isfinite(answer):
+        return None
     return json.dumps(answer, ensure_ascii=False) if isinstance(answer, int | float | dict) else answer
 
 

@@ -9,9 +9,7 @@ from typing import Final
 
 from finetune_core.data.rows import Message, Role, ToolCall
 from finetune_core.data.shapes.columns import PAIR_KEYS, listed, turn_keys
-from finetune_core.data.shapes.parts import CALL_PARTS as _CALL_PARTS
-from finetune_core.data.shapes.parts import REASONING_PARTS as _REASONING_PARTS
-from finetune_core.data.shapes.parts import call_of, in_turns
+from finetune_core.data.shapes.parts import CALL_PARTS, REASONING_PARTS, call_of, in_turns
 from finetune_core.text import one_line
 
 FILL: Final = "fill it in, or remove the row"
@@ -72,7 +70,7 @@ def text_of(value: object, field: str) -> str:
 def _part(part: object, field: str) -> str:
     if not isinstance(part, dict):
         return text_of(part, field)
-    if part.get("type") in (*_REASONING_PARTS, *_CALL_PARTS) or call_of(part) is not None:
+    if part.get("type") in (*REASONING_PARTS, *CALL_PARTS) or call_of(part) is not None:
         return ""
     return text_of(part.get("text", part.get("value")), field)
 
@@ -166,7 +164,7 @@ def _reasoning(turn: Mapping[str, object], content: object, field: str) -> str:
             return text_of(turn[name], f"{field}.{name}")
     if not isinstance(content, list):
         return ""
-    parts = [part for part in content if isinstance(part, dict) and part.get("type") in _REASONING_PARTS]
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") in REASONING_PARTS]
     return "".join(text_of(part.get("text", part.get("value", part.get(str(part["type"])))), field) for part in parts)
 
 
